@@ -1,0 +1,388 @@
+//! The contract between the engine and a store: what every backend must do, and the words it is said in.
+//!
+//! A store holds the committed versions of one keyspace. It never sees a transaction, a lock or the log: the engine hands it whole
+//! committed batches, in commit order per key, and asks for versions at a timestamp. The conformance suite (`tests/`) runs unchanged on
+//! every backend and is the real definition of this trait.
+//!
+//! K1  `get` and cursors at `at` see, for each key, the newest version with `ts <= at`; a range tombstone at t covers versions with ts < t.
+//! K2  `apply` does no I/O, does not wait and cannot fail; what could fail happened in `admit`. It makes its operations readable at once;
+//!     it may be called several times for one timestamp with disjoint keys. Applies that touch the same key arrive in timestamp order.
+//! K3  Every commit `<= persisted()` is in durable files of the store. A store without unsaved content answers the greater of what its files say
+//!     and min(visible, durable), both read before it looked for unsaved content.
+//! K4  Before a durable file (superblock, manifest edit) that contains commits through t, or states persisted p, is switched to,
+//!     `StoreHost::make_durable(max(t, p))` has returned Ok.
+//! K5  Opening, then `apply` of every commit above `persisted()` in order, gives the state before the crash, older versions perhaps excepted.
+//!     Until then `StoreHost::visible` is not above what has been replayed, and nobody reads. Applies repeated over newer content may give wrong
+//!     intermediate states, which are gone once the newest contained commit has been applied again: an apply older than what a key holds is
+//!     dropped. A commit `<= persisted()` is never applied again: it could bring back what was deleted since.
+//! K6  Errors of reading leave the store as it was; other keys stay readable.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::OpsOfKeyspace;
+use crate::bounds::KeyBounds;
+use crate::budget::Reservation;
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::host::StoreHost;
+use crate::ids::{DbUuid, KeyspaceId, Timestamp};
+use crate::image::Image;
+use crate::options::KeyspaceOptions;
+use crate::pool::FramePool;
+use crate::value::Value;
+use crate::vfs::Vfs;
+
+/// Keeps what a store lends during one short operation alive. Held by one thread, never across I/O, waiting or user code.
+#[derive(Debug, Default)]
+pub struct Pin {
+    not_send: PhantomData<*const ()>,
+}
+
+impl Pin {
+    /// A pin for the operation that begins now.
+    #[inline]
+    pub fn new() -> Pin {
+        Pin::default()
+    }
+}
+
+/// Bytes that a store lends under a [`Pin`].
+#[derive(Debug)]
+pub enum ValueRef<'p> {
+    /// Borrowed; keeping them means copying.
+    Borrowed(&'p [u8]),
+    /// Inside a page image; keeping them may count the image.
+    InImage {
+        /// The image.
+        image: Arc<Image>,
+        /// First byte.
+        start: u32,
+        /// Number of bytes.
+        len: u32,
+    },
+    /// Already owned.
+    Owned(Value),
+}
+
+impl ValueRef<'_> {
+    /// The bytes as a value of their own.
+    pub fn into_value(self) -> Value {
+        match self {
+            ValueRef::Borrowed(bytes) => Value::from(bytes),
+            ValueRef::InImage { image, start, len } => Value::from_image(&image, start as usize, len as usize),
+            ValueRef::Owned(value) => value,
+        }
+    }
+}
+
+impl Deref for ValueRef<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            ValueRef::Borrowed(bytes) => bytes,
+            ValueRef::InImage { image, start, len } => &image.bytes()[*start as usize..][..*len as usize],
+            ValueRef::Owned(value) => value,
+        }
+    }
+}
+
+/// What a key is at a timestamp.
+#[derive(Debug)]
+pub enum Hit<'p> {
+    /// No value: never written, or deleted and the store did not look up when. Says nothing about conflicts; `newer_than` does.
+    Absent,
+    /// No value: deleted by the commit at this timestamp, itself or by a range.
+    Deleted(Timestamp),
+    /// A value, written at `ts` (zero: so long ago that nobody can ask).
+    Value {
+        /// The value.
+        bytes: ValueRef<'p>,
+        /// Commit that wrote it.
+        ts: Timestamp,
+    },
+    /// A page must be read first: drop the pin, run the ticket, and ask again from the start.
+    NeedIo(LoadTicket),
+}
+
+/// Answer of [`Backend::get`].
+#[derive(Debug)]
+pub struct Found<'p> {
+    /// What the key is.
+    pub hit: Hit<'p>,
+    /// Whether a version newer than asked for exists (tombstones and range tombstones included).
+    pub newer: bool,
+}
+
+/// A page to be read in before an operation can go on.
+pub struct LoadTicket(Box<dyn FnOnce() -> Result<()> + Send>);
+
+impl LoadTicket {
+    /// A ticket that runs `load`.
+    pub fn new(load: impl FnOnce() -> Result<()> + Send + 'static) -> LoadTicket {
+        LoadTicket(Box::new(load))
+    }
+
+    /// Reads the page in. Must not be called under a [`Pin`].
+    pub fn load(self) -> Result<()> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for LoadTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoadTicket")
+    }
+}
+
+/// Until when a call may wait, on the clock of the database; `None`: as long as it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadline(pub Option<Duration>);
+
+/// Room that a store has set aside for one batch. Dropping it unused gives the room back.
+#[derive(Debug)]
+pub struct Admission {
+    /// Memory held for the batch.
+    pub reservation: Reservation,
+    /// What else the store keeps alive until the batch is applied (pages it brought in), by counting.
+    pub token: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// How soon [`Backend::persist_to`] should happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// When convenient: the log is getting long.
+    Relaxed,
+    /// As soon as possible: the log, memory or a close waits for it.
+    Now,
+}
+
+/// How much one step of upkeep may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkBudget {
+    /// Bytes it may read and write, about.
+    pub bytes: u64,
+}
+
+/// What one step of upkeep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkDone {
+    /// Whether more work is waiting.
+    pub more: bool,
+    /// Whether a superblock or manifest was switched, so that a new mark belongs in the log.
+    pub switched: bool,
+}
+
+/// State of the store's durable files, as logged in a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreMark {
+    /// Number of the newest superblock or manifest edit; grows by each.
+    pub seq: u64,
+    /// Every commit up to here is in durable files (K3).
+    pub persisted: Timestamp,
+    /// Newest commit that any durable file contains or claims: the log was durable through it (K4). `ZERO` if none.
+    pub contains: Timestamp,
+}
+
+/// How a cursor reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOpts {
+    /// Whether pages it reads may push others out of the cache; off for one long scan.
+    pub fill_cache: bool,
+}
+
+impl Default for ScanOpts {
+    fn default() -> ScanOpts {
+        ScanOpts { fill_cache: true }
+    }
+}
+
+/// How deep [`Backend::verify`] looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VerifyLevel {
+    /// Headers, roots and lists.
+    Quick,
+    /// Every page and block: checksum, identity, order, reachability, space.
+    Full,
+}
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// In which file.
+    pub file: PathBuf,
+    /// Where.
+    pub offset: u64,
+    /// What.
+    pub what: String,
+}
+
+/// What [`Backend::verify`] found.
+///
+/// ```
+/// use duramen_base::{Problem, VerifyLevel, VerifyReport};
+/// assert!(VerifyLevel::Quick < VerifyLevel::Full);
+/// let mut report = VerifyReport::default();
+/// assert!(report.is_clean());
+/// report.problem("tree.dat", 4096, "a page that nobody names");
+/// assert_eq!(report.problems[0], Problem { file: "tree.dat".into(), offset: 4096, what: "a page that nobody names".into() });
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// What does not hold; empty: all is well.
+    pub problems: Vec<Problem>,
+    /// Pages and blocks looked at.
+    pub pages: u64,
+    /// Entries of keys looked at in files, a measure of the work.
+    pub keys: u64,
+}
+
+impl VerifyReport {
+    /// Notes a problem.
+    pub fn problem(&mut self, file: impl Into<PathBuf>, offset: u64, what: impl Into<String>) {
+        self.problems.push(Problem { file: file.into(), offset, what: what.into() });
+    }
+
+    /// Whether nothing was found.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Figures of one store.
+///
+/// ```
+/// use duramen_base::StoreStats;
+/// let per_byte = |stats: &StoreStats, put_bytes: u64| stats.written_bytes as f64 / put_bytes as f64;
+/// assert_eq!(per_byte(&StoreStats { written_bytes: 300, ..StoreStats::default() }, 100), 3.0);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Bytes in memory: pages or memtables, caches excluded.
+    pub memory_bytes: u64,
+    /// Bytes not yet in durable files.
+    pub unsaved_bytes: u64,
+    /// Bytes of its files.
+    pub disk_bytes: u64,
+    /// Pages (B-tree) or tables (LSM).
+    pub units: u64,
+    /// Levels of the tree, or sorted runs that a read may have to look into.
+    pub depth: u32,
+    /// Checkpoints or flushes finished.
+    pub persists: u64,
+    /// Pages or blocks read from disk.
+    pub reads: u64,
+    /// Bytes written to its files.
+    pub written_bytes: u64,
+}
+
+/// What a store is opened with.
+#[derive(Clone)]
+pub struct StoreEnv {
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// Its own folder, which exists.
+    pub dir: PathBuf,
+    /// Which keyspace it stores.
+    pub keyspace: KeyspaceId,
+    /// Identity of the database.
+    pub db_uuid: DbUuid,
+    /// Options of the keyspace.
+    pub options: KeyspaceOptions,
+    /// The engine.
+    pub host: Arc<dyn StoreHost>,
+    /// Page images read from files.
+    pub pool: Arc<FramePool>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A store of one keyspace. Invariants K1 to K6 of this module.
+///
+/// A backend also has `create(&StoreEnv) -> Result<()>` (writes and syncs its first files, the folder included; repeating it after
+/// a crash in the middle is fine) and `open(StoreEnv) -> Result<Self>` (a missing file of its own is `Corruption`, never an empty store).
+pub trait Backend: Send + Sync + 'static {
+    /// Its cursor.
+    type Cursor: BackendCursor;
+
+    /// The newest version of `key` with `ts <= at` (K1).
+    fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>>;
+
+    /// The timestamp of the newest change to `key` (put, delete, range delete) if it is newer than `since`. Right for any `since` that is
+    /// registered; reads what it needs.
+    fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>>;
+
+    /// A cursor over the keys in `bounds` as of `at`, which must stay registered while it lives.
+    fn cursor(&self, at: Timestamp, bounds: KeyBounds<'_>, opts: ScanOpts) -> Result<Self::Cursor>;
+
+    /// Sets aside what `apply` of `ops` will need: memory (all or nothing) and pages. May wait until `deadline`, read, and fail:
+    /// `TxnTooLarge` if it can never fit.
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission>;
+
+    /// Takes the operations of the commit `at` in (K2).
+    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp);
+
+    /// Every commit up to here is in durable files (K3).
+    fn persisted(&self) -> Timestamp;
+
+    /// Number of the newest durable superblock or manifest edit, with [`Backend::persisted`].
+    fn mark(&self) -> StoreMark;
+
+    /// Asks that commits through `target` come into durable files; [`Backend::work`] does it.
+    fn persist_to(&self, target: Timestamp, urgency: Urgency);
+
+    /// Does a bounded piece of upkeep (flush, checkpoint, merging, dropping old versions, giving memory back). One caller at a time works,
+    /// another returns at once with `more: false`. After `DiskFull` it can be called again and goes on; after any other error the caller poisons.
+    fn work(&self, budget: WorkBudget) -> Result<WorkDone>;
+
+    /// Checks structure, checksums, order, reachability and space; damage goes into the report, other failures are errors.
+    fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()>;
+
+    /// Options it was opened with.
+    fn options(&self) -> &KeyspaceOptions;
+
+    /// Its figures.
+    fn stats(&self) -> StoreStats;
+}
+
+/// A position among the keys of a store, at one timestamp. It owns what it reads: no pin is held between calls.
+///
+/// C1  A new cursor stands nowhere: `next` goes to the first key, `prev` to the last.
+/// C2  `next` returning false leaves it after the last key (`prev` then goes to the last), `prev` returning false before the first.
+/// C3  An error leaves the position as it was; the call can be repeated. No key is skipped.
+/// C4  Deleted keys are not shown.
+/// C5  Commits newer than its timestamp change nothing of what it shows, nor does dropping the handle of the store.
+/// C6  `newer_seen` is about the part of the bounds walked since the last seek (or since it was made): from where the seek began, the bound, or
+///     the position before, through the key it stands on, or through the bound where it ran out. True if a change newer than its timestamp, applied
+///     before that seek, concerns a key of this part, shown or not: deletions count, a range tombstone counts where it overlaps. False if none
+///     does, so that nobody meets a conflict that is not there. Changes applied since that seek may be missed.
+pub trait BackendCursor: Send {
+    /// Goes to the first key `>= key` inside the bounds; false (and after the last) if there is none.
+    fn seek(&mut self, key: &[u8]) -> Result<bool>;
+    /// Goes to the last key `<= key` inside the bounds; false (and before the first) if there is none.
+    fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool>;
+    /// Goes to the next key; false if there is none.
+    fn next(&mut self) -> Result<bool>;
+    /// Goes to the previous key; false if there is none.
+    fn prev(&mut self) -> Result<bool>;
+    /// The key it stands on.
+    ///
+    /// # Panics
+    /// If it stands on none; so do `value` and `ts`.
+    fn key(&self) -> &[u8];
+    /// The value there.
+    fn value(&self) -> &[u8];
+    /// The value there, kept: may count the page image instead of copying.
+    fn value_owned(&self) -> Value {
+        Value::from(self.value())
+    }
+    /// The commit that wrote it (zero: so long ago that nobody can ask).
+    fn ts(&self) -> Timestamp;
+    /// Whether anything walked over since the last seek (or since it was made) was newer than the cursor's timestamp (C6).
+    fn newer_seen(&self) -> bool;
+}

@@ -1,0 +1,281 @@
+//! The page image: one format for B-tree pages, LSM blocks and page-map chunks.
+//!
+//! An image is immutable: whoever changes a page builds another. It knows keys, versions and fences, not trees and tables, and it reads no file:
+//! bytes in, checked image out.
+//!
+//! ```text
+//!   header      192 bytes (`header.rs`)
+//!   heads       [u32; count]       first 4 bytes of each main key behind the prefix, big-endian, zeros behind a shorter one
+//!   offsets     [u16; count]       of the main records, in units of 4 bytes, little-endian
+//!   hist        [u16; hist_count]  of the history records
+//!   low fence, high fence          each from a multiple of 4
+//!   records     main, then history (`record.rs`), each from a multiple of 4; or the one raw body
+//! ```
+//! Gaps are zero, each part begins where the one before it ends, and the last one ends the image.
+//!
+//! IM1  An [`Image`] was checked from end to end when it was made; its accessors cannot fail, and cost no check of content.
+//! IM2  Main records: one per key, keys strictly ascending, all in `low fence..high fence`, all beginning with the prefix.
+//! IM3  History: by key ascending, then ts descending, each older than the key's main record. The newest version of a key is its main record, or a
+//!     tombstone in the history. A record without ts (zero, "frozen") is older than every commit, and a value.
+//! IM4  Inner pages: the first key is the low fence, every value a page id (u64 little-endian), no history, level above 0.
+//!
+//! Next: `search.rs` (the read path), `build.rs`, `patch.rs` (a few records changed), `check.rs`, `docs/format/base.md`.
+
+mod build;
+mod check;
+mod header;
+mod patch;
+mod record;
+mod search;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use build::{ImageBuilder, ImageSpec};
+pub use patch::Change;
+pub use words::{Body, Identity, ImageFault, ImageKind, Lookup, Record};
+
+use std::ops::Range;
+
+use crate::ids::Timestamp;
+use header::{HEADER_BYTES, Header, UNIT_BYTES};
+use record::RawRecord;
+
+/// Bytes of the largest image.
+pub const IMAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// An immutable, checked page. Main records: one per key, ascending, the newest version of each. History records: older versions (and, in
+/// B-tree leaves, tombstones of deleted keys), by key ascending, then ts descending.
+///
+/// ```
+/// use duramen_base::image::{Body, Identity, Image, ImageBuilder, ImageKind, ImageSpec, Lookup};
+/// use duramen_base::Timestamp;
+/// let ts = Timestamp::new;
+/// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+/// let mut builder = ImageBuilder::new(&spec);
+/// builder.push(b"oak", ts(5), Body::Value(b"hard"));
+/// let stored = builder.finish().to_stored(1);
+///
+/// let parent_says = Identity { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, write_seq: 1 };
+/// let image = Image::decode(stored, &parent_says).expect("what was just stored");
+/// let Lookup::Value { range, ts: newest } = image.lookup(b"oak", ts(9)) else { panic!("it is there") };
+/// assert_eq!((&image.bytes()[range], newest), (&b"hard"[..], ts(5)));
+/// assert_eq!(image.lookup(b"oak", ts(4)), Lookup::Absent);
+/// ```
+#[derive(Debug)]
+pub struct Image {
+    /// The header in the machine's own words, so that a lookup begins without parsing.
+    header: Header,
+    bytes: Box<[u8]>,
+}
+
+impl Image {
+    /// Checks bytes read from a file: length, checksum, identity, and every offset and order inside. Total.
+    ///
+    /// `bytes` must end with the image ([`Image::stored_len`] tells where that is).
+    pub fn decode(bytes: Vec<u8>, expect: &Identity) -> Result<Image, ImageFault> {
+        let header = Header::decode(&bytes)?;
+        header.check_identity(expect)?;
+        let image = Image { header, bytes: bytes.into_boxed_slice() };
+        check::check(&image)?;
+        Ok(image)
+    }
+
+    /// The bytes to write to a file, stamped with `write_seq` and checksummed.
+    pub fn to_stored(&self, write_seq: u32) -> Vec<u8> {
+        let mut stored = self.bytes.to_vec();
+        header::stamp(&mut stored, write_seq);
+        stored
+    }
+
+    /// Stored length that the first 64 bytes of a stored image announce, to read the rest; checked against the limit.
+    pub fn stored_len(head: &[u8]) -> Result<usize, ImageFault> {
+        header::stored_len(head)
+    }
+
+    /// All bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of memory it takes, for the memory budget.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + size_of::<Image>()
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> ImageKind {
+        self.header.kind
+    }
+
+    /// Page id, or offset of the block in its table.
+    pub fn self_id(&self) -> u64 {
+        self.header.self_id
+    }
+
+    /// Keyspace.
+    pub fn ks_id(&self) -> u32 {
+        self.header.ks_id
+    }
+
+    /// Write sequence it was stored with; zero if it never was.
+    pub fn write_seq(&self) -> u32 {
+        self.header.write_seq
+    }
+
+    /// Height above the leaves.
+    pub fn level(&self) -> u8 {
+        self.header.level
+    }
+
+    /// Right sibling; zero: none.
+    pub fn right_pid(&self) -> u64 {
+        self.header.right_pid
+    }
+
+    /// Low fence (inclusive; empty: none).
+    pub fn low_fence(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header.lo_off) * UNIT_BYTES..][..usize::from(self.header.lo_len)]
+    }
+
+    /// High fence (exclusive; empty: none).
+    pub fn high_fence(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header.hi_off) * UNIT_BYTES..][..usize::from(self.header.hi_len)]
+    }
+
+    /// Newest ts of any record, history included.
+    pub fn max_ts(&self) -> Timestamp {
+        self.header.max_ts
+    }
+
+    /// Readers at or after this need no history: the newest of (successor ts of each older version, ts of each tombstone in the history of a key
+    /// without main record). A reader that skips the history does not learn when such a key was deleted; [`Image::newest_ts`] does.
+    pub fn hist_max_ts(&self) -> Timestamp {
+        self.header.hist_max_ts
+    }
+
+    /// What all keys here start with.
+    #[inline]
+    pub fn prefix(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header.lo_off) * UNIT_BYTES..][..usize::from(self.header.prefix_len)]
+    }
+
+    /// Number of main records.
+    #[inline]
+    pub fn count(&self) -> usize {
+        usize::from(self.header.count)
+    }
+
+    /// Number of history records.
+    #[inline]
+    pub fn hist_count(&self) -> usize {
+        usize::from(self.header.hist_count)
+    }
+
+    /// Main record `index`.
+    ///
+    /// # Panics
+    /// If there is no such record; so do all that take an index.
+    pub fn record(&self, index: usize) -> Record<'_> {
+        self.shown(self.raw_record(index))
+    }
+
+    /// History record `index`.
+    pub fn hist_record(&self, index: usize) -> Record<'_> {
+        self.shown(self.raw_hist_record(index))
+    }
+
+    /// Replaces `key` by the full key of main record `index`.
+    pub fn key_into(&self, index: usize, key: &mut Vec<u8>) {
+        self.full_key_into(self.suffix(index), key);
+    }
+
+    /// Replaces `key` by the full key of history record `index`.
+    pub fn hist_key_into(&self, index: usize, key: &mut Vec<u8>) {
+        self.full_key_into(self.hist_suffix(index), key);
+    }
+
+    /// Where the value of main record `index` lies in `bytes()`; empty for a tombstone.
+    pub fn value_range(&self, index: usize) -> Range<usize> {
+        self.raw_record(index).value
+    }
+
+    /// Where the value of history record `index` lies in `bytes()`.
+    pub fn hist_value_range(&self, index: usize) -> Range<usize> {
+        self.raw_hist_record(index).value
+    }
+
+    /// Inner pages: child page id `index`.
+    ///
+    /// # Panics
+    /// If there is no such child, or the page is no inner one.
+    pub fn child(&self, index: usize) -> u64 {
+        let pid =
+            self.bytes[self.value_range(index)].first_chunk().expect("IM4: the values of an inner page are page ids");
+        u64::from_le_bytes(*pid)
+    }
+
+    /// The raw body of a `Filter`, `MapChunk` or `Raw` image; empty for the others.
+    pub fn raw_body(&self) -> &[u8] {
+        match self.kind().has_records() {
+            true => &[],
+            false => &self.bytes[usize::from(self.header.data_off) * UNIT_BYTES..],
+        }
+    }
+
+    #[inline]
+    fn heads(&self) -> &[[u8; 4]] {
+        self.bytes[HEADER_BYTES..][..4 * self.count()].as_chunks().0
+    }
+
+    #[inline]
+    fn offsets(&self) -> &[[u8; 2]] {
+        self.bytes[HEADER_BYTES + 4 * self.count()..][..2 * self.count()].as_chunks().0
+    }
+
+    #[inline]
+    fn hist_offsets(&self) -> &[[u8; 2]] {
+        self.bytes[HEADER_BYTES + 6 * self.count()..][..2 * self.hist_count()].as_chunks().0
+    }
+
+    #[inline]
+    fn raw_record(&self, index: usize) -> RawRecord {
+        self.parse(self.offsets()[index])
+    }
+
+    #[inline]
+    fn raw_hist_record(&self, index: usize) -> RawRecord {
+        self.parse(self.hist_offsets()[index])
+    }
+
+    #[inline]
+    fn parse(&self, offset: [u8; 2]) -> RawRecord {
+        let at = usize::from(u16::from_le_bytes(offset)) * UNIT_BYTES;
+        record::parse(&self.bytes, at, self.header.base_ts).expect("IM1: every record was read once")
+    }
+
+    #[inline]
+    fn suffix(&self, index: usize) -> &[u8] {
+        &self.bytes[self.raw_record(index).suffix]
+    }
+
+    #[inline]
+    fn hist_suffix(&self, index: usize) -> &[u8] {
+        &self.bytes[self.raw_hist_record(index).suffix]
+    }
+
+    fn shown(&self, record: RawRecord) -> Record<'_> {
+        let body = match record.is_tombstone {
+            true => Body::Tombstone,
+            false => Body::Value(&self.bytes[record.value]),
+        };
+        Record { suffix: &self.bytes[record.suffix], ts: record.ts, body }
+    }
+
+    fn full_key_into(&self, suffix: &[u8], key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        key.extend_from_slice(suffix);
+    }
+}

@@ -1,0 +1,166 @@
+//! Finding keys in an image: prefix, hints, heads, and only then whole keys.
+//!
+//! ```text
+//!   key without the prefix: before or behind all records
+//!   head = first 4 bytes behind the prefix
+//!   hints (in the header) narrow to the records between two hints: one cache line of heads in a page of up to 272 records
+//!   heads narrow to those with an equal head, mostly one
+//!   these are compared whole
+//! ```
+//! Nothing here allocates. Scalar on purpose: out of cache, early exit beats both SIMD and branch-free search.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::header::{HINT_COUNT, head4, head8};
+use super::{Image, Lookup};
+use crate::ids::Timestamp;
+
+/// Distance between hints in a page of `count` records: the last interval is never longer than the others.
+pub(super) fn hint_step(count: usize) -> usize {
+    count / (HINT_COUNT + 1) + 1
+}
+
+/// The hints of a page with these heads.
+pub(super) fn hints_of(heads: &[[u8; 4]]) -> [u32; HINT_COUNT] {
+    let step = hint_step(heads.len());
+    std::array::from_fn(|index| heads.get((index + 1) * step).map_or(u32::MAX, |head| u32::from_be_bytes(*head)))
+}
+
+impl Image {
+    /// Whether `key` is at or above the high fence.
+    pub fn is_past_high(&self, key: &[u8]) -> bool {
+        if self.header.hi_len == 0 {
+            return false;
+        }
+        match head8(key).cmp(&self.header.hi_head) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => key >= self.high_fence(),
+        }
+    }
+
+    /// Index of the main record of `key`, or where it would be.
+    pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        match self.place_of(key) {
+            Place::Before => Err(0),
+            Place::Behind => Err(self.count()),
+            Place::Inside(suffix) => self.search_suffix(suffix),
+        }
+    }
+
+    /// Inner pages: index of the child that covers `key` (the last record with key <= `key`; the first child's key is the low fence).
+    pub fn child_index(&self, key: &[u8]) -> usize {
+        match self.search(key) {
+            Ok(index) => index,
+            Err(index) => index.saturating_sub(1),
+        }
+    }
+
+    /// History records of `key`, newest first.
+    pub fn hist_range(&self, key: &[u8]) -> Range<usize> {
+        match self.place_of(key) {
+            Place::Before => 0..0,
+            Place::Behind => self.hist_count()..self.hist_count(),
+            Place::Inside(suffix) => {
+                let start = partition(0..self.hist_count(), |index| self.hist_suffix(index) < suffix);
+                let end = partition(start..self.hist_count(), |index| self.hist_suffix(index) == suffix);
+                start..end
+            }
+        }
+    }
+
+    /// The newest version of `key` here with `ts <= at`.
+    pub fn lookup(&self, key: &[u8], at: Timestamp) -> Lookup {
+        if let Ok(index) = self.search(key) {
+            let record = self.raw_record(index);
+            if record.ts <= at {
+                return Lookup::of(record);
+            }
+        }
+        if at >= self.hist_max_ts() {
+            return Lookup::Absent;
+        }
+        let mut versions = self.hist_range(key).map(|index| self.raw_hist_record(index));
+        versions.find(|record| record.ts <= at).map_or(Lookup::Absent, Lookup::of)
+    }
+
+    /// Newest ts at which `key` changed as far as this image knows (main record or newest history record); `None`: key unknown here.
+    pub fn newest_ts(&self, key: &[u8]) -> Option<Timestamp> {
+        match self.search(key) {
+            Ok(index) => Some(self.raw_record(index).ts),
+            Err(_) => self.hist_range(key).next().map(|index| self.raw_hist_record(index).ts),
+        }
+    }
+
+    fn place_of<'k>(&self, key: &'k [u8]) -> Place<'k> {
+        let prefix = self.prefix();
+        match key.strip_prefix(prefix) {
+            Some(suffix) => Place::Inside(suffix),
+            None if key < prefix => Place::Before,
+            None => Place::Behind,
+        }
+    }
+
+    /// [`Image::search`] for a key without its prefix.
+    pub(super) fn search_suffix(&self, suffix: &[u8]) -> Result<usize, usize> {
+        let head = head4(suffix);
+        let heads = self.heads();
+        let head_at = |index: usize| u32::from_be_bytes(heads[index]);
+        let near = self.narrow_by_hints(head);
+        let mut low = partition(near.clone(), |index| head_at(index) < head);
+        let mut high = near.end;
+        // Mostly one record has this head, and looking at the next is cheaper than halving what is left.
+        if low < high && head_at(low) == head {
+            if low + 1 == high || head_at(low + 1) != head {
+                high = low + 1;
+            } else {
+                high = partition(low..high, |index| head_at(index) == head);
+            }
+        } else {
+            high = low;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.suffix(middle).cmp(suffix) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// A range with every record whose head is `head`, behind all smaller ones and before all larger ones that it leaves out.
+    fn narrow_by_hints(&self, head: u32) -> Range<usize> {
+        let (count, step) = (self.count(), hint_step(self.count()));
+        let hints = &self.header.hints;
+        let smaller = hints.iter().take_while(|&&hint| hint < head).count();
+        let up_to = smaller + hints[smaller..].iter().take_while(|&&hint| hint == head).count();
+        // Hint i is record (i + 1) * step. Hints that stand for no record are the largest number, so they never count as smaller.
+        let start = if smaller == 0 { 0 } else { smaller * step + 1 };
+        start.min(count)..((up_to + 1) * step).min(count)
+    }
+}
+
+/// Where a key lies by the prefix of the image alone.
+enum Place<'k> {
+    Before,
+    Inside(&'k [u8]),
+    Behind,
+}
+
+/// First index of `range` for which `is_low` does not hold; it holds for all before and none behind.
+#[inline]
+fn partition(range: Range<usize>, is_low: impl Fn(usize) -> bool) -> usize {
+    let Range { start: mut low, end: mut high } = range;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_low(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

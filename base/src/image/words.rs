@@ -1,0 +1,128 @@
+//! The words that images are spoken of in: kinds, records, identities, faults, answers. No behaviour beyond naming.
+
+use std::ops::Range;
+
+use super::record::RawRecord;
+use crate::ids::Timestamp;
+
+/// What a page holds. On disk. Never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ImageKind {
+    /// Records of a B-tree leaf.
+    Leaf = 1,
+    /// Separators (keys) and child page ids (values, u64 little-endian) of a B-tree inner page.
+    Inner = 2,
+    /// Records of an LSM table.
+    TableData = 3,
+    /// Index of an LSM table.
+    TableIndex = 4,
+    /// Bloom filter part of an LSM table: one raw body.
+    Filter = 5,
+    /// Range tombstones: key = low end, value = high end (empty: no end).
+    RangeTombstones = 6,
+    /// Chunk of a B-tree page map: one raw body.
+    MapChunk = 7,
+    /// Other raw content: one raw body.
+    Raw = 8,
+}
+
+impl ImageKind {
+    pub(super) fn from_byte(byte: u8) -> Option<ImageKind> {
+        Some(match byte {
+            1 => ImageKind::Leaf,
+            2 => ImageKind::Inner,
+            3 => ImageKind::TableData,
+            4 => ImageKind::TableIndex,
+            5 => ImageKind::Filter,
+            6 => ImageKind::RangeTombstones,
+            7 => ImageKind::MapChunk,
+            8 => ImageKind::Raw,
+            _ => return None,
+        })
+    }
+
+    /// Whether it holds records; the others have one raw body.
+    ///
+    /// ```
+    /// use duramen_base::image::ImageKind;
+    /// assert!(ImageKind::Leaf.has_records() && !ImageKind::Filter.has_records());
+    /// ```
+    pub fn has_records(self) -> bool {
+        match self {
+            ImageKind::Leaf
+            | ImageKind::Inner
+            | ImageKind::TableData
+            | ImageKind::TableIndex
+            | ImageKind::RangeTombstones => true,
+            ImageKind::Filter | ImageKind::MapChunk | ImageKind::Raw => false,
+        }
+    }
+}
+
+/// What a record says about its key.
+///
+/// ```
+/// use duramen_base::image::Body;
+/// assert_ne!(Body::Value(b""), Body::Tombstone);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// A value.
+    Value(&'a [u8]),
+    /// Deleted.
+    Tombstone,
+}
+
+/// One record of an image. The full key is [`Image::prefix`](super::Image::prefix) followed by `suffix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Key without the prefix.
+    pub suffix: &'a [u8],
+    /// Commit that wrote it; zero: frozen.
+    pub ts: Timestamp,
+    /// Value or tombstone.
+    pub body: Body<'a>,
+}
+
+/// Who an image must be: what its parent holds about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which kind.
+    pub kind: ImageKind,
+    /// Page id, or offset of the block in its table.
+    pub self_id: u64,
+    /// Keyspace.
+    pub ks_id: u32,
+    /// Write sequence the parent recorded.
+    pub write_seq: u32,
+}
+
+/// Why bytes are not the image expected; the caller adds file and offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageFault(pub &'static str);
+
+/// Answer of [`Image::lookup`](super::Image::lookup).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// This image has no version of the key at or before the time asked for.
+    Absent,
+    /// Deleted at this commit.
+    Deleted(Timestamp),
+    /// A value: where it lies in [`Image::bytes`](super::Image::bytes), and its commit (zero: frozen).
+    Value {
+        /// Its bytes.
+        range: Range<usize>,
+        /// Its commit.
+        ts: Timestamp,
+    },
+}
+
+impl Lookup {
+    pub(super) fn of(record: RawRecord) -> Lookup {
+        match record.is_tombstone {
+            true => Lookup::Deleted(record.ts),
+            false => Lookup::Value { range: record.value, ts: record.ts },
+        }
+    }
+}

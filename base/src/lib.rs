@@ -1,0 +1,44 @@
+//! The shared words of Duramen: what two crates that may not see each other both need.
+//!
+//! Ids, values, errors, the operation batch, `trait Backend` and its cursor, what a store may ask of its host,
+//! the pruning rule, the memory budget, the page image, framed files and the seams to the outside
+//! (files, clock, threads, locks). It knows nothing about trees, logs or transactions.
+//!
+//! Users of the engine want the crate `duramen`; it re-exports what they need from here.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod batch;
+pub mod bounds;
+pub mod budget;
+pub mod clock;
+pub mod error;
+pub mod executor;
+pub mod framed;
+pub mod host;
+pub mod ids;
+pub mod image;
+#[cfg(any(test, feature = "testing"))]
+pub mod model;
+pub mod mutant;
+pub mod options;
+pub mod pool;
+pub mod pruner;
+pub mod sync;
+pub mod value;
+pub mod varint;
+pub mod vfs;
+
+pub use backend::{
+    Admission, Backend, BackendCursor, Deadline, Found, Hit, LoadTicket, Pin, Problem, ScanOpts, StoreEnv, StoreMark,
+    StoreStats, Urgency, ValueRef, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+};
+pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
+pub use bounds::KeyBounds;
+pub use budget::{Budget, Reservation};
+pub use error::{ConflictInfo, Error, IoOp, Result};
+pub use host::{SnapSet, StoreHost};
+pub use ids::{DbUuid, KeyspaceId, Lsn, Timestamp};
+pub use options::{BackendKind, KeyspaceOptions};
+pub use pruner::Pruner;
+pub use value::Value;

@@ -1,0 +1,70 @@
+//! Limits of keys and values, and the options of one keyspace.
+
+/// Most bytes of a key: four keys must fit one inner page.
+pub const KEY_BYTES_MAX: usize = 16 * 1024 - 1;
+/// Most bytes of a value: a quarter of the largest page image.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Which structure stores a keyspace. On disk. Never renumber.
+///
+/// ```
+/// assert_eq!(duramen_base::BackendKind::BTree.to_string(), "btree");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BackendKind {
+    /// A B-link tree on shadow-paged files: fastest reads and scans.
+    BTree = 1,
+    /// A log-structured merge tree: fastest sustained writes, least space.
+    Lsm = 2,
+    /// A map in memory, obviously right, without files: the oracle of tests. Only with the feature `testing`.
+    #[cfg(any(test, feature = "testing"))]
+    Model = 255,
+}
+
+impl std::fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            BackendKind::BTree => "btree",
+            BackendKind::Lsm => "lsm",
+            #[cfg(any(test, feature = "testing"))]
+            BackendKind::Model => "model",
+        })
+    }
+}
+
+/// What a keyspace is made of. Fixed when it is created, stored in the catalog.
+///
+/// ```
+/// use duramen_base::{BackendKind, KeyspaceOptions};
+/// let options = KeyspaceOptions::new(BackendKind::Lsm);
+/// assert_eq!(options.memtable_bytes, 16 << 20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceOptions {
+    /// Which structure.
+    pub backend: BackendKind,
+    /// LSM: memory of one memtable in bytes before it is flushed; at least 4 KiB.
+    pub memtable_bytes: u64,
+    /// Page size to aim at in bytes: B-tree leaves, LSM data blocks; 1 KiB to 64 KiB. A page grows beyond it if one record asks.
+    pub page_bytes: u32,
+}
+
+impl KeyspaceOptions {
+    /// The defaults for `backend`.
+    pub fn new(backend: BackendKind) -> KeyspaceOptions {
+        let page_bytes = match backend {
+            BackendKind::BTree => 16 << 10,
+            BackendKind::Lsm => 8 << 10,
+            #[cfg(any(test, feature = "testing"))]
+            BackendKind::Model => 8 << 10,
+        };
+        KeyspaceOptions { backend, memtable_bytes: 16 << 20, page_bytes }
+    }
+}
+
+impl From<BackendKind> for KeyspaceOptions {
+    fn from(backend: BackendKind) -> KeyspaceOptions {
+        KeyspaceOptions::new(backend)
+    }
+}

@@ -1,0 +1,182 @@
+//! The frame pool: page images read from files, shared by all stores, bounded by a limit and by the memory budget.
+//!
+//! It caches and it counts; it reads no file itself and knows no page's meaning. First version: heap frames behind counted pointers, in shards with a
+//! latch each. Dirty pages are no business of it: what is here can always be read again.
+//!
+//! FP1  No I/O, no callback and no freeing of an image happens under a latch; at most one latch is held at a time.
+//! FP2  Every image that is here is counted in the budget; one that was evicted while a reader holds it lives on, uncounted, until that reader drops it.
+//! FP3  Of two loads of one key at once the first one in stays, and both callers get that one.
+//! FP4  A shard never keeps more than its part of the limit. Cold frames go first, then those that were not used since the clock's hand passed.
+//!
+//! Next: `pool/shard.rs` (the clock).
+
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::error::Result;
+use crate::image::Image;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use shard::Shard;
+
+/// Name of a frame: which file of which store, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameKey {
+    /// Unique number of the file within the process (see [`FramePool::new_file`]).
+    pub file: u64,
+    /// Byte offset in it.
+    pub offset: u64,
+}
+
+const SHARD_COUNT_MAX: u64 = 16;
+/// A shard holds several of the largest images, so that a small pool is one exact clock and not sixteen that hold nothing.
+const SHARD_BYTES_MIN: u64 = 1 << 20;
+
+/// The pool of page images read from files: clock eviction, cold entry for scans.
+///
+/// ```
+/// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+/// use duramen_base::pool::{FrameKey, FramePool};
+/// use duramen_base::Budget;
+///
+/// let pool = FramePool::new(&Budget::new(1 << 20), 1 << 20);
+/// let key = FrameKey { file: pool.new_file(), offset: 4096 };
+/// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 4096, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+/// let image = pool.get_or_load(key, true, || Ok(ImageBuilder::raw(&spec, b"heartwood")))?;
+/// assert_eq!(image.raw_body(), b"heartwood");
+/// assert!(pool.get(key).is_some());
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FramePool {
+    budget: Arc<Budget>,
+    shards: Box<[Mutex<Shard>]>,
+    last_file: AtomicU64,
+}
+
+impl FramePool {
+    /// A pool that keeps at most `bytes_max` bytes, counted in `budget`.
+    pub fn new(budget: &Arc<Budget>, bytes_max: u64) -> Arc<FramePool> {
+        let shard_count = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARD_COUNT_MAX);
+        let shards = (0..shard_count).map(|_| Mutex::new(Shard::new(bytes_max / shard_count))).collect();
+        Arc::new(FramePool { budget: Arc::clone(budget), shards, last_file: AtomicU64::new(0) })
+    }
+
+    /// A number for a file that is about to be read through the pool. Never given out again, so forgetting a file is final.
+    pub fn new_file(&self) -> u64 {
+        // Relaxed: only uniqueness is asked of it.
+        self.last_file.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The image at `key` if it is here.
+    pub fn get(&self, key: FrameKey) -> Option<Arc<Image>> {
+        self.shard(key).lock().get(key, true)
+    }
+
+    /// The image at `key`, by `load` if it is not here. `keep` false: it enters cold and goes first. `load` runs outside every latch.
+    ///
+    /// # Errors
+    /// Those of `load`; nothing is remembered of them.
+    pub fn get_or_load(&self, key: FrameKey, keep: bool, load: impl FnOnce() -> Result<Image>) -> Result<Arc<Image>> {
+        let found = self.shard(key).lock().get(key, keep);
+        match found {
+            Some(image) => Ok(image),
+            None => Ok(self.insert(key, keep, Arc::new(load()?))),
+        }
+    }
+
+    /// Drops all images of a file. A load of it that is still running may bring one back, which then ages like any other.
+    pub fn forget_file(&self, file: u64) {
+        for shard in &self.shards {
+            let dropped = shard.lock().forget_file(file);
+            drop(dropped); // FP1: outside the latch
+        }
+    }
+
+    /// Gives back at least `bytes` bytes of memory, or all it has; how many it was. For whoever needs room in the budget.
+    ///
+    /// ```
+    /// use duramen_base::{Budget, pool::FramePool};
+    /// assert_eq!(FramePool::new(&Budget::new(1 << 20), 1 << 20).give_back(4096), 0);
+    /// ```
+    pub fn give_back(&self, bytes: u64) -> u64 {
+        let shard_count = self.shards.len() as u64;
+        let mut given = 0;
+        // An even part from each shard first, then whatever is missing from any.
+        for wanted_each in [bytes.div_ceil(shard_count), bytes] {
+            for shard in &self.shards {
+                let wanted = wanted_each.min(bytes.saturating_sub(given));
+                let evicted = shard.lock().evict_bytes(wanted);
+                given += evicted.iter().map(|frame| frame.bytes()).sum::<u64>();
+            }
+        }
+        given
+    }
+
+    /// Bytes of the images it keeps.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().bytes()).sum()
+    }
+
+    /// Lookups that found their image, and those that did not.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(hits, misses), shard| {
+            let shard = shard.lock();
+            (hits + shard.hits, misses + shard.misses)
+        })
+    }
+
+    /// Puts `image` in if nobody was faster; the one that is in.
+    fn insert(&self, key: FrameKey, keep: bool, image: Arc<Image>) -> Arc<Image> {
+        // Reading must not fail for lack of memory, so it may go over the budget; then the shard shrinks.
+        let reservation = self.budget.reserve_anyway(image.memory_bytes() as u64);
+        let mut shard = self.shard(key).lock();
+        if let Some(first_in) = shard.peek(key) {
+            drop(shard);
+            return first_in;
+        }
+        let mut evicted = shard.make_room(reservation.bytes());
+        while self.budget.is_over()
+            && let Some(frame) = shard.evict()
+        {
+            // Its count falls here, its memory with `evicted`.
+            evicted.push(frame.uncounted());
+        }
+        shard.insert(key, keep, Arc::clone(&image), reservation);
+        drop(shard);
+        drop(evicted); // FP1: outside the latch
+        image
+    }
+
+    fn shard(&self, key: FrameKey) -> &Mutex<Shard> {
+        // The map inside takes its bucket from the low bits and its tag from the highest, so those between are left for the shard.
+        let hash = FrameHash::default().hash_one(key) >> 32;
+        &self.shards[(hash % self.shards.len() as u64) as usize]
+    }
+}
+
+/// Hash of frame keys. Nobody outside chooses file numbers and offsets, so a multiplication that mixes well is enough.
+pub(crate) type FrameHash = BuildHasherDefault<FrameHasher>;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameHasher(u64);
+
+impl Hasher for FrameHasher {
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.0 ^ number ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,197 @@
+//! One shard of the frame pool: a map, and a clock over its frames. Plain data; the latch is around it.
+//!
+//! The clock's hand goes round the frames: one used since the last visit is spared once, another goes. Frames that a scan brought in stand in a
+//! queue of their own and go before all others, oldest first, unless somebody asked for them to be kept meanwhile.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::{FrameHash, FrameKey};
+use crate::budget::Reservation;
+use crate::image::Image;
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    bytes_max: u64,
+    bytes: u64,
+    /// Place of each key in `frames`.
+    places: HashMap<FrameKey, usize, FrameHash>,
+    frames: Vec<Frame>,
+    hand: usize,
+    /// Keys that entered cold, oldest first; those that warmed up or left meanwhile are passed over.
+    cold: VecDeque<FrameKey>,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+}
+
+/// An image and what is known of its use.
+#[derive(Debug)]
+pub(super) struct Frame {
+    key: FrameKey,
+    image: Arc<Image>,
+    heat: Heat,
+    /// FP2; `None` once evicted and given back.
+    reservation: Option<Reservation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heat {
+    /// Brought in by a scan and not asked for since.
+    Cold,
+    /// Not used since the hand passed.
+    Idle,
+    /// Used since the hand passed.
+    Used,
+}
+
+impl Frame {
+    pub(super) fn bytes(&self) -> u64 {
+        self.image.memory_bytes() as u64
+    }
+
+    /// The frame with its bytes given back to the budget already.
+    pub(super) fn uncounted(mut self) -> Frame {
+        self.reservation = None;
+        self
+    }
+}
+
+impl Shard {
+    pub(super) fn new(bytes_max: u64) -> Shard {
+        Shard {
+            bytes_max,
+            bytes: 0,
+            places: HashMap::default(),
+            frames: Vec::new(),
+            hand: 0,
+            cold: VecDeque::new(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The image at `key`, counted as a hit or miss; `keep` warms it.
+    pub(super) fn get(&mut self, key: FrameKey, keep: bool) -> Option<Arc<Image>> {
+        let Some(&place) = self.places.get(&key) else {
+            self.misses += 1;
+            return None;
+        };
+        self.hits += 1;
+        let frame = &mut self.frames[place];
+        if keep {
+            frame.heat = Heat::Used;
+        }
+        Some(Arc::clone(&frame.image))
+    }
+
+    /// The image at `key`, without a trace.
+    pub(super) fn peek(&self, key: FrameKey) -> Option<Arc<Image>> {
+        self.places.get(&key).map(|&place| Arc::clone(&self.frames[place].image))
+    }
+
+    /// Takes in an image that is not here. Room was made before, so that the newcomer is not its own victim.
+    pub(super) fn insert(&mut self, key: FrameKey, keep: bool, image: Arc<Image>, reservation: Reservation) {
+        if reservation.bytes() > self.bytes_max {
+            return; // FP4: one image larger than the whole shard is not kept.
+        }
+        self.bytes += reservation.bytes();
+        let heat = if keep { Heat::Used } else { Heat::Cold };
+        if heat == Heat::Cold {
+            self.cold.push_back(key);
+        }
+        let place = self.places.insert(key, self.frames.len());
+        debug_assert!(place.is_none(), "FP3: one frame a key");
+        self.frames.push(Frame { key, image, heat, reservation: Some(reservation) });
+    }
+
+    /// Evicts until `bytes` more fit; nothing if they never can.
+    #[must_use = "images are dropped outside the latch (FP1)"]
+    pub(super) fn make_room(&mut self, bytes: u64) -> Vec<Frame> {
+        match bytes > self.bytes_max {
+            true => Vec::new(),
+            false => self.evict_bytes((self.bytes + bytes).saturating_sub(self.bytes_max)),
+        }
+    }
+
+    /// Evicts at least `bytes`, or all.
+    #[must_use = "images are dropped outside the latch (FP1)"]
+    pub(super) fn evict_bytes(&mut self, bytes: u64) -> Vec<Frame> {
+        let mut evicted = Vec::new();
+        let target = self.bytes.saturating_sub(bytes);
+        while self.bytes > target
+            && let Some(frame) = self.evict()
+        {
+            evicted.push(frame);
+        }
+        evicted
+    }
+
+    /// Takes out the frame that is needed least (FP4); `None` if there is none.
+    pub(super) fn evict(&mut self) -> Option<Frame> {
+        while let Some(key) = self.cold.pop_front() {
+            if let Some(&place) = self.places.get(&key)
+                && self.frames[place].heat == Heat::Cold
+            {
+                return Some(self.take_out(place));
+            }
+        }
+        // Two rounds at most: the first finds an idle frame or leaves all idle.
+        while !self.frames.is_empty() {
+            self.hand = if self.hand < self.frames.len() { self.hand } else { 0 };
+            match self.frames[self.hand].heat {
+                Heat::Used => {
+                    self.frames[self.hand].heat = Heat::Idle;
+                    self.hand += 1;
+                }
+                Heat::Idle | Heat::Cold => return Some(self.take_out(self.hand)),
+            }
+        }
+        None
+    }
+
+    /// Takes out all frames of a file.
+    #[must_use = "images are dropped outside the latch (FP1)"]
+    pub(super) fn forget_file(&mut self, file: u64) -> Vec<Frame> {
+        self.cold.retain(|key| key.file != file);
+        let mut dropped = Vec::new();
+        let mut place = 0;
+        while place < self.frames.len() {
+            if self.frames[place].key.file == file {
+                dropped.push(self.take_out(place));
+            } else {
+                place += 1;
+            }
+        }
+        dropped
+    }
+
+    fn take_out(&mut self, place: usize) -> Frame {
+        let frame = self.frames.swap_remove(place);
+        self.places.remove(&frame.key);
+        if let Some(moved) = self.frames.get(place) {
+            self.places.insert(moved.key, place);
+        }
+        self.bytes -= frame.bytes();
+        frame
+    }
+
+    /// That the parts agree: each frame has its place and the bytes add up.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert_eq!(self.places.len(), self.frames.len(), "FP3: one frame a key");
+        for (place, frame) in self.frames.iter().enumerate() {
+            assert_eq!(self.places.get(&frame.key), Some(&place));
+            assert_eq!(
+                frame.reservation.as_ref().map(Reservation::bytes),
+                Some(frame.bytes()),
+                "FP2: each frame is counted"
+            );
+        }
+        assert_eq!(self.bytes, self.frames.iter().map(Frame::bytes).sum::<u64>());
+        assert!(self.bytes <= self.bytes_max, "FP4: within the limit");
+    }
+}

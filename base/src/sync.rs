@@ -1,0 +1,79 @@
+//! The seam to locks, atomics and threads.
+//!
+//! In a plain build: parking_lot, std atomics, std threads, without a trace of anything else. Under the cfg `duramen_sim` the same
+//! names are shuttle's, which schedules every lock, wait and atomic (`sync/scheduled.rs`). Code outside this module names neither.
+//! What a build offers beyond the other (poisoning, mapped guards, `const` locks in statics) is not to be used.
+//!
+//! Do not take a lock for reading twice in one thread: parking_lot may wait for ever, shuttle refuses.
+//!
+//! Timed waits: under `duramen_sim` time does not pass, so `Condvar::wait_for` gives way once and reports a timeout.
+//!
+//! Tests that run under every schedule call `check_random` and stand in modules called `schedules`, in any crate:
+//! `RUSTFLAGS="--cfg duramen_sim" cargo test --features testing --target-dir target/sim --lib schedules`.
+//! Their threads come from [`thread::spawn_named`], and all they share is made inside the closure. The other tests use locks
+//! outside of it and do not run in that build; these run in both.
+
+#[cfg(duramen_sim)]
+#[path = "sync/scheduled.rs"]
+mod imp;
+
+#[cfg(not(duramen_sim))]
+mod imp {
+    pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult};
+
+    /// Atomics and the fence.
+    pub mod atomic {
+        pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    }
+
+    /// Threads.
+    pub mod thread {
+        pub use std::thread::{JoinHandle, ThreadId, current, yield_now};
+
+        /// Starts a thread called `name`.
+        pub fn spawn_named<F>(name: &str, run: F) -> JoinHandle<()>
+        where
+            F: FnOnce() + Send + 'static,
+        {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system refused a thread")
+        }
+    }
+
+    /// Runs `test` under many schedules of its threads (`duramen_sim`), or a few times as the system schedules them (else).
+    #[cfg(any(test, feature = "testing"))]
+    pub fn check_random<F>(iterations: usize, test: F)
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        for _ in 0..iterations.min(50) {
+            test();
+        }
+    }
+
+    /// As [`check_random`], by the scheduler that looks for bugs of `depth` ordered steps (PCT).
+    #[cfg(any(test, feature = "testing"))]
+    pub fn check_pct<F>(iterations: usize, _depth: usize, test: F)
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        check_random(iterations, test);
+    }
+}
+
+pub use imp::*;
+pub use std::sync::Arc;
+
+/// A number that no other call in this process returns. No point of scheduling, also under `duramen_sim`: nothing is ordered by it.
+///
+/// ```
+/// use duramen_base::sync::unique_number;
+/// assert_ne!(unique_number(), unique_number());
+/// ```
+pub fn unique_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod schedules;
