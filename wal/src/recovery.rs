@@ -1,0 +1,284 @@
+//! Opening a log: the whole kept log is validated and synced before anything of it is shown, then replayed, then it goes on.
+//!
+//! ```text
+//!   scan     headers -> chain;  each segment but the last is valid through its end, or Corruption
+//!            the last: valid up to p; what follows p is a torn tail (cut) or damage (Corruption)
+//!            claims of store files beyond the log's last commit: Corruption
+//!            what is kept is synced
+//!   replay   any number of times, from any commit on
+//!   finish   a fresh segment begins at p with the next log_epoch; bytes behind p are never read again
+//! ```
+//! V1  What a reader is shown after recovery is durable before it is shown.
+//! V2  Crashing anywhere in here and opening again gives the same log: nothing but files that hold nothing is removed, and p is
+//!     synced before the fresh segment's header names it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use duramen_base::{Lsn, Result, Timestamp};
+
+use crate::big::Piece;
+use crate::chain::{Chain, Stop, damage, out_of_memory, read_area, walk};
+use crate::config::WalConfig;
+use crate::findings::{Commit, Commits, Findings};
+use crate::mark::MarkSet;
+use crate::scan::{Area, Tail};
+use crate::segment::{Folder, Prepared, Segment, Trouble};
+use crate::wal::{Start, Wal, open_fresh};
+
+/// What files outside the log say about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claims {
+    /// Newest commit that any store file contains or claims to have persisted: the log was durable through it.
+    pub contains: Timestamp,
+}
+
+/// A `KsEvent` record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEvent {
+    /// Where it stands.
+    pub lsn: Lsn,
+    /// The newest commit before it.
+    pub after: Timestamp,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// A log that was found good, and not yet opened for writing.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duramen_base::{DbUuid, Error, Timestamp, clock::SystemClock, vfs::MemVfs};
+/// # use duramen_wal::{Claims, EventKind, Mark, MarkSet, Recovery, Wal, WalConfig};
+/// # let (disk, clock) = (Arc::new(MemVfs::new()), Arc::new(SystemClock::new()));
+/// # let config = WalConfig::new(disk, "log", clock, DbUuid::from_bytes([7; 16]), Arc::new(()));
+/// # let wal = Wal::create(config.clone())?;
+/// let placed = wal.stage(b"a batch")?.place_commit(Timestamp::new(1));
+/// wal.sync_through(placed.end)?;
+/// drop(wal);
+/// let recovery = Recovery::scan(config, Claims { contains: Timestamp::new(1) })?;
+/// assert_eq!((recovery.first_ts(), recovery.last_ts()), (Timestamp::new(1), Timestamp::new(1)));
+/// recovery.replay(Timestamp::ZERO, &mut |ts, payload| {
+///     assert_eq!((ts, payload), (Timestamp::new(1), &b"a batch"[..]));
+///     Ok(())
+/// })?;
+/// let wal = recovery.finish()?;
+/// assert_eq!(wal.log_epoch(), 2);
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+pub struct Recovery {
+    config: WalConfig,
+    folder: Folder,
+    chain: Chain,
+    /// Where the kept log ends.
+    end: Lsn,
+    torn: bool,
+    first_ts: Timestamp,
+    findings: Findings,
+}
+
+impl Recovery {
+    /// Reads and validates the whole log, finds its end, and syncs what is kept. Nothing is cut yet.
+    ///
+    /// # Errors
+    /// * `Corruption`: a record, segment or copy that was durable is missing or changed; file and offset name the first bad one.
+    /// * `UnsupportedFormat`: written by a newer version.
+    /// * `Io`, `DiskFull`: try again.
+    pub fn scan(config: WalConfig, claims: Claims) -> Result<Recovery> {
+        config.check()?;
+        let folder = Folder::new(Arc::clone(&config.vfs), config.dir.clone(), config.db_uuid);
+        let chain = Chain::read(&folder)?;
+        let first = chain.segments[0].header;
+        let mut findings = Findings::new(first.first_lsn, first.first_ts.prev());
+        let mut buffer = Vec::new();
+        let (mut end, mut torn) = (first.first_lsn, false);
+        for (index, segment) in chain.segments.iter().enumerate() {
+            if segment.header.first_ts != findings.commits.last_ts.next() {
+                return Err(segment.file.corruption(0, "the segment's commits do not follow those before it"));
+            }
+            let sealed_end = chain.sealed_end(index);
+            let area = read_area(segment, sealed_end.unwrap_or(segment.header.limit()), &mut buffer)?;
+            let stop = walk(segment, index, &area, |record, place| {
+                findings.take(record, place).map_err(|what| damage(segment, record.header.lsn, what))
+            })?;
+            match (sealed_end, stop) {
+                (Some(_), Stop::Bad { lsn, what }) => return Err(damage(segment, lsn, what)),
+                (Some(sealed_end), Stop::End) => end = sealed_end,
+                (None, Stop::End) => end = segment.header.limit(),
+                (None, Stop::Bad { lsn, .. }) => {
+                    check_tail(segment, &area, lsn)?;
+                    torn = area.bytes[(lsn.get() - area.first_lsn.get()) as usize..].iter().any(|&byte| byte != 0);
+                    end = lsn;
+                }
+            }
+            if sealed_end.is_none() {
+                check_claims(segment, end, findings.commits.last_ts, claims)?;
+                keep_durably(&folder, &chain, &area, findings.synced, end)?;
+            }
+        }
+        Ok(Recovery { config, folder, chain, end, torn, first_ts: first.first_ts, findings })
+    }
+
+    /// The newest mark of each store.
+    pub fn marks(&self) -> &MarkSet {
+        &self.findings.marks
+    }
+
+    /// Every commit from this one to [`Recovery::last_ts`] is in the kept log.
+    pub fn first_ts(&self) -> Timestamp {
+        self.first_ts
+    }
+
+    /// The newest commit of the log; the next one gets the number after it.
+    pub fn last_ts(&self) -> Timestamp {
+        self.findings.commits.last_ts
+    }
+
+    /// What happened to keyspaces, in order.
+    pub fn events(&self) -> &[LogEvent] {
+        &self.findings.events
+    }
+
+    /// Whether the log was closed in order.
+    pub fn was_closed(&self) -> bool {
+        self.findings.was_closed
+    }
+
+    /// Whether something unfinished stands behind the end: an append that a crash cut short, or old bytes of a recycled file.
+    pub fn has_torn_tail(&self) -> bool {
+        self.torn
+    }
+
+    /// Bytes of log kept.
+    pub fn log_bytes(&self) -> u64 {
+        self.end.get() - self.chain.segments[0].header.first_lsn.get()
+    }
+
+    /// Gives every commit after `from` to `each`, in order, with its whole payload.
+    ///
+    /// # Errors
+    /// What `each` returns; `Corruption` if bytes changed since the scan, or if a commit after `from` is not all in the log any more.
+    pub fn replay(&self, from: Timestamp, each: &mut dyn FnMut(Timestamp, &[u8]) -> Result<()>) -> Result<()> {
+        let first = self.chain.segments[0].header;
+        let mut commits = Commits::new(first.first_lsn, first.first_ts.prev());
+        let (mut buffer, mut batch) = (Vec::new(), Vec::new());
+        for (index, segment) in self.chain.segments.iter().enumerate() {
+            let end = self.chain.sealed_end(index).unwrap_or(self.end);
+            let area = read_area(segment, end, &mut buffer)?;
+            let stop = walk(segment, index, &area, |record, place| {
+                let objection = |what| damage(segment, record.header.lsn, what);
+                let ts = record.header.commit_ts;
+                match commits.take(record, place).map_err(objection)? {
+                    Some(Commit::Inline) if ts > from => each(ts, record.payload),
+                    Some(Commit::Parts { bytes, pieces }) if ts > from => {
+                        self.gather_batch(segment, bytes, &pieces, &mut batch)?;
+                        each(ts, &batch)
+                    }
+                    Some(Commit::Gone) if ts > from => {
+                        Err(objection("parts of a needed commit are no more in the log"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            })?;
+            if let Stop::Bad { lsn, what } = stop {
+                return Err(damage(segment, lsn, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the log for writing behind what was kept. Call it when every store was opened and found to agree with the log.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`: nothing was lost, open again.
+    pub fn finish(self) -> Result<Arc<Wal>> {
+        let last = self.chain.segments.last().expect("a chain has a segment").header;
+        let prepared = self.fresh_file().map_err(Trouble::into_error)?;
+        let last_ts = self.last_ts();
+        let current = open_fresh(prepared, &self.folder, self.end, last_ts, last.log_epoch + 1)?;
+        let batches = self.findings.commits.sequenced.iter().map(|(&lsn, &ts)| (lsn, Some(ts))).collect();
+        let sealed = VecDeque::from(self.chain.segments);
+        Ok(Wal::start(Start { config: self.config, folder: self.folder, sealed, current, last_ts, batches }))
+    }
+
+    /// A file under a number never used. One of those that hold nothing serves if it is large enough, so that a full disk can be
+    /// opened; the others go.
+    fn fresh_file(&self) -> Result<Prepared, Trouble> {
+        let used = self.chain.segments.last().map_or(0, |segment| segment.header.segment_no);
+        let no = self.chain.leftovers.last().copied().unwrap_or(0).max(used) + 1;
+        let mut adopted = None;
+        for &leftover in &self.chain.leftovers {
+            let len = self.folder.open(leftover).and_then(|file| file.len()).map_err(Trouble::Clean)?;
+            let bytes = len - len % 4096;
+            let fits = (self.config.segment_bytes_first..=self.config.segment_bytes_max).contains(&bytes);
+            if adopted.is_none() && fits {
+                self.folder.renumber(leftover, no)?;
+                let prepared = self.folder.open_prepared(no, bytes).map_err(Trouble::Clean)?;
+                prepared.file.sync_data().map_err(Trouble::Sync)?;
+                adopted = Some(prepared);
+            } else {
+                self.folder.remove(leftover)?;
+            }
+        }
+        match adopted {
+            Some(prepared) => Ok(prepared),
+            None => self.folder.create(no, self.config.segment_bytes_first),
+        }
+    }
+
+    fn gather_batch(&self, at: &Segment, bytes: u64, pieces: &[Piece], batch: &mut Vec<u8>) -> Result<()> {
+        batch.clear();
+        let bytes = usize::try_from(bytes).map_err(|_| out_of_memory(at))?;
+        batch.try_reserve_exact(bytes).map_err(|_| out_of_memory(at))?;
+        for piece in pieces {
+            let (start, head) = (batch.len(), crate::big::PART_HEAD_BYTES);
+            batch.resize(start + piece.bytes - head, 0);
+            let file = &self.chain.segments[piece.segment_index].file;
+            file.read_exact_at(&mut batch[start..], piece.offset + head as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first bad record of the last segment: a tail that a crash left, or damage?
+fn check_tail(segment: &Segment, area: &Area<'_>, bad: Lsn) -> Result<()> {
+    match area.classify_tail(bad) {
+        Tail::Torn => Ok(()),
+        Tail::DurableBeyond(_) => {
+            Err(damage(segment, bad, "a record is damaged that was durable: a later one says so"))
+        }
+    }
+}
+
+fn check_claims(segment: &Segment, end: Lsn, last_ts: Timestamp, claims: Claims) -> Result<()> {
+    if claims.contains > last_ts {
+        return Err(damage(segment, end, "the log ends before a commit that a store's files hold"));
+    }
+    Ok(())
+}
+
+/// V1: what a killed process had only written becomes durable now. It is written again first: after a failed sync the system may
+/// show bytes, and call them clean, that never reached the disk.
+fn keep_durably(folder: &Folder, chain: &Chain, area: &Area<'_>, synced: Lsn, end: Lsn) -> Result<()> {
+    let last = chain.segments.last().expect("a chain has a segment");
+    let from = synced.max(last.header.first_lsn);
+    if from < end {
+        let offset = |lsn: Lsn| (lsn.get() - area.first_lsn.get()) as usize;
+        last.file.write_all_at(&area.bytes[offset(from)..offset(end)], last.offset_of(from))?;
+    }
+    for segment in &chain.segments {
+        segment.file.sync_data()?;
+    }
+    folder.sync_dir()
+}
+
+impl std::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovery")
+            .field("segments", &self.chain.segments.len())
+            .field("end", &self.end)
+            .field("first_ts", &self.first_ts)
+            .field("last_ts", &self.last_ts())
+            .finish()
+    }
+}

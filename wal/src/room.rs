@@ -1,0 +1,107 @@
+//! Setting room aside in log and buffer, and preparing the segments that it takes.
+//!
+//! R2  Commits leave one prepared segment untouched: marks can be logged on a full disk, so that truncation can free space.
+
+use duramen_base::{Error, Result};
+
+use crate::buffer::Room;
+use crate::segment::{Prepared, Trouble};
+use crate::stats::Counters;
+use crate::wal::{Maintenance, Phase, Wal};
+use crate::write::Patience;
+
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Leaves one prepared segment untouched (R2).
+    Ordinary,
+    /// May use the last one.
+    Upkeep,
+    /// So may the record that closes the log, which comes when nothing else is let in.
+    Closing,
+}
+
+impl Class {
+    fn spares(self) -> usize {
+        match self {
+            Class::Ordinary => 1,
+            Class::Upkeep | Class::Closing => 0,
+        }
+    }
+}
+
+impl Wal {
+    /// Sets `bytes` of log and buffer aside (R1).
+    pub(crate) fn reserve(&self, bytes: u64, class: Class) -> Result<()> {
+        let mut core = self.core.lock();
+        loop {
+            core.check_usable()?;
+            if core.phase != Phase::Open && class != Class::Closing {
+                return Err(Error::Closed);
+            }
+            // With records waiting for space nothing new is let in: the caller gets a clean DiskFull instead of a wait.
+            let room = if core.stalled { Room::NeedsWriting } else { core.placement.room(bytes, class.spares()) };
+            match room {
+                Room::Reserved => return Ok(()),
+                Room::NeedsSegment => {
+                    drop(core);
+                    self.prepare_segments(class.spares() + 1)?;
+                    core = self.core.lock();
+                }
+                Room::NeedsWriting => {
+                    let end = core.placement.end();
+                    drop(core);
+                    self.write_prefix(end, Patience::Once)?;
+                    core = self.core.lock();
+                }
+                Room::NeedsOthers => {
+                    core.waiting_for_room += 1;
+                    self.progress.wait(&mut core);
+                    core.waiting_for_room -= 1;
+                }
+            }
+        }
+    }
+
+    /// Sees to it that `count` prepared segments are there.
+    pub(crate) fn prepare_segments(&self, count: usize) -> Result<()> {
+        let mut maintenance = self.maintenance.lock();
+        loop {
+            let current_bytes = {
+                let core = self.core.lock();
+                core.check_usable()?;
+                if core.placement.prepared_count() >= count {
+                    return Ok(());
+                }
+                core.placement.segment().header.segment_bytes
+            };
+            let prepared = self.create_segment(&mut maintenance, self.next_segment_bytes(current_bytes))?;
+            self.add_prepared(prepared);
+        }
+    }
+
+    pub(crate) fn next_segment_bytes(&self, current_bytes: u64) -> u64 {
+        (current_bytes * 2).clamp(self.config.segment_bytes_first, self.config.segment_bytes_max)
+    }
+
+    pub(crate) fn add_prepared(&self, prepared: Prepared) {
+        self.core.lock().placement.add_prepared(prepared);
+        self.progress.notify_all();
+    }
+
+    fn create_segment(&self, maintenance: &mut Maintenance, bytes: u64) -> Result<Prepared> {
+        let smallest = self.config.segment_bytes_first;
+        let mut create = |bytes| {
+            let no = maintenance.next_no;
+            maintenance.next_no += 1;
+            Counters::count(&self.counters.segments_created);
+            self.folder.create(no, bytes)
+        };
+        let created = match create(bytes) {
+            // A big one does not fit, a small one may.
+            Err(Trouble::Clean(Error::DiskFull { .. })) if bytes > smallest => create(smallest),
+            other => other,
+        };
+        created.map_err(|trouble| self.settle(trouble))
+    }
+}

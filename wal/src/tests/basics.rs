@@ -1,0 +1,131 @@
+//! Open, append, flush, recover.
+
+use std::sync::Arc;
+
+use duramen_base::vfs::MemVfs;
+use duramen_base::{Error, Timestamp};
+
+use super::rig::*;
+use crate::{Claims, EventKind, Mark, MarkSet, Recovery, Wal};
+
+#[test]
+fn what_was_committed_is_replayed_in_order() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    let mut expected = Vec::new();
+    for ts in 1..=300_u64 {
+        let bytes = (ts * 37 % 900) as usize;
+        commit_sync(&wal, bytes);
+        expected.push((ts, bytes));
+    }
+    assert!(wal.stats().segments > 2);
+    let recovery = scan(&config).unwrap();
+    assert_eq!(replayed(&recovery, 0), expected);
+    assert_eq!(replayed(&recovery, 290), expected[290..]);
+    assert_eq!((recovery.first_ts(), recovery.last_ts()), (Timestamp::new(1), Timestamp::new(300)));
+    assert!(!recovery.was_closed());
+}
+
+#[test]
+fn the_log_goes_on_after_each_opening() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let mut wal = Wal::create(config.clone()).unwrap();
+    for epoch in 1..=5 {
+        assert_eq!(wal.log_epoch(), epoch);
+        commit_sync(&wal, 100);
+        if epoch % 2 == 0 {
+            wal.close().unwrap();
+        }
+        let recovery = scan(&config).unwrap();
+        assert_eq!(recovery.was_closed(), epoch % 2 == 0);
+        assert_eq!(recovery.last_ts(), Timestamp::new(epoch));
+        wal = recovery.finish().unwrap();
+    }
+    assert_eq!(replayed(&scan(&config).unwrap(), 0).len(), 5);
+}
+
+#[test]
+fn big_commits_come_back_whole_and_abandoned_ones_not_at_all() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit_sync(&wal, 16 << 10);
+    drop(wal.stage(&payload(2, 50_000)).unwrap());
+    commit_sync(&wal, (16 << 10) + 1);
+    commit_sync(&wal, 300_000);
+    let recovery = scan(&config).unwrap();
+    assert_eq!(replayed(&recovery, 0), [(1, 16 << 10), (2, (16 << 10) + 1), (3, 300_000)]);
+}
+
+#[test]
+fn buffered_commits_survive_the_process() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit(&wal, 10).unwrap();
+    let second = commit(&wal, 10).unwrap();
+    wal.write_through(second.end).unwrap();
+    commit(&wal, 10).unwrap();
+    drop(wal);
+    assert_eq!(replayed(&scan(&config).unwrap(), 0).len(), 2);
+}
+
+#[test]
+fn marks_and_events_come_back() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit_sync(&wal, 10);
+    let mut marks = MarkSet::default();
+    marks.note(4, Mark { seq: 1, persisted: Timestamp::ZERO });
+    marks.note(5, Mark { seq: 9, persisted: Timestamp::new(1) });
+    wal.log_marks(&marks).unwrap();
+    wal.log_event(EventKind::KsEvent, b"drop 3").unwrap();
+    let mut newer = MarkSet::default();
+    newer.note(4, Mark { seq: 2, persisted: Timestamp::new(1) });
+    let end = wal.log_marks(&newer).unwrap();
+    wal.sync_through(end).unwrap();
+    let recovery = scan(&config).unwrap();
+    assert_eq!(recovery.marks().get(4), Some(Mark { seq: 2, persisted: Timestamp::new(1) }));
+    assert_eq!(recovery.marks().get(5), Some(Mark { seq: 9, persisted: Timestamp::new(1) }));
+    assert_eq!(recovery.events().len(), 1);
+    assert_eq!(
+        (recovery.events()[0].payload.as_slice(), recovery.events()[0].after),
+        (&b"drop 3"[..], Timestamp::new(1))
+    );
+}
+
+#[test]
+fn a_claim_beyond_the_log_is_refused() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit_sync(&wal, 10);
+    let claims = |ts| Claims { contains: Timestamp::new(ts) };
+    assert!(Recovery::scan(config.clone(), claims(1)).is_ok());
+    assert!(matches!(Recovery::scan(config, claims(2)), Err(Error::Corruption { .. })));
+}
+
+#[test]
+fn creating_again_is_fine_until_there_is_a_record() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    drop(Wal::create(config.clone()).unwrap());
+    let wal = Wal::create(config.clone()).unwrap();
+    commit_sync(&wal, 10);
+    assert!(matches!(Wal::create(config), Err(Error::Corruption { .. })));
+}
+
+#[test]
+fn a_log_without_files_is_not_an_empty_log() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    assert!(scan(&config).is_err());
+    config.vfs.create_dir("log".as_ref()).unwrap();
+    assert!(matches!(scan(&config), Err(Error::Corruption { .. })));
+}
+
+#[test]
+fn after_closing_nothing_is_accepted() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit(&wal, 10).unwrap();
+    wal.close().unwrap();
+    wal.close().unwrap();
+    assert!(matches!(wal.stage(b"x"), Err(Error::Closed)));
+    assert_eq!(wal.synced_ts(), Timestamp::new(1));
+}

@@ -1,0 +1,11 @@
+//! The whole log on simulated disks.
+
+mod basics;
+mod crash;
+mod damage;
+mod faults;
+mod golden;
+mod retention;
+mod rig;
+mod schedules;
+mod threads;

@@ -1,0 +1,100 @@
+//! Giving up the front of the log.
+
+use std::sync::Arc;
+
+use duramen_base::vfs::MemVfs;
+use duramen_base::{Error, Timestamp};
+
+use super::rig::*;
+use crate::{Wal, WalConfig};
+
+fn open() -> (WalConfig, Arc<Wal>) {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    (config, wal)
+}
+
+#[test]
+fn truncated_segments_go_and_are_used_again() {
+    let (config, wal) = open();
+    let mut kept = 0;
+    for round in 0..60 {
+        for _ in 0..5 {
+            commit_sync(&wal, 2500);
+        }
+        let last = wal.stats().last_ts.get();
+        kept = last.saturating_sub(6);
+        wal.truncate(Timestamp::new(kept)).unwrap();
+        assert!(wal.stats().segments <= 3, "round {round}");
+        let recovery = scan(&config).unwrap();
+        assert!(recovery.first_ts().get() <= kept + 1);
+        assert_eq!(replayed(&recovery, kept).len() as u64, last - kept);
+    }
+    assert!(kept > 200);
+    let stats = wal.stats();
+    assert!(stats.segments_recycled > stats.segments_created, "{stats:?}");
+    assert!(config.vfs.list("log".as_ref()).unwrap().len() <= 5);
+}
+
+#[test]
+fn a_recycled_segment_never_shows_its_old_records() {
+    let (config, wal) = open();
+    for _ in 0..200 {
+        commit_sync(&wal, 1000);
+        wal.truncate(wal.synced_ts()).unwrap();
+        let recovery = scan(&config).unwrap();
+        assert_eq!(recovery.last_ts(), wal.stats().last_ts);
+        replayed(&recovery, recovery.first_ts().prev().get());
+    }
+    assert!(wal.stats().segments_recycled > 2);
+}
+
+#[test]
+fn what_is_not_persisted_holds_the_log() {
+    let (config, wal) = open();
+    while wal.stats().segments < 4 {
+        commit_sync(&wal, 3000);
+    }
+    wal.truncate(Timestamp::ZERO).unwrap();
+    assert_eq!(wal.stats().segments, 4);
+    wal.truncate(Timestamp::new(1)).unwrap();
+    assert_eq!(scan(&config).unwrap().first_ts(), Timestamp::new(1));
+    assert!(matches!(wal.truncate(Timestamp::new(9999)), Err(Error::InvalidArgument { .. })));
+}
+
+#[test]
+fn a_big_commit_holds_the_log_from_its_first_part() {
+    let (config, wal) = open();
+    commit_sync(&wal, 10);
+    let big = payload(40, 100_000);
+    let staged = wal.stage(&big).unwrap();
+    while wal.stats().last_ts < Timestamp::new(39) {
+        commit_sync(&wal, 3000);
+    }
+    let before = wal.stats().start;
+    wal.truncate(Timestamp::new(39)).unwrap();
+    assert_eq!(wal.stats().start, before, "its parts are in the first segment");
+    let placed = wal.place_commit(staged, Timestamp::new(40));
+    wal.sync_through(placed.end).unwrap();
+    wal.truncate(Timestamp::new(39)).unwrap();
+    assert_eq!(wal.stats().start, before);
+    let recovery = scan(&config).unwrap();
+    assert_eq!(replayed(&recovery, 39), [(40, 100_000)]);
+    drop(wal);
+    let wal = recovery.finish().unwrap();
+    wal.truncate(Timestamp::new(39)).unwrap();
+    assert_eq!(wal.stats().start, before, "after a restart too");
+    wal.truncate(Timestamp::new(40)).unwrap();
+    assert!(wal.stats().start > before);
+}
+
+#[test]
+fn an_abandoned_big_commit_holds_nothing() {
+    let (_, wal) = open();
+    drop(wal.stage(&payload(1, 100_000)).unwrap());
+    while wal.stats().segments < 5 {
+        commit_sync(&wal, 3000);
+    }
+    wal.truncate(wal.synced_ts()).unwrap();
+    assert_eq!(wal.stats().segments, 1);
+}
