@@ -1,0 +1,239 @@
+//! The protocols of this crate under every kind of schedule: by shuttle in a build with `--cfg duramen_sim`, a few
+//! times on real threads otherwise.
+//!
+//! Shuttle's atomics are sequentially consistent, so what is shown here is the order of the steps; the memory orders
+//! are argued where they are chosen.
+
+use std::time::Duration;
+
+use duramen_base::clock::{Clock, ManualClock};
+use duramen_base::sync::atomic::{AtomicBool, Ordering};
+use duramen_base::sync::{Arc, Mutex, check_pct, check_random, thread};
+use duramen_base::{Deadline, KeyspaceId, SnapSet, Timestamp};
+
+use crate::{CommitLocks, Horizons, Key, LockItem, Registration, Snapshots};
+
+const RANDOM_RUNS: usize = 20_000;
+const PCT_RUNS: usize = 10_000;
+const PCT_DEPTH: usize = 4;
+
+fn check(test: fn()) {
+    check_random(RANDOM_RUNS, test);
+    check_pct(PCT_RUNS, PCT_DEPTH, test);
+}
+
+fn ts(ts: u64) -> Timestamp {
+    Timestamp::new(ts)
+}
+
+/// Runs all at once and waits for all.
+fn run_threads<const N: usize>(threads: [Box<dyn FnOnce() + Send>; N]) {
+    let handles = threads.map(|run| thread::spawn_named("scheduled", run));
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+}
+
+#[derive(Default)]
+struct Observed {
+    readers: Vec<Registration>,
+    sets: Vec<SnapSet>,
+}
+
+/// R1 over everything that happened: the readers still live, so each set must respect each.
+fn check_sets(observed: &Observed) {
+    for set in &observed.sets {
+        for reader in &observed.readers {
+            let respected = set.active().contains(&reader.ts()) || reader.ts() >= set.horizon();
+            assert!(respected, "R1: a reader at {} is unknown to {set:?}", reader.ts());
+        }
+    }
+}
+
+#[test]
+fn no_set_misses_a_reader() {
+    check(|| {
+        let snapshots = Snapshots::new();
+        let horizons = Arc::new(Horizons::new(ts(1)));
+        let observed = Arc::new(Mutex::new(Observed::default()));
+        let shared = || (Arc::clone(&snapshots), Arc::clone(&horizons), Arc::clone(&observed));
+        let reader = |reads_visible: bool| {
+            let (snapshots, horizons, observed) = shared();
+            let read = move || if reads_visible { horizons.visible() } else { horizons.acked() };
+            Box::new(move || {
+                drop(snapshots.register(&read)); // its slot is taken again, by itself or by the other one
+                let reader = snapshots.register(&read);
+                observed.lock().readers.push(reader);
+            })
+        };
+        let builder = |commit: u64| {
+            let (snapshots, horizons, observed) = shared();
+            Box::new(move || {
+                horizons.raise_visible(ts(commit));
+                horizons.raise_durable(ts(commit));
+                let set = snapshots.build_set(|| horizons.acked());
+                observed.lock().sets.push(set);
+            })
+        };
+        run_threads([reader(false), reader(true), builder(2), builder(3)]);
+        check_sets(&observed.lock());
+    });
+}
+
+#[test]
+fn a_reader_at_a_given_ts_is_refused_or_respected() {
+    check(|| {
+        let snapshots = Snapshots::new();
+        let observed = Arc::new(Mutex::new(Observed::default()));
+        let reader = {
+            let (snapshots, observed) = (Arc::clone(&snapshots), Arc::clone(&observed));
+            Box::new(move || {
+                if let Some(reader) = snapshots.register_at(ts(2)) {
+                    observed.lock().readers.push(reader);
+                }
+            })
+        };
+        let builder = |horizon: u64| {
+            let (snapshots, observed) = (Arc::clone(&snapshots), Arc::clone(&observed));
+            Box::new(move || {
+                let set = snapshots.build_set(|| ts(horizon));
+                observed.lock().sets.push(set);
+            })
+        };
+        run_threads([reader, builder(2), builder(3)]);
+        check_sets(&observed.lock());
+    });
+}
+
+#[test]
+fn no_raiser_misses_the_other() {
+    check(|| {
+        let horizons = Arc::new(Horizons::new(ts(0)));
+        let with = |run: fn(&Horizons)| {
+            let horizons = Arc::clone(&horizons);
+            Box::new(move || run(&horizons))
+        };
+        run_threads([
+            with(|horizons| {
+                horizons.raise_visible(ts(1));
+                horizons.raise_visible(ts(2));
+            }),
+            with(|horizons| {
+                horizons.raise_durable(ts(1));
+                horizons.raise_durable(ts(3));
+            }),
+            with(|horizons| {
+                for _ in 0..2 {
+                    // `acked` first: what rises in between only helps.
+                    let acked = horizons.acked();
+                    let (visible, durable) = (horizons.visible(), horizons.durable());
+                    assert!(acked <= visible, "H2: {acked} before {visible}");
+                    assert!(acked <= durable, "nobody asked to be told early: {acked} before {durable}");
+                }
+            }),
+        ]);
+        assert_eq!(horizons.acked(), ts(2), "H3");
+    });
+}
+
+#[test]
+fn an_early_acknowledgement_never_passes_visible() {
+    check(|| {
+        let horizons = Arc::new(Horizons::new(ts(0)));
+        let with = |run: fn(&Horizons)| {
+            let horizons = Arc::clone(&horizons);
+            Box::new(move || run(&horizons))
+        };
+        run_threads([
+            with(|horizons| {
+                (1..=2).for_each(|commit| {
+                    horizons.raise_visible(ts(commit));
+                });
+            }),
+            with(|horizons| {
+                let visible = horizons.visible();
+                horizons.acknowledge(visible);
+                assert!(horizons.acked() >= visible, "the own next snapshot contains it");
+            }),
+            with(|horizons| {
+                horizons.raise_durable(ts(1));
+                let acked = horizons.acked();
+                assert!(acked <= horizons.visible(), "H2");
+            }),
+        ]);
+        assert!(horizons.acked() >= ts(1), "H3");
+    });
+}
+
+fn key(byte: u8) -> LockItem {
+    LockItem::key(KeyspaceId::new(1), Key::from(&[byte][..]))
+}
+
+fn range(low: u8, high: u8) -> LockItem {
+    LockItem::range(KeyspaceId::new(1), Key::from(&[low][..]), Some(Key::from(&[high][..])))
+}
+
+/// Each look takes a nanosecond, so that a deadline comes after so many looks, whatever the schedule.
+#[derive(Default)]
+struct LookingTakesTime(ManualClock);
+
+impl Clock for LookingTakesTime {
+    fn now(&self) -> Duration {
+        self.0.advance(Duration::from_nanos(1));
+        self.0.now()
+    }
+}
+
+/// Takes the locks as often as said; while it holds them, nobody else holds keys 1 to 3 that it covers. A lost wake
+/// or a deadlock is found by the scheduler: nobody could go on.
+fn committer(
+    locks: &Arc<CommitLocks>,
+    owned: &Arc<[AtomicBool; 4]>,
+    items: Vec<LockItem>,
+    deadline: Deadline,
+) -> Box<dyn FnOnce() + Send> {
+    let (locks, owned) = (Arc::clone(locks), Arc::clone(owned));
+    Box::new(move || {
+        let clock = LookingTakesTime::default();
+        for _ in 0..2 {
+            let Ok(set) = locks.acquire(items.clone(), ts(0), &clock, deadline) else {
+                assert!(deadline.0.is_some(), "only who has a deadline gives up");
+                continue;
+            };
+            let covered = || (1..4u8).filter(|&byte| set.items().iter().any(|item| item.overlaps(&key(byte))));
+            for byte in covered() {
+                assert!(!owned[usize::from(byte)].swap(true, Ordering::SeqCst), "C1: key {byte} has one owner");
+            }
+            for byte in covered() {
+                owned[usize::from(byte)].store(false, Ordering::SeqCst);
+            }
+        }
+    })
+}
+
+const NEVER: Deadline = Deadline(None);
+
+#[test]
+fn commit_locks_exclude_and_wake() {
+    check(|| {
+        let (locks, owned) = (CommitLocks::new(), Arc::default());
+        run_threads([
+            committer(&locks, &owned, vec![key(1), key(3)], NEVER),
+            committer(&locks, &owned, vec![range(0, 4)], NEVER),
+            committer(&locks, &owned, vec![key(2), key(3)], NEVER),
+        ]);
+        assert_eq!(locks.counts(), (0, 0));
+    });
+}
+
+#[test]
+fn who_gives_up_strands_nobody() {
+    check(|| {
+        let (locks, owned) = (CommitLocks::new(), Arc::default());
+        let soon = Deadline(Some(Duration::from_nanos(3)));
+        run_threads([
+            committer(&locks, &owned, vec![key(1), key(2)], NEVER),
+            committer(&locks, &owned, vec![range(1, 3)], soon),
+            committer(&locks, &owned, vec![key(2)], NEVER),
+        ]);
+        assert_eq!(locks.counts(), (0, 0));
+    });
+}
