@@ -1,0 +1,312 @@
+//! Cursors: the keys of a store at one timestamp, in both directions.
+//!
+//! A cursor holds a leaf image by counting it and walks it without any latch; the next leaf is found by key, from the root. So splits,
+//! merges and checkpoints never disturb it: whatever image it meets answers rightly for its timestamp, because that is registered.
+//!
+//! Q1  The image was looked up after the list of range deletes that it is read with (G4).
+//! Q2  A move first works out where it leads, reading what it must, and then goes there: an error leaves the position as it was (C3).
+//! Q3  Everything between the old and the new position was looked at for something newer, range deletes included.
+//!
+//! Next: `cursor/leaf_walk.rs` (one leaf as a list of keys).
+
+use std::borrow::Cow;
+use std::ops::Bound;
+
+use duramen_base::backend::BackendCursor;
+use duramen_base::sync::Arc;
+use duramen_base::{KeyBounds, Result, Timestamp, Value};
+
+use crate::range_tombs::RangeTombs;
+use crate::read::Target;
+use crate::store::Store;
+
+mod leaf_walk;
+
+use leaf_walk::LeafWalk;
+
+/// A position among the keys of a B-tree; [`BTree`](crate::BTree) has an example.
+pub struct BTreeCursor {
+    store: Arc<Store>,
+    at: Timestamp,
+    lower: Bound<Vec<u8>>,
+    upper: Bound<Vec<u8>>,
+    state: State,
+    leaf: Option<Leaf>,
+    key: Vec<u8>,
+    /// Room for the next key.
+    next_key: Vec<u8>,
+    newer_seen: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Made and not moved yet (C1).
+    Nowhere,
+    BeforeFirst,
+    /// On the key at this index of the leaf's walk.
+    On(usize),
+    AfterLast,
+}
+
+/// The leaf it stands in.
+struct Leaf {
+    walk: LeafWalk,
+    tombs: Arc<RangeTombs>,
+}
+
+/// Where a move starts: at, or just beside, a key; or at an end of everything.
+#[derive(Clone, Debug)]
+enum From<'a> {
+    Key(Cow<'a, [u8]>, Inclusive),
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Inclusive(bool);
+
+/// Where a look at one leaf ended: at the key found, at the far bound (or the end of everything), or at the leaf's fence.
+#[derive(Clone, Copy, Debug)]
+enum Until<'a> {
+    Key(&'a [u8]),
+    Bound,
+    Fence(&'a [u8]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Way {
+    fn reversed(self) -> Way {
+        match self {
+            Way::Up => Way::Down,
+            Way::Down => Way::Up,
+        }
+    }
+}
+
+fn end_of(way: Way) -> State {
+    match way {
+        Way::Up => State::AfterLast,
+        Way::Down => State::BeforeFirst,
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+impl BTreeCursor {
+    pub(crate) fn new(store: Arc<Store>, at: Timestamp, bounds: KeyBounds<'_>) -> Result<BTreeCursor> {
+        store.check_not_too_old(at)?;
+        Ok(BTreeCursor {
+            store,
+            at,
+            lower: bounds.lower.map(<[u8]>::to_vec),
+            upper: bounds.upper.map(<[u8]>::to_vec),
+            state: State::Nowhere,
+            leaf: None,
+            key: Vec::new(),
+            next_key: Vec::new(),
+            newer_seen: false,
+        })
+    }
+
+    fn bounds(&self) -> KeyBounds<'_> {
+        KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) }
+    }
+
+    /// The leaf in which a move from `from` starts.
+    fn load(&self, from: &From<'_>, way: Way) -> Result<Leaf> {
+        let target = match (from, way) {
+            (From::Key(key, Inclusive(false)), Way::Down) if !key.is_empty() => Target::Before(key),
+            (From::Key(key, _), _) => Target::At(key),
+            (From::End, Way::Up) => Target::At(&[]),
+            (From::End, Way::Down) => Target::Last,
+        };
+        let tombs = self.store.tombs(); // Q1
+        let view = self.store.leaf_view(target, self.at)?;
+        Ok(Leaf { walk: LeafWalk::new(view, &tombs, self.at), tombs })
+    }
+
+    /// Goes from `from` in the direction `way` to the first key shown inside the bounds; the one place where a cursor moves (Q2).
+    /// `gap`: where in its own leaf it starts; `None`: the leaf must be looked up.
+    fn go(&mut self, mut from: From<'_>, gap: Option<usize>, way: Way, mut newer: bool) -> Result<bool> {
+        let mut loaded = if gap.is_some() { None } else { Some(self.load(&from, way)?) };
+        let mut gap = gap;
+        let mut key = Vec::new();
+        loop {
+            let leaf = loaded.as_ref().or(self.leaf.as_ref()).expect("a cursor that moves has a leaf");
+            let start = gap.take().unwrap_or_else(|| leaf.walk.gap(&from, way));
+            let found = leaf.walk.go(start, way, &self.bounds(), &mut key, &mut newer);
+            let edge = if way == Way::Up { leaf.walk.high_fence() } else { leaf.walk.low_fence() };
+            let is_last = edge.is_empty() || self.is_outside(edge, way);
+            let until = match found {
+                Some(_) => Until::Key(&key),
+                None if is_last => Until::Bound,
+                None => Until::Fence(edge),
+            };
+            newer |= self.newer_range_delete(&leaf.tombs, &from, until, way);
+            if let Some(index) = found {
+                self.leaf = loaded.or_else(|| self.leaf.take());
+                (self.state, self.key, self.newer_seen) = (State::On(index), key, newer);
+                return Ok(true);
+            }
+            if is_last {
+                self.leaf = None;
+                self.state = end_of(way);
+                self.newer_seen = newer;
+                return Ok(false);
+            }
+            from = From::Key(Cow::Owned(edge.to_vec()), Inclusive(way == Way::Up));
+            loaded = Some(self.load(&from, way)?);
+        }
+    }
+
+    /// Whether everything beyond the fence of a leaf is outside the bounds.
+    fn is_outside(&self, fence: &[u8], way: Way) -> bool {
+        match way {
+            Way::Up => self.bounds().is_above(fence),
+            // The leaf before ends just below the fence.
+            Way::Down => match &self.lower {
+                Bound::Included(low) | Bound::Excluded(low) => fence <= low.as_slice(),
+                Bound::Unbounded => false,
+            },
+        }
+    }
+
+    /// Q3: whether a range delete newer than the cursor covers anything from `from` until `until`.
+    fn newer_range_delete(&self, tombs: &RangeTombs, from: &From<'_>, until: Until<'_>, way: Way) -> bool {
+        if tombs.is_empty() {
+            return false;
+        }
+        let bound_of = |way| as_slice(if way == Way::Up { &self.upper } else { &self.lower });
+        let start = match from {
+            From::Key(key, Inclusive(true)) => Bound::Included(&**key),
+            From::Key(key, Inclusive(false)) => Bound::Excluded(&**key),
+            From::End => bound_of(way.reversed()),
+        };
+        let end = match until {
+            Until::Key(key) => Bound::Included(key),
+            Until::Bound => bound_of(way),
+            Until::Fence(fence) if way == Way::Up => Bound::Excluded(fence),
+            Until::Fence(fence) => Bound::Included(fence),
+        };
+        let (lower, upper) = if way == Way::Up { (start, end) } else { (end, start) };
+        tombs.newest_in(lower, upper).is_some_and(|newest| newest > self.at)
+    }
+
+    /// Goes to the first (`Up`) or last (`Down`) key inside the bounds.
+    fn go_from_end(&mut self, way: Way, newer: bool) -> Result<bool> {
+        if self.bounds().is_empty() {
+            (self.state, self.newer_seen, self.leaf) = (end_of(way), newer, None);
+            return Ok(false);
+        }
+        let bound = if way == Way::Up { self.lower.clone() } else { self.upper.clone() };
+        let from = match &bound {
+            Bound::Included(key) => From::Key(Cow::Borrowed(key), Inclusive(true)),
+            Bound::Excluded(key) => From::Key(Cow::Borrowed(key), Inclusive(false)),
+            Bound::Unbounded => From::End,
+        };
+        self.go(from, None, way, newer)
+    }
+
+    fn seek_towards(&mut self, key: &[u8], way: Way) -> Result<bool> {
+        let bounds = self.bounds();
+        let is_before_all = if way == Way::Up { bounds.is_below(key) } else { bounds.is_above(key) };
+        if bounds.is_empty() || is_before_all {
+            self.go_from_end(way, false)
+        } else {
+            self.go(From::Key(Cow::Borrowed(key), Inclusive(true)), None, way, false)
+        }
+    }
+
+    fn step(&mut self, way: Way) -> Result<bool> {
+        match self.state {
+            State::On(index) => {
+                if self.step_in_plain_leaf(index, way) {
+                    return Ok(true);
+                }
+                let gap = if way == Way::Up { index + 1 } else { index };
+                let key = std::mem::take(&mut self.key);
+                let moved = self.go(From::Key(Cow::Borrowed(&key), Inclusive(false)), Some(gap), way, self.newer_seen);
+                if moved.is_err() {
+                    self.key = key; // Q2
+                }
+                moved
+            }
+            state if state == end_of(way) => Ok(false),
+            State::Nowhere | State::BeforeFirst | State::AfterLast => self.go_from_end(way, self.newer_seen),
+        }
+    }
+
+    /// The common step: the next key of the same leaf, with nothing to look at on the way.
+    fn step_in_plain_leaf(&mut self, index: usize, way: Way) -> bool {
+        let Some(leaf) = self.leaf.as_ref().filter(|leaf| leaf.walk.is_plain()) else { return false };
+        let Some(next) = leaf.walk.beside(index, way) else { return false };
+        leaf.walk.key_into(next, &mut self.next_key);
+        if !self.bounds().contains(&self.next_key) {
+            return false;
+        }
+        std::mem::swap(&mut self.key, &mut self.next_key);
+        self.state = State::On(next);
+        true
+    }
+
+    fn on(&self) -> (&Leaf, usize) {
+        match (&self.leaf, self.state) {
+            (Some(leaf), State::On(index)) => (leaf, index),
+            _ => panic!("the cursor stands on no key"),
+        }
+    }
+}
+
+impl BackendCursor for BTreeCursor {
+    fn seek(&mut self, key: &[u8]) -> Result<bool> {
+        self.seek_towards(key, Way::Up)
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
+        self.seek_towards(key, Way::Down)
+    }
+
+    fn next(&mut self) -> Result<bool> {
+        self.step(Way::Up)
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        self.step(Way::Down)
+    }
+
+    fn key(&self) -> &[u8] {
+        self.on();
+        &self.key
+    }
+
+    fn value(&self) -> &[u8] {
+        let (leaf, index) = self.on();
+        leaf.walk.value(index)
+    }
+
+    fn value_owned(&self) -> Value {
+        let (leaf, index) = self.on();
+        leaf.walk.value_owned(index)
+    }
+
+    fn ts(&self) -> Timestamp {
+        let (leaf, index) = self.on();
+        leaf.walk.ts(index)
+    }
+
+    fn newer_seen(&self) -> bool {
+        self.newer_seen
+    }
+}
+
+impl std::fmt::Debug for BTreeCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BTreeCursor").field("at", &self.at).field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! The B-tree backend: one keyspace in one file, `tree.dat`, fastest at reads and scans.
+//!
+//! Pages are immutable images in a table of page ids; whoever changes a page puts another image in its place. Checkpoints write the
+//! images that changed to fresh units of the file and then switch superblocks, so no live block is ever overwritten. Older versions
+//! that a snapshot needs lie in the history section of their page.
+//!
+//! What this crate does not know: the log, transactions, isolation. It asks its [`StoreHost`](duramen_base::StoreHost) for snapshots,
+//! horizons and durability, and takes whole committed batches.
+//!
+//! It keeps K1 to K6 and C1 to C4 of [`duramen_base::backend`].
+//!
+//! ```text
+//!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
+//!   table    pid_table   spill   store (state, latch order)
+//!   work     read   apply   split   cursor | evict   work   merge   drain   checkpoint | open   verify
+//! ```
+//! Next: `store.rs` for the latches, `checkpoint.rs` for durability, `superblock.rs` and `map.rs` for the file.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod checkpoint;
+mod cursor;
+mod drain;
+mod evict;
+mod inner;
+mod leaf;
+mod map;
+mod merge;
+mod open;
+mod pid_table;
+mod range_tombs;
+mod read;
+mod spill;
+mod split;
+mod store;
+mod superblock;
+mod units;
+mod verify;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use cursor::BTreeCursor;
+
+use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::{
+    Admission, Backend, Deadline, Found, KeyBounds, KeyspaceOptions, OpsOfKeyspace, Pin, Result, ScanOpts, StoreEnv,
+    StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+};
+
+use crate::pid_table::Page;
+use crate::store::Store;
+
+/// A keyspace stored as a B-tree.
+///
+/// `create` once, `open`, then apply every commit above `persisted()`; see [`Backend`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duramen_base::clock::ManualClock;
+/// # use duramen_base::pool::FramePool;
+/// # use duramen_base::vfs::{MemVfs, Vfs};
+/// # use duramen_base::*;
+/// # struct Host(Arc<Budget>);
+/// # impl StoreHost for Host {
+/// #     fn visible(&self) -> Timestamp { Timestamp::new(1) }
+/// #     fn durable(&self) -> Timestamp { Timestamp::new(1) }
+/// #     fn snapshots(&self) -> Arc<SnapSet> { Arc::new(SnapSet::new(Timestamp::ZERO, vec![])) }
+/// #     fn make_durable(&self, _: Timestamp) -> Result<()> { Ok(()) }
+/// #     fn budget(&self) -> &Arc<Budget> { &self.0 }
+/// #     fn wake_upkeep(&self) {}
+/// # }
+/// # let budget = Budget::new(1 << 20);
+/// # let vfs = Arc::new(MemVfs::new());
+/// # vfs.create_dir("/ks".as_ref()).unwrap();
+/// # let env = StoreEnv {
+/// #     vfs, dir: "/ks".into(), keyspace: KeyspaceId::new(1), db_uuid: DbUuid::from_bytes([1; 16]),
+/// #     options: KeyspaceOptions::new(BackendKind::BTree), pool: FramePool::new(&budget, 1 << 20),
+/// #     host: Arc::new(Host(budget)), clock: Arc::new(ManualClock::default()),
+/// # };
+/// use duramen_btree::BTree;
+///
+/// BTree::create(&env)?;
+/// let tree = BTree::open(env)?;
+/// let mut batch = Batch::new();
+/// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
+/// let view = BatchView::parse(batch.bytes()).expect("what was just built");
+/// for ops in view.sections() {
+///     let admission = tree.admit(&ops, Deadline::default())?;
+///     tree.apply(admission, &ops, Timestamp::new(1));
+/// }
+/// assert_eq!(tree.newer_than(b"oak", Timestamp::ZERO)?, Some(Timestamp::new(1)));
+///
+/// let mut cursor = tree.cursor(Timestamp::new(1), KeyBounds::ALL, ScanOpts::default())?;
+/// # use duramen_base::backend::BackendCursor;
+/// assert!(cursor.next()?);
+/// assert_eq!((cursor.key(), cursor.value()), (&b"oak"[..], &b"hard"[..]));
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+pub struct BTree {
+    store: Arc<Store>,
+}
+
+impl BTree {
+    /// Writes and syncs the file of an empty store in `env.dir`. Repeating it after a crash in the middle is fine.
+    ///
+    /// # Errors
+    /// * [`duramen_base::Error::InvalidArgument`]: the folder holds a store that was used already; it is left alone.
+    /// * [`duramen_base::Error::DiskFull`], [`duramen_base::Error::Io`]: try again.
+    pub fn create(env: &StoreEnv) -> Result<()> {
+        open::create(env)
+    }
+
+    /// Opens the store in `env.dir`. Writes nothing.
+    ///
+    /// # Errors
+    /// * [`duramen_base::Error::Corruption`]: the file is missing, damaged, or of another database or keyspace.
+    /// * [`duramen_base::Error::UnsupportedFormat`]: written by a version, or with a feature, that this one does not know.
+    pub fn open(env: StoreEnv) -> Result<BTree> {
+        Ok(BTree { store: open::open(env)? })
+    }
+}
+
+impl std::fmt::Debug for BTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BTree").field("file", &self.store.file).finish_non_exhaustive()
+    }
+}
+
+impl Backend for BTree {
+    type Cursor = BTreeCursor;
+
+    fn get<'p>(&self, _pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        self.store.get(key, at)
+    }
+
+    fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+        self.store.newer_than(key, since)
+    }
+
+    fn cursor(&self, at: Timestamp, bounds: KeyBounds<'_>, _opts: ScanOpts) -> Result<BTreeCursor> {
+        BTreeCursor::new(Arc::clone(&self.store), at, bounds)
+    }
+
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+        self.store.admit(ops, deadline)
+    }
+
+    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        self.store.apply(ops, at);
+        drop(admission); // its pages stayed until here (E2)
+        self.store.make_room();
+    }
+
+    fn persisted(&self) -> Timestamp {
+        self.store.persisted()
+    }
+
+    fn mark(&self) -> StoreMark {
+        self.store.mark()
+    }
+
+    fn persist_to(&self, target: Timestamp, urgency: Urgency) {
+        self.store.persist_to(target, urgency);
+    }
+
+    fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
+        self.store.work(budget)
+    }
+
+    fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
+        self.store.verify(level, report)
+    }
+
+    fn options(&self) -> &KeyspaceOptions {
+        &self.store.env.options
+    }
+
+    fn stats(&self) -> StoreStats {
+        let store = &self.store;
+        // Relaxed: figures.
+        let count = |counter: &duramen_base::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let depth = match &*store.pages.known(pid_table::ROOT_PID).page.read() {
+            Page::Resident(root) => u32::from(root.image.level()) + 1,
+            Page::OnDisk(_) | Page::Free => 0,
+        };
+        StoreStats {
+            memory_bytes: count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
+            unsaved_bytes: count(&store.counters.dirty_bytes),
+            disk_bytes: store.file.len().unwrap_or(0),
+            units: store.pages.count(),
+            depth,
+            persists: count(&store.counters.persists),
+            reads: count(&store.counters.reads),
+            written_bytes: count(&store.counters.written_bytes),
+        }
+    }
+}

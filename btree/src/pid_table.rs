@@ -1,0 +1,238 @@
+//! The page table: page id to image or disk address.
+//!
+//! Slots never move, so a reference to one stays good while others are added. Which page is whose child is not known here.
+//!
+//! T1  A dirty page is resident; a page that is not resident has a disk address in a durable superblock.
+//! T2  A writer replaces the whole image; nobody changes one.
+//! T3  Page ids start at 1, the root's; 0 is "none".
+
+use std::sync::OnceLock;
+
+use duramen_base::image::Image;
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::{Arc, Mutex, RwLock};
+use duramen_base::{Budget, Reservation};
+
+use crate::map::DiskAddr;
+use crate::spill::Spill;
+
+/// Page id of the root, for ever.
+pub(crate) const ROOT_PID: u64 = 1;
+
+const FIRST_CHUNK_SLOTS_LOG2: u32 = 8;
+const CHUNKS: usize = 40;
+
+/// What a page id stands for.
+#[derive(Debug, Default)]
+pub(crate) enum Page {
+    /// Nothing: never used, or free to be used again.
+    #[default]
+    Free,
+    /// A page that must be read first (T1).
+    OnDisk(DiskAddr),
+    /// A page in memory.
+    Resident(Resident),
+}
+
+/// A page in memory.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) image: Arc<Image>,
+    pub(crate) spill: Option<Arc<Spill>>,
+    /// Its bytes in the budget, until the image leaves its slot.
+    reservation: Reservation,
+    /// Where the durable superblock has it, if it is clean.
+    pub(crate) disk: Option<DiskAddr>,
+    /// Number of the freeze that will write it; zero: clean.
+    pub(crate) dirty_epoch: u64,
+}
+
+impl Resident {
+    /// A page of an image that is where `disk` says, or (`dirty_epoch` not zero) nowhere yet; counted in `budget`.
+    pub(crate) fn new(
+        image: Image,
+        spill: Option<Arc<Spill>>,
+        disk: Option<DiskAddr>,
+        dirty_epoch: u64,
+        budget: &Arc<Budget>,
+    ) -> Resident {
+        let reservation = budget.reserve_anyway(image.memory_bytes() as u64);
+        Resident { image: Arc::new(image), spill, reservation, disk, dirty_epoch }
+    }
+
+    /// Gets a new image (T2), which no file has yet.
+    pub(crate) fn replace(&mut self, image: Image, spill: Option<Arc<Spill>>, dirty_epoch: u64) {
+        self.reservation.resize(image.memory_bytes() as u64);
+        self.image = Arc::new(image);
+        (self.spill, self.disk, self.dirty_epoch) = (spill, None, dirty_epoch);
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty_epoch != 0
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.image.bytes().len() as u64
+    }
+}
+
+/// One page id.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) page: RwLock<Page>,
+    /// Newest generation of admissions that needs it here (see `evict.rs`).
+    stamp: AtomicU64,
+    touched: AtomicBool,
+}
+
+impl Slot {
+    /// Notes a use, for the clock.
+    pub(crate) fn touch(&self) {
+        // Relaxed: a hint. Read first, so that a hot page's line stays shared.
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since the last time the clock came by.
+    pub(crate) fn take_touch(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    /// Keeps the page here for the admissions of `generation`. Under the latch of the page.
+    pub(crate) fn stamp(&self, generation: u64) {
+        // Relaxed: read and written under the latch of the page.
+        self.stamp.fetch_max(generation, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stamped(&self) -> u64 {
+        self.stamp.load(Ordering::Relaxed)
+    }
+}
+
+/// All page ids: chunks of doubling size, each made once.
+pub(crate) struct PidTable {
+    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    ids: Mutex<Ids>,
+}
+
+#[derive(Debug)]
+struct Ids {
+    next: u64,
+    free: Vec<u64>,
+}
+
+fn place_of(pid: u64) -> (usize, usize) {
+    let shifted = pid + (1 << FIRST_CHUNK_SLOTS_LOG2);
+    let log2 = 63 - shifted.leading_zeros();
+    ((log2 - FIRST_CHUNK_SLOTS_LOG2) as usize, (shifted - (1 << log2)) as usize)
+}
+
+impl PidTable {
+    /// A table without pages.
+    pub(crate) fn new() -> PidTable {
+        PidTable {
+            chunks: std::array::from_fn(|_| OnceLock::new()),
+            ids: Mutex::new(Ids { next: ROOT_PID, free: Vec::new() }),
+        }
+    }
+
+    /// The slot of `pid`, if it was ever given out.
+    pub(crate) fn slot(&self, pid: u64) -> Option<&Slot> {
+        if pid == 0 || pid >= 1 << 40 {
+            return None;
+        }
+        let (chunk, index) = place_of(pid);
+        self.chunks.get(chunk)?.get()?.get(index)
+    }
+
+    /// The slot of a page id that this store itself gave out or checked.
+    pub(crate) fn known(&self, pid: u64) -> &Slot {
+        self.slot(pid).expect("a page id that was given out has a slot")
+    }
+
+    fn make_slot(&self, pid: u64) {
+        let (chunk, _) = place_of(pid);
+        self.chunks[chunk].get_or_init(|| {
+            let slots = 1usize << (FIRST_CHUNK_SLOTS_LOG2 as usize + chunk);
+            std::iter::repeat_with(Slot::default).take(slots).collect()
+        });
+    }
+
+    /// Gives out a page id that is free.
+    pub(crate) fn allocate(&self) -> u64 {
+        let mut ids = self.ids.lock();
+        if let Some(pid) = ids.free.pop() {
+            return pid;
+        }
+        let pid = ids.next;
+        ids.next += 1;
+        drop(ids);
+        self.make_slot(pid);
+        pid
+    }
+
+    /// Takes a page id back. Its slot is `Free` already.
+    pub(crate) fn release(&self, pid: u64) {
+        self.ids.lock().free.push(pid);
+    }
+
+    /// Fills the table when a store is opened, from the entries of its map in ascending order.
+    pub(crate) fn fill(&self, entries: impl Iterator<Item = (u64, DiskAddr)>) {
+        let mut ids = self.ids.lock();
+        for (pid, addr) in entries {
+            let first_unused = ids.next;
+            ids.free.extend(first_unused..pid);
+            ids.next = pid + 1;
+            (first_unused..=pid).for_each(|pid| self.make_slot(pid));
+            *self.known(pid).page.write() = Page::OnDisk(addr);
+        }
+        ids.free.reverse();
+    }
+
+    /// One more than the highest page id ever given out.
+    pub(crate) fn end(&self) -> u64 {
+        self.ids.lock().next
+    }
+
+    /// Number of pages.
+    pub(crate) fn count(&self) -> u64 {
+        let ids = self.ids.lock();
+        ids.next - ROOT_PID - ids.free.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_dense_and_distinct() {
+        let mut last = place_of(1);
+        for pid in 2..100_000 {
+            let next = place_of(pid);
+            assert!(next == (last.0, last.1 + 1) || next == (last.0 + 1, 0), "{pid}");
+            last = next;
+        }
+    }
+
+    #[test]
+    fn ids_are_given_out_once_and_again_after_release() {
+        let table = PidTable::new();
+        let ids: Vec<u64> = (0..1000).map(|_| table.allocate()).collect();
+        assert_eq!(ids, (1..=1000).collect::<Vec<_>>());
+        table.release(17);
+        assert_eq!(table.allocate(), 17);
+        assert_eq!(table.allocate(), 1001);
+        assert!(table.slot(0).is_none() && table.slot(u64::MAX).is_none());
+        assert_eq!(table.count(), 1001);
+    }
+
+    #[test]
+    fn holes_of_the_map_are_free_ids() {
+        let table = PidTable::new();
+        let addr = DiskAddr { unit: 2, units: 1, write_seq: 1 };
+        table.fill([(1, addr), (4, addr)].into_iter());
+        assert_eq!([table.allocate(), table.allocate(), table.allocate()], [2, 3, 5]);
+    }
+}

@@ -1,0 +1,277 @@
+//! Descending, reading pages in, and point reads.
+//!
+//! D1  A descent is done under `structure` shared, so it never meets a split or merge half way; it ends at the leaf whose fences
+//!     enclose the key, or at a page that must be read first.
+//! D2  A page read from disk is taken only if checksum, page id, keyspace, write sequence and level are those that its parents hold.
+//! D3  Levels fall by one at each step, so a descent ends, whatever a damaged file says.
+
+use duramen_base::image::{Identity, Image, ImageKind};
+use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::{Error, Found, Hit, LoadTicket, Result, Timestamp, Value, ValueRef};
+
+use crate::leaf::{LeafRef, Seen};
+use crate::map::DiskAddr;
+use crate::pid_table::{Page, ROOT_PID, Resident, Slot};
+use crate::range_tombs::RangeTombs;
+use crate::spill::Spill;
+use crate::store::Store;
+use crate::units::UNIT_BYTES;
+
+/// Which leaf a descent looks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    /// The one that encloses the key; the empty key: the first.
+    At(&'a [u8]),
+    /// The one with the greatest keys below this one, which is not the lowest fence.
+    Before(&'a [u8]),
+    /// The last.
+    Last,
+}
+
+impl Target<'_> {
+    fn child_index(&self, image: &Image) -> usize {
+        match self {
+            Target::At(key) => image.child_index(key),
+            Target::Before(key) => match image.search(key) {
+                Ok(index) | Err(index) => index.saturating_sub(1),
+            },
+            Target::Last => image.count() - 1,
+        }
+    }
+}
+
+/// A page that must be read before a descent can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) pid: u64,
+    /// What its parent says; `None` for the root.
+    level: Option<u8>,
+}
+
+impl Missing {
+    /// A child page of `level`.
+    pub(crate) fn child(pid: u64, level: u8) -> Missing {
+        Missing { pid, level: Some(level) }
+    }
+}
+
+/// End of a descent.
+pub(crate) enum Descent<'s> {
+    /// The leaf; whether it is here, its latch tells.
+    Leaf { pid: u64, slot: &'s Slot },
+    /// An inner page is not here.
+    Missing(Missing),
+}
+
+/// An image of a leaf with its spill, kept by counting.
+#[derive(Clone)]
+pub(crate) struct LeafView {
+    pub(crate) image: Arc<Image>,
+    pub(crate) spill: Option<Arc<Spill>>,
+}
+
+impl Store {
+    /// D1. The caller holds `structure`.
+    pub(crate) fn descend(&self, target: Target<'_>) -> Result<Descent<'_>> {
+        let (mut pid, mut expected) = (ROOT_PID, None);
+        loop {
+            let slot = self.pages.slot(pid).ok_or_else(|| self.bad_tree("a child page that does not exist"))?;
+            if expected == Some(0) {
+                return Ok(Descent::Leaf { pid, slot });
+            }
+            let page = slot.page.read();
+            let image = match &*page {
+                Page::Resident(resident) => &resident.image,
+                Page::OnDisk(_) => return Ok(Descent::Missing(Missing { pid, level: expected })),
+                Page::Free => return Err(self.bad_tree("a child page that is free")),
+            };
+            if expected.is_some_and(|level| level != image.level()) {
+                return Err(self.bad_tree("a child page of the wrong level")); // D3
+            }
+            if image.level() == 0 {
+                return Ok(Descent::Leaf { pid, slot });
+            }
+            expected = Some(image.level() - 1);
+            pid = image.child(target.child_index(image));
+        }
+    }
+
+    /// Damage that shows in memory: a page that was read says something impossible.
+    pub(crate) fn bad_tree(&self, what: &'static str) -> Error {
+        self.file.corruption(0, what)
+    }
+
+    /// Runs `read` on the leaf that `target` names, reading pages in as needed. Not under any latch.
+    pub(crate) fn with_leaf<T>(
+        &self,
+        target: Target<'_>,
+        mut read: impl FnMut(&Slot, &Resident) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let missing = {
+                let _shared = self.structure.read();
+                match self.descend(target)? {
+                    Descent::Missing(missing) => missing,
+                    Descent::Leaf { pid, slot } => {
+                        let page = slot.page.read();
+                        match &*page {
+                            Page::Resident(resident) if resident.image.level() == 0 => {
+                                slot.touch();
+                                return read(slot, resident);
+                            }
+                            Page::Resident(_) => return Err(self.bad_tree("a leaf of the wrong level")),
+                            Page::OnDisk(_) => Missing { pid, level: Some(0) },
+                            Page::Free => return Err(self.bad_tree("a child page that is free")),
+                        }
+                    }
+                }
+            };
+            self.load(missing)?;
+        }
+    }
+
+    /// Runs `change` on the leaf that `target` names, under its latch, reading pages in as needed. Not under any latch.
+    pub(crate) fn with_leaf_mut<T>(
+        &self,
+        target: Target<'_>,
+        mut change: impl FnMut(u64, &Slot, &mut Page) -> T,
+    ) -> Result<T> {
+        loop {
+            self.with_leaf(target, |_, _| Ok(()))?;
+            let _shared = self.structure.read();
+            if let Descent::Leaf { pid, slot } = self.descend(target)? {
+                let mut page = slot.page.write();
+                // It may have been evicted since.
+                if matches!(*page, Page::Resident(_)) {
+                    return Ok(change(pid, slot, &mut page));
+                }
+            }
+        }
+    }
+
+    /// The leaf that `target` names, for a cursor at `at`.
+    pub(crate) fn leaf_view(&self, target: Target<'_>, at: Timestamp) -> Result<LeafView> {
+        self.with_leaf(target, |_, resident| {
+            self.check_not_too_old(at)?;
+            Ok(LeafView { image: Arc::clone(&resident.image), spill: resident.spill.clone() })
+        })
+    }
+
+    /// Reads a page in, if it is still missing. Not under any latch.
+    pub(crate) fn load(&self, missing: Missing) -> Result<()> {
+        let slot = self.pages.known(missing.pid);
+        loop {
+            let Page::OnDisk(addr) = *slot.page.read() else { return Ok(()) };
+            self.make_room();
+            let read = self.read_page(missing.pid, addr);
+            let mut page = slot.page.write();
+            // The page may have been read, changed, written elsewhere and dropped while we read its old place.
+            if !matches!(*page, Page::OnDisk(now) if now == addr) {
+                continue;
+            }
+            let image = read?;
+            if missing.level.is_some_and(|level| level != image.level()) {
+                return Err(self.file.corruption(addr.unit * UNIT_BYTES as u64, "a page of the wrong level")); // D2
+            }
+            *page = Page::Resident(Resident::new(image, None, Some(addr), 0, self.budget()));
+            self.count_page(&page, true);
+            slot.touch();
+            return Ok(());
+        }
+    }
+
+    /// Reads and checks a page of the tree (D2).
+    pub(crate) fn read_page(&self, pid: u64, addr: DiskAddr) -> Result<Image> {
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        let bytes = read_units(&self.file, addr)?;
+        // The parent of the map does not say which kind; the tree above does, by the level.
+        let kind = if bytes[13] == ImageKind::Inner as u8 { ImageKind::Inner } else { ImageKind::Leaf };
+        let image = decode_image(&self.file, addr, bytes, kind, pid, self.keyspace().get())?;
+        if (image.level() == 0) != (kind == ImageKind::Leaf) {
+            return Err(self.file.corruption(addr.unit * UNIT_BYTES as u64, "a page whose kind and level disagree"));
+        }
+        if kind == ImageKind::Inner && image.count() == 0 {
+            return Err(self.file.corruption(addr.unit * UNIT_BYTES as u64, "an inner page without children"));
+        }
+        Ok(image)
+    }
+
+    /// The newest version of `key` at or before `at`.
+    pub(crate) fn get<'p>(self: &Arc<Store>, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        let tombs = self.tombs_if_any(); // G4
+        let _shared = self.structure.read();
+        let missing = match self.descend(Target::At(key))? {
+            Descent::Missing(missing) => missing,
+            Descent::Leaf { pid, slot } => match &*slot.page.read() {
+                Page::Resident(resident) => {
+                    slot.touch();
+                    self.check_not_too_old(at)?;
+                    return Ok(find(resident, tombs.as_deref(), key, at));
+                }
+                Page::OnDisk(_) => Missing { pid, level: Some(0) },
+                Page::Free => return Err(self.bad_tree("a child page that is free")),
+            },
+        };
+        let store = Arc::clone(self);
+        let ticket = LoadTicket::new(move || store.load(missing));
+        Ok(Found { hit: Hit::NeedIo(ticket), newer: false })
+    }
+
+    /// When `key` changed last, if after `since`.
+    pub(crate) fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+        let tombs = self.tombs_if_any(); // G4
+        let covering = tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX));
+        let newest = self.with_leaf(Target::At(key), |_, resident| {
+            Ok(LeafRef { image: &resident.image, spill: resident.spill.as_deref() }.newest(key))
+        })?;
+        Ok(newest.max(covering).filter(|&newest| newest > since))
+    }
+}
+
+/// Looks a key up in its leaf and under the range deletes.
+fn find<'p>(resident: &Resident, tombs: Option<&RangeTombs>, key: &[u8], at: Timestamp) -> Found<'p> {
+    let leaf = LeafRef { image: &resident.image, spill: resident.spill.as_deref() };
+    let (seen, newer) = leaf.find(key, at);
+    let newer = newer || tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX)).is_some_and(|newest| newest > at);
+    let covering = tombs.and_then(|tombs| tombs.covering(key, at));
+    let hit = match (seen, covering) {
+        (Seen::InImage(_, ts) | Seen::Spilled(_, ts), Some(deleted)) if ts < deleted => Hit::Deleted(deleted),
+        (Seen::InImage(range, ts), _) => {
+            let image = &resident.image;
+            let bytes = ValueRef::Owned(Value::from_image(image, range.start, range.len()));
+            Hit::Value { bytes, ts }
+        }
+        (Seen::Spilled(value, ts), _) => Hit::Value { bytes: ValueRef::Owned(value.clone()), ts },
+        (Seen::Deleted(ts), covering) => Hit::Deleted(covering.map_or(ts, |deleted| deleted.max(ts))),
+        (Seen::Nothing, Some(deleted)) => Hit::Deleted(deleted),
+        (Seen::Nothing, None) => Hit::Absent,
+    };
+    Found { hit, newer }
+}
+
+/// Reads the units of an image; images are written padded to whole units.
+pub(crate) fn read_units(file: &duramen_base::vfs::File, addr: DiskAddr) -> Result<Vec<u8>> {
+    let offset = addr.unit * UNIT_BYTES as u64;
+    let mut bytes = vec![0; usize::from(addr.units) * UNIT_BYTES];
+    file.read_exact_at(&mut bytes, offset)?;
+    let stored = Image::stored_len(&bytes).map_err(|fault| file.corruption(offset, fault.0))?;
+    if stored < 64 || stored > bytes.len() {
+        return Err(file.corruption(offset, "an image that does not fit its units"));
+    }
+    bytes.truncate(stored);
+    Ok(bytes)
+}
+
+/// Checks the bytes of an image against what its parent holds.
+pub(crate) fn decode_image(
+    file: &duramen_base::vfs::File,
+    addr: DiskAddr,
+    bytes: Vec<u8>,
+    kind: ImageKind,
+    self_id: u64,
+    ks_id: u32,
+) -> Result<Image> {
+    let expect = Identity { kind, self_id, ks_id, write_seq: u32::from(addr.write_seq) };
+    Image::decode(bytes, &expect).map_err(|fault| file.corruption(addr.unit * UNIT_BYTES as u64, fault.0))
+}

@@ -1,0 +1,474 @@
+//! The whole tree on a disk in memory: what the conformance suite does not ask, because it is about this structure.
+
+use duramen_base::backend::BackendCursor;
+use duramen_base::clock::ManualClock;
+use duramen_base::pool::FramePool;
+use duramen_base::sync::Mutex;
+use duramen_base::vfs::{File, MemVfs, OpenMode, Vfs};
+use duramen_base::{
+    BackendKind, Batch, BatchView, Budget, DbUuid, Error, Hit, KeyspaceId, Op, OpKind, SnapSet, StoreHost,
+};
+
+use super::*;
+use crate::open::FILE_NAME;
+use crate::units::UNIT_BYTES;
+
+const KEYSPACE: KeyspaceId = KeyspaceId::new(7);
+
+/// The bytes of a golden file: hex, with comments.
+pub(crate) fn golden(text: &str) -> Vec<u8> {
+    text.lines()
+        .flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
+}
+
+/// An engine whose log is always durable.
+struct Host {
+    budget: Arc<Budget>,
+    visible: Mutex<Timestamp>,
+    active: Mutex<Vec<Timestamp>>,
+}
+
+impl StoreHost for Host {
+    fn visible(&self) -> Timestamp {
+        *self.visible.lock()
+    }
+
+    fn durable(&self) -> Timestamp {
+        *self.visible.lock()
+    }
+
+    fn snapshots(&self) -> Arc<SnapSet> {
+        Arc::new(SnapSet::new(self.visible(), self.active.lock().clone()))
+    }
+
+    fn make_durable(&self, _through: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    fn wake_upkeep(&self) {}
+}
+
+/// A tree and its surroundings.
+struct Fixture {
+    vfs: Arc<MemVfs>,
+    host: Arc<Host>,
+    tree: BTree,
+}
+
+fn env_of(vfs: &Arc<MemVfs>, host: &Arc<Host>) -> StoreEnv {
+    StoreEnv {
+        vfs: Arc::clone(vfs) as Arc<dyn Vfs>,
+        dir: "/ks".into(),
+        keyspace: KEYSPACE,
+        db_uuid: DbUuid::from_bytes([0xd0; 16]),
+        options: KeyspaceOptions { page_bytes: 1 << 10, ..KeyspaceOptions::new(BackendKind::BTree) },
+        host: Arc::clone(host) as Arc<dyn StoreHost>,
+        pool: FramePool::new(host.budget(), 1 << 20),
+        clock: Arc::new(ManualClock::default()),
+    }
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture::with_budget(64 << 20)
+    }
+
+    fn with_budget(bytes: u64) -> Fixture {
+        let vfs = Arc::new(MemVfs::new());
+        vfs.create_dir("/ks".as_ref()).unwrap();
+        let host = Arc::new(Host {
+            budget: Budget::new(bytes),
+            visible: Mutex::new(Timestamp::ZERO),
+            active: Mutex::new(Vec::new()),
+        });
+        BTree::create(&env_of(&vfs, &host)).unwrap();
+        let tree = BTree::open(env_of(&vfs, &host)).unwrap();
+        Fixture { vfs, host, tree }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.host.visible()
+    }
+
+    fn commit<'a>(&self, ops: impl IntoIterator<Item = Op<'a>>) -> Timestamp {
+        let mut batch = Batch::new();
+        batch.section(KEYSPACE, ops);
+        let view = BatchView::parse(batch.bytes()).expect("ops in order");
+        let ops = view.sections().next().unwrap();
+        let at = self.now().next();
+        let admission = self.tree.admit(&ops, Deadline::default()).unwrap();
+        self.tree.apply(admission, &ops, at);
+        *self.host.visible.lock() = at;
+        at
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Timestamp {
+        self.commit([Op { kind: OpKind::Put, key, value }])
+    }
+
+    fn delete_range(&self, low: &[u8], high: &[u8]) -> Timestamp {
+        self.commit([Op { kind: OpKind::DeleteRange, key: low, value: high }])
+    }
+
+    fn get(&self, key: &[u8], at: Timestamp) -> Result<Option<Vec<u8>>> {
+        get(&self.tree, key, at)
+    }
+
+    fn work(&self) {
+        while self.tree.work(WorkBudget { bytes: 64 << 10 }).unwrap().more {}
+    }
+
+    fn persist(&self) {
+        self.tree.persist_to(self.now(), Urgency::Now);
+        self.work();
+        assert!(self.tree.persisted() >= self.now());
+    }
+
+    fn open(&self) -> Result<BTree> {
+        BTree::open(env_of(&self.vfs, &self.host))
+    }
+
+    fn reopen(&mut self) {
+        self.tree = self.open().unwrap();
+    }
+
+    fn verify(&self) -> VerifyReport {
+        let mut report = VerifyReport::default();
+        self.tree.verify(VerifyLevel::Full, &mut report).unwrap();
+        report
+    }
+
+    fn check(&self) -> VerifyReport {
+        let report = self.verify();
+        assert!(report.is_clean(), "{:#?}", report.problems);
+        report
+    }
+
+    fn file(&self) -> File {
+        File::open(&*self.vfs, format!("/ks/{FILE_NAME}").as_ref(), OpenMode::ReadWrite).unwrap()
+    }
+
+    fn keys(&self) -> usize {
+        let mut cursor = self.tree.cursor(self.now(), KeyBounds::ALL, ScanOpts::default()).unwrap();
+        let mut count = 0;
+        while cursor.next().unwrap() {
+            count += 1;
+        }
+        count
+    }
+}
+
+fn get(tree: &BTree, key: &[u8], at: Timestamp) -> Result<Option<Vec<u8>>> {
+    loop {
+        let pin = Pin::new();
+        let ticket = match tree.get(&pin, key, at)?.hit {
+            Hit::Absent | Hit::Deleted(_) => return Ok(None),
+            Hit::Value { bytes, .. } => return Ok(Some(bytes.to_vec())),
+            Hit::NeedIo(ticket) => ticket,
+        };
+        ticket.load()?;
+    }
+}
+
+fn key(i: u32) -> [u8; 4] {
+    i.wrapping_mul(0x9e37_79b1).to_be_bytes()
+}
+
+#[test]
+fn a_tree_grows_and_shrinks_again() {
+    let mut store = Fixture::new();
+    for i in 0..4000 {
+        store.put(&key(i), &[7; 60]);
+    }
+    store.persist();
+    let full = store.tree.stats();
+    assert!(full.depth >= 3 && full.units > 300, "{full:?}");
+    assert_eq!(store.check().keys, 4000);
+    store.reopen();
+    for i in 0..4000 {
+        store.commit([Op { kind: OpKind::Delete, key: &key(i), value: b"" }]);
+        if i % 500 == 0 {
+            store.persist();
+        }
+    }
+    // The first checkpoint finds what nobody reads any more, the pages it empties merge behind it.
+    for _ in 0..4 {
+        store.put(b"last", b"");
+        store.persist();
+    }
+    assert_eq!(store.check().keys, 1);
+    let empty = store.tree.stats();
+    assert!(empty.units < full.units / 10, "{empty:?} after {full:?}");
+}
+
+#[test]
+fn appending_fills_pages() {
+    let store = Fixture::new();
+    for i in 0..3000u32 {
+        store.put(&i.to_be_bytes(), &[1; 50]);
+    }
+    store.persist();
+    let stats = store.tree.stats();
+    // 14 records of some 65 bytes fit a page of 1 KiB; pages split in the middle would be 430.
+    assert!(stats.units < 3000 / 11, "{stats:?}");
+    store.check();
+}
+
+#[test]
+fn replaced_units_are_used_again() {
+    let store = Fixture::new();
+    for i in 0..500 {
+        store.put(&key(i), &[0; 100]);
+    }
+    store.persist();
+    let size = store.tree.stats().disk_bytes;
+    for round in 0..40u8 {
+        for i in 0..500 {
+            store.put(&key(i), &[round; 100]);
+        }
+        store.persist();
+        store.check();
+    }
+    let now = store.tree.stats().disk_bytes;
+    assert!(now <= size * 3, "{now} bytes after {size}");
+}
+
+#[test]
+fn long_keys_with_a_long_common_prefix_split_and_merge() {
+    let mut store = Fixture::new();
+    let long = |group: u8, i: u8| [vec![group; 9000], vec![i]].concat();
+    for i in 0..60 {
+        store.put(&long(b'a' + i % 3, i), &[i; 20]);
+        store.put(&[b'b', i], b"between");
+    }
+    store.persist();
+    assert_eq!(store.check().keys, 120);
+    store.reopen();
+    store.delete_range(b"b", b"bb");
+    store.delete_range(&long(b'c', 5), b"");
+    for _ in 0..5 {
+        store.put(b"x", b"");
+        store.persist();
+    }
+    assert_eq!(store.check().keys as usize, store.keys());
+    store.reopen();
+    for i in (0..60).filter(|i| i % 3 == 0) {
+        assert_eq!(store.get(&long(b'a', i), store.now()).unwrap(), Some(vec![i; 20]));
+    }
+}
+
+#[test]
+fn history_of_a_hot_key_may_outgrow_its_page() {
+    let mut store = Fixture::new();
+    let mut snapshots = Vec::new();
+    for i in 0..20u8 {
+        let at = store.put(b"hot", &vec![i; 50_000]);
+        store.host.active.lock().push(at);
+        snapshots.push((at, i));
+        if i % 6 == 0 {
+            store.persist();
+        }
+    }
+    for &(at, i) in &snapshots {
+        assert!(store.get(b"hot", at).unwrap() == Some(vec![i; 50_000]), "the version at {at}");
+        let mut cursor = store.tree.cursor(at, KeyBounds::ALL, ScanOpts::default()).unwrap();
+        assert!(cursor.next().unwrap());
+        assert!(cursor.value() == vec![i; 50_000], "the version at {at}");
+    }
+    store.host.active.lock().clear();
+    store.put(b"hot", b"cold");
+    store.persist();
+    store.put(b"hot", b"cold again");
+    store.persist();
+    assert!(store.tree.stats().memory_bytes < 50_000, "nobody reads the history any more");
+    store.reopen();
+    assert_eq!(store.get(b"hot", store.now()).unwrap(), Some(b"cold again".to_vec()));
+}
+
+#[test]
+fn when_history_outgrows_memory_old_snapshots_end() {
+    let store = Fixture::with_budget(1 << 20);
+    let first = store.put(b"hot", &vec![0; 60_000]);
+    for i in 1..30u8 {
+        let at = store.put(b"hot", &vec![i; 60_000]);
+        store.host.active.lock().push(at);
+    }
+    assert!(matches!(store.get(b"hot", first), Err(Error::SnapshotTooOld)));
+    assert!(matches!(store.tree.cursor(first, KeyBounds::ALL, ScanOpts::default()), Err(Error::SnapshotTooOld)));
+    assert!(store.get(b"hot", store.now()).unwrap() == Some(vec![29; 60_000]));
+}
+
+#[test]
+fn a_long_list_of_range_deletes_is_spilled_and_read_again() {
+    let mut store = Fixture::new();
+    for i in 0..300u32 {
+        store.put(&i.to_be_bytes(), b"v");
+    }
+    store.host.active.lock().push(store.now()); // so nothing is drained
+    let long = [b'k'; 2000];
+    for i in (0..300u32).step_by(2) {
+        store.delete_range(&i.to_be_bytes(), &[&i.to_be_bytes(), &long[..]].concat());
+    }
+    store.persist();
+    assert!(matches!(store.tree.store.upkeep.lock().superblock.tombs, crate::superblock::TombsAt::Spilled { .. }));
+    assert_eq!(store.check().keys, 150);
+    store.reopen();
+    assert_eq!(store.keys(), 150);
+    assert_eq!(store.check().keys, 150);
+    store.host.active.lock().clear();
+    store.put(b"x", b"");
+    store.persist();
+    store.put(b"y", b"");
+    store.persist();
+    assert!(store.tree.store.tombs().is_empty(), "drained, and gone with the checkpoint behind it");
+    store.reopen();
+    assert_eq!((store.keys(), store.check().keys), (152, 152));
+}
+
+#[test]
+fn memory_stays_within_the_budget_while_reading_all() {
+    let mut store = Fixture::with_budget(4 << 20);
+    for i in 0..300u32 {
+        let value = vec![i as u8; 30_000];
+        store.put(&key(i), &value);
+    }
+    store.persist();
+    store.reopen();
+    for round in 0..2 {
+        for i in 0..300u32 {
+            assert!(store.get(&key(i), store.now()).unwrap() == Some(vec![i as u8; 30_000]), "{i}, {round}");
+            assert!(store.host.budget.used() <= (4 << 20) + 100_000);
+        }
+        assert_eq!(store.keys(), 300);
+    }
+    store.check();
+}
+
+#[test]
+fn the_newer_superblock_is_the_store() {
+    let store = Fixture::new();
+    store.put(b"k", b"old");
+    store.persist();
+    store.put(b"k", b"new");
+    store.persist();
+    let mark = store.tree.mark();
+    let opened = store.open().unwrap();
+    assert_eq!(opened.mark().seq, mark.seq, "B3");
+    assert_eq!(get(&opened, b"k", store.now()).unwrap(), Some(b"new".to_vec()));
+
+    // Damage in the newer copy: the older one opens, and its mark shows it.
+    let file = store.file();
+    file.write_all_at(&[0xff; 8], crate::superblock::offset_of(mark.seq) + 40).unwrap();
+    let older = store.open().unwrap();
+    assert_eq!(older.mark().seq, mark.seq - 1);
+    assert_eq!(get(&older, b"k", store.now()).unwrap(), Some(b"old".to_vec()));
+    drop(older);
+    file.write_all_at(&[0xff; 8], crate::superblock::offset_of(mark.seq - 1) + 40).unwrap();
+    assert!(matches!(store.open(), Err(Error::Corruption { .. })));
+}
+
+#[test]
+fn files_that_are_not_the_store_are_refused() {
+    let store = Fixture::new();
+    store.put(b"k", b"v");
+    store.persist();
+    let refused = |change: &dyn Fn(&mut StoreEnv)| {
+        let mut env = env_of(&store.vfs, &store.host);
+        change(&mut env);
+        matches!(BTree::open(env), Err(Error::Corruption { .. }))
+    };
+    assert!(refused(&|env| env.db_uuid = DbUuid::from_bytes([1; 16])));
+    assert!(refused(&|env| env.keyspace = KeyspaceId::new(8)));
+    assert!(!refused(&|_| {}));
+    assert!(BTree::create(&env_of(&store.vfs, &store.host)).is_err(), "a store in use is not made anew");
+    assert_eq!(store.get(b"k", store.now()).unwrap(), Some(b"v".to_vec()));
+    store.vfs.remove_file(format!("/ks/{FILE_NAME}").as_ref()).unwrap();
+    assert!(refused(&|_| {}), "a missing file is no empty store");
+}
+
+#[test]
+fn every_cut_and_every_zeroed_unit_is_noticed() {
+    let store = Fixture::new();
+    for i in 0..200 {
+        store.put(&key(i), &[i as u8; 100]);
+    }
+    store.delete_range(&[0x10], &[0x20]);
+    store.persist();
+    let expected = store.keys() as u64;
+    let file = store.file();
+    let mut good = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut good, 0).unwrap();
+    let units = good.len() / UNIT_BYTES;
+    let damages = (0..units).map(|unit| {
+        let mut bytes = good.clone();
+        bytes[unit * UNIT_BYTES..][..UNIT_BYTES].fill(0);
+        (unit, bytes)
+    });
+    let cuts = (0..units).map(|unit| (unit, good[..unit * UNIT_BYTES].to_vec()));
+    for (unit, bytes) in damages.chain(cuts) {
+        file.set_len(0).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let Ok(tree) = store.open() else { continue };
+        let mut report = VerifyReport::default();
+        let is_noticed = tree.verify(VerifyLevel::Full, &mut report).is_err() || !report.is_clean();
+        let is_older = tree.mark().seq < store.tree.mark().seq;
+        assert!(is_noticed || is_older || report.keys == expected, "unit {unit}");
+        // Whatever can be read is right.
+        for i in 0..200 {
+            if let (false, Ok(Some(value))) = (is_older, get(&tree, &key(i), store.now())) {
+                assert_eq!(value, [i as u8; 100], "unit {unit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn flipped_bits_never_show_wrong_data() {
+    let store = Fixture::new();
+    for i in 0..12 {
+        store.put(&key(i), &[i as u8; 60]);
+    }
+    store.persist();
+    let seq = store.tree.mark().seq;
+    let file = store.file();
+    let mut good = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut good, 0).unwrap();
+    for at in (0..good.len()).step_by(3) {
+        file.write_all_at(&[good[at] ^ (1 << (at % 8))], at as u64).unwrap();
+        if let Ok(tree) = store.open()
+            && tree.mark().seq == seq
+        {
+            for i in 0..12 {
+                if let Ok(value) = get(&tree, &key(i), store.now()) {
+                    assert_eq!(value, Some(vec![i as u8; 60]), "byte {at}");
+                }
+            }
+        }
+        file.write_all_at(&[good[at]], at as u64).unwrap();
+    }
+}
+
+#[test]
+fn a_page_written_elsewhere_or_earlier_is_noticed() {
+    let store = Fixture::new();
+    store.put(b"k", b"old");
+    store.persist();
+    let old = store.tree.store.upkeep.lock().map.get(pid_table::ROOT_PID).unwrap();
+    let file = store.file();
+    let mut page = vec![0; UNIT_BYTES];
+    file.read_exact_at(&mut page, old.unit * UNIT_BYTES as u64).unwrap();
+    store.put(b"k", b"new");
+    store.persist();
+    let new = store.tree.store.upkeep.lock().map.get(pid_table::ROOT_PID).unwrap();
+    assert_ne!(new, old);
+    // A lost write: the unit still holds what was there before, with a good checksum and the right page id.
+    file.write_all_at(&page, new.unit * UNIT_BYTES as u64).unwrap();
+    let opened = store.open().unwrap();
+    assert!(matches!(get(&opened, b"k", store.now()), Err(Error::Corruption { .. })));
+}

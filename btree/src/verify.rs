@@ -1,0 +1,274 @@
+//! Checking a store: the durable one in the file, page by page, and the structure in memory.
+//!
+//! Upkeep stands still meanwhile, so no unit that the durable superblock names is freed or written under the walk. Damage goes into the
+//! report; only failures to read are errors.
+//!
+//! V3  Checked in the file: both superblocks, each image's checksum and identity, order (by decoding), fences and levels from parent to
+//!     child, right links along each level, every mapped page reached exactly once, each unit used once, none lost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use duramen_base::image::{Image, ImageKind};
+use duramen_base::sync::Arc;
+use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
+
+use crate::checkpoint::{Stage, Upkeep};
+use crate::map::DiskAddr;
+use crate::open::Reader;
+use crate::pid_table::{Page, ROOT_PID};
+use crate::range_tombs::RangeTombs;
+use crate::store::Store;
+use crate::superblock::{Copy, Superblock, offset_of};
+use crate::units::{SUPERBLOCK_UNITS, UNIT_BYTES};
+
+/// What a parent says about a page.
+#[derive(Clone, Debug)]
+struct Claim {
+    pid: u64,
+    /// `None` for the root.
+    level: Option<u8>,
+    low: Vec<u8>,
+    high: Vec<u8>,
+}
+
+/// What a walk remembers of a page.
+#[derive(Debug, Default)]
+struct Seen {
+    keys: u64,
+    children: Vec<u64>,
+}
+
+/// A walk over a tree, in key order, depth first.
+struct Walk<'r> {
+    report: &'r mut VerifyReport,
+    path: &'r Path,
+    tombs: &'r RangeTombs,
+    /// The pages reached.
+    seen: BTreeMap<u64, Seen>,
+    /// Right link that the last page of each level has.
+    links: BTreeMap<u8, u64>,
+}
+
+impl Store {
+    /// Checks the store.
+    pub(crate) fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
+        let up = self.upkeep.lock();
+        self.verify_superblocks(&up, report)?;
+        if level == VerifyLevel::Full {
+            let on_disk = self.verify_file(&up, report)?;
+            self.verify_memory(&on_disk, report);
+        }
+        Ok(())
+    }
+
+    fn problem(&self, report: &mut VerifyReport, unit: u64, what: impl Into<String>) {
+        report.problem(self.file.path(), unit * UNIT_BYTES as u64, what);
+    }
+
+    fn verify_superblocks(&self, up: &Upkeep, report: &mut VerifyReport) -> Result<()> {
+        for slot in 0..SUPERBLOCK_UNITS {
+            let mut bytes = vec![0; UNIT_BYTES];
+            let got = self.file.read_up_to_at(&mut bytes, offset_of(slot))?;
+            bytes.truncate(got);
+            report.pages += 1;
+            let is_current = up.superblock.seq % SUPERBLOCK_UNITS == slot;
+            match Superblock::decode(&bytes, self.file.path()) {
+                Ok(Copy::Valid(found)) if is_current && *found != up.superblock => {
+                    self.problem(report, slot, "the superblock is not the one in force");
+                }
+                Ok(Copy::Valid(found)) if !is_current && found.seq >= up.superblock.seq && up.failed.is_none() => {
+                    self.problem(report, slot, "the older superblock has the higher seq");
+                }
+                Ok(Copy::Valid(_)) => {}
+                // The write that a crash, or a failure, cut off leaves the other copy torn. Nothing depends on it.
+                Ok(Copy::Damaged(_)) | Err(_) if !is_current => {}
+                Ok(Copy::Damaged(what)) => self.problem(report, slot, what),
+                Err(error) => self.problem(report, slot, error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the tree of the durable superblock.
+    fn verify_file(&self, up: &Upkeep, report: &mut VerifyReport) -> Result<BTreeMap<u64, Seen>> {
+        let reader =
+            Reader { file: &self.file, keyspace: self.keyspace(), units: self.file.len()? / UNIT_BYTES as u64 };
+        for (id, addr, entries) in up.map.chunks() {
+            report.pages += 1;
+            match damage(reader.chunk(id, addr))? {
+                Ok(found) if found == entries => {}
+                Ok(_) => self.problem(report, addr.unit, "a map chunk that is not the one in force"),
+                Err(what) => self.problem(report, addr.unit, what),
+            }
+        }
+        if let Err(what) = damage(reader.tombs(&up.superblock.tombs))? {
+            self.problem(report, up.tomb_pages.first().map_or(0, |addr| addr.unit), what);
+        }
+        let tombs = self.tombs();
+        let mut walk = Walk::new(report, self.file.path(), &tombs);
+        let mut failure = None;
+        walk.walk(|pid| match up.map.get(pid) {
+            None => Err((0, format!("page {pid} is not in the page map"))),
+            Some(addr) => match damage(self.read_page(pid, addr)) {
+                Ok(Ok(image)) => Ok(Some(Arc::new(image))),
+                Ok(Err(what)) => Err((addr.unit, what)),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    Ok(None)
+                }
+            },
+        });
+        let seen = walk.seen;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        for (pid, addr) in up.map.pages().filter(|(pid, _)| !seen.contains_key(pid)) {
+            self.problem(report, addr.unit, format!("page {pid} is in the page map but not in the tree"));
+        }
+        self.verify_space(up, report);
+        Ok(seen)
+    }
+
+    /// Each unit below the end is free or used once.
+    fn verify_space(&self, up: &Upkeep, report: &mut VerifyReport) {
+        let mut used: Vec<DiskAddr> = up.map.pages().map(|(_, addr)| addr).collect();
+        used.extend(up.map.chunks().map(|(_, addr, _)| addr));
+        used.extend(&up.tomb_pages);
+        let taken: u64 = used.iter().map(|addr| u64::from(addr.units)).sum();
+        match crate::units::Units::from_used(used) {
+            Err(addr) => self.problem(report, addr.unit, "a unit that is used twice"),
+            Ok(expected) if matches!(up.stage, Stage::Idle | Stage::Tidy(_)) && up.failed.is_none() => {
+                if expected != up.units {
+                    let (free, end) = (up.units.free_count(), up.units.end());
+                    let what = format!("of {end} units {taken} are used and {free} known to be free");
+                    self.problem(report, end, what);
+                }
+            }
+            Ok(_) => {} // a checkpoint in progress holds units that nothing names yet
+        }
+    }
+
+    /// The tree as it is now. Pages that are not in memory are those of the file, with all below them.
+    fn verify_memory(&self, on_disk: &BTreeMap<u64, Seen>, report: &mut VerifyReport) {
+        let _exclusive = self.structure.write();
+        let tombs = self.tombs();
+        let pages = report.pages;
+        let mut absent = Vec::new();
+        let mut walk = Walk::new(report, self.file.path(), &tombs);
+        walk.walk(|pid| match self.pages.slot(pid).map(|slot| slot.page.read()) {
+            None => Err((0, "a child page that does not exist".to_owned())),
+            Some(page) => match &*page {
+                Page::Resident(resident) => Ok(Some(Arc::clone(&resident.image))),
+                Page::OnDisk(_) => {
+                    absent.push(pid);
+                    Ok(None)
+                }
+                Page::Free => Err((0, format!("page {pid} is free, but in the tree"))),
+            },
+        });
+        let mut keys: u64 = walk.seen.values().map(|page| page.keys).sum();
+        let mut reached = walk.seen.len() as u64;
+        while let Some(pid) = absent.pop() {
+            let Some(page) = on_disk.get(&pid) else { continue };
+            keys += page.keys;
+            reached += page.children.len() as u64;
+            absent.extend(&page.children);
+        }
+        report.pages = pages;
+        report.keys += keys;
+        if report.is_clean() && reached != self.pages.count() {
+            let what = format!("{} pages are given out, {reached} are in the tree", self.pages.count());
+            self.problem(report, 0, what);
+        }
+    }
+}
+
+/// Damage as text; other errors stay errors.
+fn damage<T>(result: Result<T>) -> Result<Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Error::Corruption { what, .. }) => Ok(Err(what.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+impl<'r> Walk<'r> {
+    fn new(report: &'r mut VerifyReport, path: &'r Path, tombs: &'r RangeTombs) -> Walk<'r> {
+        Walk { report, path, tombs, seen: BTreeMap::new(), links: BTreeMap::new() }
+    }
+
+    fn problem(&mut self, unit: u64, what: impl Into<String>) {
+        self.report.problem(self.path, unit * UNIT_BYTES as u64, what);
+    }
+
+    /// Walks from the root. `read` gives a page, `None` if it is to be taken on trust, or the unit and kind of its damage.
+    fn walk(&mut self, mut read: impl FnMut(u64) -> Result<Option<Arc<Image>>, (u64, String)>) {
+        let mut todo = vec![Claim { pid: ROOT_PID, level: None, low: Vec::new(), high: Vec::new() }];
+        while let Some(claim) = todo.pop() {
+            if self.seen.contains_key(&claim.pid) {
+                self.problem(0, format!("page {} is in the tree twice", claim.pid));
+                continue;
+            }
+            self.report.pages += 1;
+            let mut seen = Seen::default();
+            match read(claim.pid) {
+                Ok(Some(image)) => {
+                    self.check_page(&claim, &image);
+                    if image.kind() == ImageKind::Inner {
+                        let children: Vec<Claim> = children_claims(&claim, &image).collect();
+                        seen.children = children.iter().map(|child| child.pid).collect();
+                        todo.extend(children.into_iter().rev());
+                    } else {
+                        seen.keys = self.count_keys(&image);
+                    }
+                }
+                // The chain of right links is broken where a page was not looked at.
+                Ok(None) => self.links.clear(),
+                Err((unit, what)) => {
+                    self.problem(unit, what);
+                    self.links.clear();
+                }
+            }
+            self.seen.insert(claim.pid, seen);
+        }
+        let ends: Vec<u8> = self.links.iter().filter(|(_, right)| **right != 0).map(|(level, _)| *level).collect();
+        for level in ends {
+            self.problem(0, format!("the last page of level {level} links to the right"));
+        }
+    }
+
+    fn check_page(&mut self, claim: &Claim, image: &Image) {
+        let pid = claim.pid;
+        if claim.level.is_some_and(|level| level != image.level()) {
+            self.problem(0, format!("page {pid} has level {}", image.level()));
+        }
+        if *image.low_fence() != *claim.low || *image.high_fence() != *claim.high {
+            self.problem(0, format!("the fences of page {pid} are not those of its parent"));
+        }
+        if self.links.insert(image.level(), image.right_pid()).is_some_and(|right| right != pid) {
+            self.problem(0, format!("page {pid} is not the one its left neighbour links to"));
+        }
+    }
+
+    /// Keys of a leaf whose newest version is a value.
+    fn count_keys(&self, image: &Image) -> u64 {
+        if self.tombs.is_empty() {
+            return image.count() as u64;
+        }
+        let mut key = Vec::new();
+        let is_there = |index: &usize| {
+            image.key_into(*index, &mut key);
+            self.tombs.covering(&key, Timestamp::MAX).is_none_or(|deleted| deleted <= image.record(*index).ts)
+        };
+        (0..image.count()).filter(is_there).count() as u64
+    }
+}
+
+fn children_claims(claim: &Claim, image: &Image) -> impl Iterator<Item = Claim> {
+    let children = crate::inner::children(image);
+    let level = image.level().checked_sub(1);
+    let ends: Vec<Vec<u8>> =
+        children.iter().skip(1).map(|child| child.key.clone()).chain([claim.high.clone()]).collect();
+    children.into_iter().zip(ends).map(move |(child, high)| Claim { pid: child.pid, level, low: child.key, high })
+}
