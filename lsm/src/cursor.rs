@@ -1,0 +1,298 @@
+//! The cursor: memtables and runs merged by key, as of one timestamp, both ways.
+//!
+//! It owns what it reads; nothing is pinned and no latch is held between calls. Invariants C1 to C6 of `base/src/backend.rs`, and these:
+//!
+//! U1  While `aligned` names a direction, every source stands on its nearest key at or beyond the current one in that direction.
+//! U2  The current key, value and place change only when a step has succeeded; a failed one clears `aligned`, so that the next step seeks
+//!     every source from the current key again (C3).
+//! U3  A seek begins with the superversion that is current then, so changes applied before it are met (C6). What is readable at the
+//!     cursor's timestamp is the same in all of them, as it stays registered.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use duramen_base::{BackendCursor, KeyBounds, Result, ScanOpts, Timestamp, Value};
+
+use crate::get::Answer;
+use crate::key::as_slice;
+use crate::range_tombs::RangeTombs;
+use crate::run_cursor::RunCursor;
+use crate::source::{Direction, MemSource, Source, Stored};
+use crate::store::Store;
+use crate::superversion::SuperVersion;
+use crate::table::blocks::Loading;
+
+/// A position among the keys of an LSM store, at one timestamp. See [`BackendCursor`].
+#[derive(Debug)]
+pub struct LsmCursor {
+    store: Arc<Store>,
+    at: Timestamp,
+    lower: Bound<Vec<u8>>,
+    upper: Bound<Vec<u8>>,
+    blocks: Loading,
+    sv: Arc<SuperVersion>,
+    sources: Vec<Source>,
+    tombs: Vec<Arc<RangeTombs>>,
+    aligned: Option<Direction>,
+    place: Place,
+    current: Current,
+    newer_seen: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    On,
+    BeforeFirst,
+    AfterLast,
+}
+
+#[derive(Debug)]
+struct Current {
+    key: Vec<u8>,
+    value: Stored,
+    ts: Timestamp,
+}
+
+impl LsmCursor {
+    pub(crate) fn new(store: &Arc<Store>, at: Timestamp, bounds: KeyBounds<'_>, opts: ScanOpts) -> LsmCursor {
+        let sv = store.current();
+        let mut cursor = LsmCursor {
+            store: Arc::clone(store),
+            at,
+            lower: bounds.lower.map(<[u8]>::to_vec),
+            upper: bounds.upper.map(<[u8]>::to_vec),
+            blocks: Loading { keep: opts.fill_cache },
+            sv,
+            sources: Vec::new(),
+            tombs: Vec::new(),
+            aligned: None,
+            place: Place::Nowhere,
+            current: Current { key: Vec::new(), value: Stored::Owned(Value::from(&b""[..])), ts: Timestamp::ZERO },
+            newer_seen: false,
+        };
+        cursor.gather();
+        cursor
+    }
+
+    /// Sources and range tombstones of the superversion it holds.
+    fn gather(&mut self) {
+        let memtables = self.sv.memtables().filter(|memtable| !memtable.is_empty());
+        let runs = self.sv.version.runs().map(|run| Source::Run(RunCursor::new(run, self.blocks)));
+        self.sources = memtables.map(|memtable| Source::Mem(MemSource::new(memtable))).chain(runs).collect();
+        self.gather_tombs();
+    }
+
+    fn gather_tombs(&mut self) {
+        let tables = std::iter::once(Arc::clone(&self.sv.version.tombs));
+        let all = self.sv.memtables().map(|memtable| memtable.tombs()).chain(tables);
+        self.tombs = all.filter(|tombs| !tombs.is_empty()).collect();
+    }
+
+    /// U3. The memtable may have been empty when the sources were gathered.
+    fn refresh(&mut self) {
+        self.sv = self.store.current();
+        self.gather();
+    }
+
+    fn bounds(&self) -> KeyBounds<'_> {
+        KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) }
+    }
+
+    /// The first key beyond `from` in `direction` that has a value, made the current one; `false` at the end of the bounds.
+    /// `from` is inside the bounds, or the bound itself.
+    fn walk(&mut self, from: Bound<&[u8]>, direction: Direction) -> Result<bool> {
+        if self.bounds().is_empty() {
+            return Ok(self.run_out(direction));
+        }
+        self.align(from, direction)?;
+        let mut key = Vec::new();
+        while let Some(nearest) = self.nearest(direction) {
+            key.clear();
+            key.extend_from_slice(nearest);
+            if !self.bounds().contains(&key) {
+                break;
+            }
+            let answer = self.answer(&key)?;
+            self.newer_seen |= answer.newer();
+            if let Some((value, ts)) = answer.into_value() {
+                self.note_tombs(from, Bound::Included(&key), direction);
+                std::mem::swap(&mut self.current.key, &mut key);
+                (self.current.value, self.current.ts, self.place) = (value, ts, Place::On);
+                return Ok(true);
+            }
+            self.pass(&key, direction)?;
+        }
+        let (lower, upper) = (self.lower.clone(), self.upper.clone());
+        match direction {
+            Direction::Forward => self.note_tombs(from, as_slice(&upper), direction),
+            Direction::Backward => self.note_tombs(from, as_slice(&lower), direction),
+        }
+        Ok(self.run_out(direction))
+    }
+
+    fn run_out(&mut self, direction: Direction) -> bool {
+        self.place = match direction {
+            Direction::Forward => Place::AfterLast,
+            Direction::Backward => Place::BeforeFirst,
+        };
+        false
+    }
+
+    /// U1: brings the sources to the first keys beyond `from`. If they stand at the current key already, those on it go on.
+    fn align(&mut self, from: Bound<&[u8]>, direction: Direction) -> Result<()> {
+        if self.aligned.take() == Some(direction)
+            && let Bound::Excluded(key) = from
+        {
+            self.pass(key, direction)?;
+        } else {
+            for source in &mut self.sources {
+                source.seek(from, direction, self.at)?;
+            }
+        }
+        self.aligned = Some(direction);
+        Ok(())
+    }
+
+    /// Moves the sources that stand on `key` beyond it.
+    fn pass(&mut self, key: &[u8], direction: Direction) -> Result<()> {
+        let aligned = self.aligned.take();
+        for source in &mut self.sources {
+            if source.key() == Some(key) {
+                source.advance(direction, self.at)?;
+            }
+        }
+        self.aligned = aligned;
+        Ok(())
+    }
+
+    fn nearest(&self, direction: Direction) -> Option<&[u8]> {
+        let keys = self.sources.iter().filter_map(Source::key);
+        match direction {
+            Direction::Forward => keys.min(),
+            Direction::Backward => keys.max(),
+        }
+    }
+
+    /// What `key` is, from all the sources that stand on it.
+    fn answer(&self, key: &[u8]) -> Result<Answer> {
+        let mut answer = Answer::default();
+        for tombs in &self.tombs {
+            let (tomb, newer) = tombs.at(key, self.at);
+            answer.add(None, tomb, newer);
+        }
+        for source in self.sources.iter().filter(|source| source.key() == Some(key)) {
+            let (version, newer) = source.version_at(self.at)?;
+            answer.add(version, Timestamp::ZERO, newer);
+        }
+        Ok(answer)
+    }
+
+    /// C6 for range tombstones over the part that was walked.
+    fn note_tombs(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>, direction: Direction) {
+        let (lower, upper) = match direction {
+            Direction::Forward => (from, to),
+            Direction::Backward => (to, from),
+        };
+        self.newer_seen |= self.tombs.iter().any(|tombs| tombs.any_newer_in(lower, upper, self.at));
+    }
+
+    /// A step from the current place.
+    fn step(&mut self, direction: Direction) -> Result<bool> {
+        let (end, start) = match direction {
+            Direction::Forward => (Place::AfterLast, self.lower.clone()),
+            Direction::Backward => (Place::BeforeFirst, self.upper.clone()),
+        };
+        if self.place == end {
+            return Ok(false);
+        }
+        let from = match self.place {
+            Place::On => Bound::Excluded(std::mem::take(&mut self.current.key)),
+            Place::Nowhere | Place::BeforeFirst | Place::AfterLast => start,
+        };
+        let was_on = self.place == Place::On;
+        let outcome = self.walk(as_slice(&from), direction);
+        match outcome {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                self.aligned = None;
+                if let (true, Bound::Excluded(key)) = (was_on, from) {
+                    self.current.key = key;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn seek_in(&mut self, key: &[u8], direction: Direction) -> Result<bool> {
+        let bounds = self.bounds();
+        let (is_past_start, is_past_end) = match direction {
+            Direction::Forward => (bounds.is_below(key), bounds.is_above(key)),
+            Direction::Backward => (bounds.is_above(key), bounds.is_below(key)),
+        };
+        let before = std::mem::take(&mut self.newer_seen);
+        self.aligned = None;
+        if is_past_end {
+            return Ok(self.run_out(direction));
+        }
+        self.refresh();
+        let start = match (is_past_start, direction) {
+            (false, _) => Bound::Included(key.to_vec()),
+            (true, Direction::Forward) => self.lower.clone(),
+            (true, Direction::Backward) => self.upper.clone(),
+        };
+        self.walk(as_slice(&start), direction).inspect_err(|_| {
+            self.aligned = None;
+            self.newer_seen |= before;
+        })
+    }
+
+    fn shown(&self) -> &Current {
+        assert!(self.place == Place::On, "the cursor stands on no key");
+        &self.current
+    }
+}
+
+impl BackendCursor for LsmCursor {
+    fn seek(&mut self, key: &[u8]) -> Result<bool> {
+        self.seek_in(key, Direction::Forward)
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
+        self.seek_in(key, Direction::Backward)
+    }
+
+    fn next(&mut self) -> Result<bool> {
+        self.step(Direction::Forward)
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        self.step(Direction::Backward)
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.shown().key
+    }
+
+    fn value(&self) -> &[u8] {
+        match &self.shown().value {
+            Stored::Owned(value) => value,
+            Stored::InImage(image, range) => &image.bytes()[range.clone()],
+        }
+    }
+
+    fn value_owned(&self) -> Value {
+        match &self.shown().value {
+            Stored::Owned(value) => value.clone(),
+            Stored::InImage(image, range) => Value::from_image(image, range.start, range.len()),
+        }
+    }
+
+    fn ts(&self) -> Timestamp {
+        self.shown().ts
+    }
+
+    fn newer_seen(&self) -> bool {
+        self.newer_seen
+    }
+}

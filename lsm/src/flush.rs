@@ -1,0 +1,103 @@
+//! Flushing: the oldest frozen memtable becomes a run of level 0, in steps.
+//!
+//! ```text
+//!   Writing --(all keys written, tables and their names synced)--> Built --(manifest edit synced, superversion switched)--> done
+//! ```
+//! A failure while writing gives the files up; the memtable stays and the next step begins anew. A failure of the edit keeps them (O2).
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use duramen_base::{Pruner, Result, mutant};
+
+use crate::manifest::{not_again, sync_dir};
+use crate::memtable::Memtable;
+use crate::prune::KeyVersions;
+use crate::range_tombs::RangeTombs;
+use crate::run_writer::RunWriter;
+use crate::store::Store;
+use crate::table::Table;
+use crate::upkeep::{Change, Upkeep};
+
+/// A flush under way.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    memtable: Arc<Memtable>,
+    tombs: Arc<RangeTombs>,
+    /// Last key written.
+    after: Option<Vec<u8>>,
+    writer: RunWriter,
+    built: Option<Vec<Arc<Table>>>,
+    scratch: KeyVersions,
+}
+
+impl Flush {
+    /// Begins the flush of a memtable that has come to rest (T3).
+    pub(crate) fn new(store: &Store, memtable: Arc<Memtable>) -> Flush {
+        let tombs = memtable.tombs();
+        let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), None);
+        let writer = RunWriter::new(store.tuning.table_bytes, carried);
+        Flush { memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
+    }
+
+    /// Writes about `bytes` bytes, or does the last step; whether the manifest was switched and the flush is done.
+    pub(crate) fn step(&mut self, store: &Store, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
+        if self.built.is_none() {
+            if !self.write(store, upkeep, bytes)? {
+                return Ok(false);
+            }
+            let tables = self.writer.finish(&store.env, &mut upkeep.next_table_no)?;
+            sync_tables_dir(store, &tables)?;
+            self.built = Some(tables);
+        }
+        let built = self.built.as_deref().unwrap_or(&[]);
+        let run = built.first().map_or(0, |table| table.meta().no);
+        let change = Change { level: 0, run, added: built, removed: &[], flushed: Some(&self.memtable) };
+        store.switch(upkeep, &change)?;
+        Ok(true)
+    }
+
+    /// Whether its files are whole and wait for the manifest.
+    pub(crate) fn is_built(&self) -> bool {
+        self.built.is_some()
+    }
+
+    /// Files to be removed if it is given up.
+    pub(crate) fn begun(&self) -> &[u64] {
+        self.writer.begun()
+    }
+
+    /// Whether all keys are written.
+    fn write(&mut self, store: &Store, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
+        let snaps = store.env.host.snapshots();
+        let pruner = Pruner::new(&snaps);
+        let (tombs, writer) = (&self.tombs, &mut self.writer);
+        let mut after = self.after.take();
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut done_bytes = 0;
+        let mut last = None;
+        let is_done = self.memtable.flush_from(from, &mut self.scratch, |kv| {
+            if done_bytes >= bytes {
+                return Ok(false);
+            }
+            done_bytes += kv.content_bytes() + 1;
+            // Tables may hold older versions of the key, so its tombstone stays.
+            kv.prune(tombs.covering(&kv.key), &pruner, false);
+            last = Some(kv.key.clone());
+            writer.push(kv, &store.env, &mut upkeep.next_table_no).map(|()| true)
+        })?;
+        if last.is_some() {
+            after = last;
+        }
+        self.after = after;
+        Ok(is_done)
+    }
+}
+
+/// The names of new tables must be durable before the manifest names them.
+pub(crate) fn sync_tables_dir(store: &Store, tables: &[Arc<Table>]) -> Result<()> {
+    if tables.is_empty() || mutant!("skip_manifest_dir_sync") {
+        return Ok(());
+    }
+    sync_dir(&store.env).map_err(not_again)
+}

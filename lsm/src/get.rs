@@ -1,0 +1,110 @@
+//! Looking for one key: memtables, then runs, until nothing further can matter.
+//!
+//! A pure function of a superversion and a source of blocks. It trusts timestamps and not the order of the sources (Z2).
+//!
+//! B1  A source is passed over only if none of its versions could be the answer or tell more about `newer`.
+
+use duramen_base::{Found, Hit, Result, Timestamp, ValueRef};
+
+use crate::source::{Stored, StoredVersion};
+use crate::superversion::SuperVersion;
+use crate::table::blocks::{BlockSource, Loading};
+
+/// What a key is at a timestamp, as far as the sources asked so far know.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    version: Option<StoredVersion>,
+    tomb: Timestamp,
+    newer: bool,
+}
+
+impl Answer {
+    /// Takes in what one more source knows.
+    pub(crate) fn add(&mut self, version: Option<StoredVersion>, tomb: Timestamp, newer: bool) {
+        self.tomb = self.tomb.max(tomb);
+        self.newer |= newer;
+        if let Some(version) = version
+            && self.version.as_ref().is_none_or(|best| best.ts < version.ts)
+        {
+            self.version = Some(version);
+        }
+    }
+
+    /// B1, for a source whose timestamps lie between these. A version of the same commit as a range tombstone survives it.
+    fn is_settled(&self, min_ts: Timestamp, max_ts: Timestamp, at: Timestamp) -> bool {
+        let cannot_win = self.version.as_ref().is_some_and(|best| max_ts <= best.ts) || max_ts < self.tomb;
+        cannot_win || (min_ts > at && self.newer)
+    }
+
+    /// Whether anything newer changed the key.
+    pub(crate) fn newer(&self) -> bool {
+        self.newer
+    }
+
+    /// The value, if the key has one.
+    pub(crate) fn into_value(self) -> Option<(Stored, Timestamp)> {
+        let version = self.version.filter(|version| version.ts >= self.tomb)?;
+        version.value.map(|value| (value, version.ts))
+    }
+
+    fn into_found<'p>(self) -> Found<'p> {
+        let newer = self.newer;
+        let deleted = self.version.as_ref().map_or(Timestamp::ZERO, |version| version.ts).max(self.tomb);
+        let hit = match self.into_value() {
+            Some((Stored::Owned(value), ts)) => Hit::Value { bytes: ValueRef::Owned(value), ts },
+            Some((Stored::InImage(image, range), ts)) => {
+                let (start, len) = (range.start as u32, range.len() as u32);
+                Hit::Value { bytes: ValueRef::InImage { image, start, len }, ts }
+            }
+            None if deleted > Timestamp::ZERO => Hit::Deleted(deleted),
+            None => Hit::Absent,
+        };
+        Found { hit, newer }
+    }
+}
+
+/// What `key` is at `at`; `None`: a block would have to be read that `blocks` does not read.
+pub(crate) fn get<'p>(
+    sv: &SuperVersion,
+    key: &[u8],
+    at: Timestamp,
+    blocks: &impl BlockSource,
+) -> Result<Option<Found<'p>>> {
+    let mut answer = Answer::default();
+    let (tomb, newer) = sv.version.tombs.at(key, at);
+    answer.add(None, tomb, newer);
+    for memtable in sv.memtables() {
+        let max_ts = memtable.max_ts();
+        if max_ts > Timestamp::ZERO && !answer.is_settled(memtable.min_ts(), max_ts, at) {
+            let found = memtable.get(key, at);
+            answer.add(found.version.map(StoredVersion::from), found.tomb, found.newer);
+        }
+    }
+    for run in sv.version.runs() {
+        let Some(table) = run.table_of(key) else { continue };
+        if answer.is_settled(table.meta().min_ts, table.meta().max_ts, at) {
+            continue;
+        }
+        let Some(found) = table.get(key, at, blocks)? else { return Ok(None) };
+        let newer = found.newest > at;
+        answer.add(found.version.map(StoredVersion::from), Timestamp::ZERO, newer);
+    }
+    Ok(Some(answer.into_found()))
+}
+
+/// The newest change of `key` if it is newer than `since`.
+pub(crate) fn newer_than(sv: &SuperVersion, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+    let mut newest = sv.version.tombs.covering(key).first().copied().unwrap_or(Timestamp::ZERO).max(since);
+    for memtable in sv.memtables() {
+        if memtable.max_ts() > newest {
+            newest = newest.max(memtable.newest(key));
+        }
+    }
+    for run in sv.version.runs() {
+        if let Some(table) = run.table_of(key).filter(|table| table.meta().max_ts > newest) {
+            let found = table.get(key, Timestamp::MAX, &Loading { keep: true })?;
+            newest = newest.max(found.map_or(Timestamp::ZERO, |found| found.newest));
+        }
+    }
+    Ok((newest > since).then_some(newest))
+}

@@ -1,0 +1,38 @@
+//! The log-structured backend: applies go to a memtable, upkeep flushes it to sorted tables and merges them.
+//!
+//! One [`Lsm`] stores one keyspace in a folder of its own and keeps the contract of `base/src/backend.rs`. It knows nothing of the log, of
+//! transactions and of isolation: it is told timestamps, and asks its `StoreHost` for horizons.
+//!
+//! ```text
+//!   apply ─► memtable ─(frozen)─► flush ─► run of tables ─► merge ─► run of tables         MANIFEST-<n>, CURRENT, <no>.sst
+//!                 └────────────── superversion: what a get or a cursor reads ──────────────┘
+//! ```
+//! Where to start reading: `superversion.rs` (what there is to read), `get.rs` (a get), `cursor.rs` (a scan), `upkeep.rs` (flush, merge and
+//! the order in which things become durable), `table/mod.rs` and `docs/format/lsm.md` (the files).
+#![forbid(unsafe_code)]
+
+mod admit;
+mod cursor;
+mod flush;
+mod get;
+mod key;
+mod manifest;
+mod memtable;
+mod merge;
+mod open;
+mod prune;
+mod range_tombs;
+mod run_cursor;
+mod run_writer;
+mod source;
+mod store;
+mod superversion;
+mod table;
+#[cfg(test)]
+mod test_host;
+mod upkeep;
+mod verify;
+mod version;
+
+pub use cursor::LsmCursor;
+pub use store::Lsm;

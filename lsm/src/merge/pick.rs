@@ -1,0 +1,77 @@
+//! Which runs to merge: the newest ones of similar size. Pure numbers in, a count out.
+//!
+//! Size-tiered: a run joins when it is not much larger than all the newer ones together, so a byte is rewritten about once for each
+//! doubling of the store, and the number of runs stays about logarithmic. Later pickers (levels) replace this file.
+
+/// Runs from which on there is something to do.
+pub(crate) const RUNS_MIN: usize = 4;
+/// Runs at which a merge is made even if sizes do not suit.
+const RUNS_MAX: usize = 8;
+/// Runs merged at once, at most: one position and one block each.
+const FAN_IN_MAX: usize = 16;
+/// Tables merged at once, at most: all of them are named in one manifest edit.
+const TABLES_MAX: usize = 400;
+/// A run joins up to this many times the size of the newer ones.
+const SIZE_RATIO: u64 = 2;
+
+/// How many of the newest runs to merge, given (bytes, tables) of each, newest first; `None`: leave them.
+pub(crate) fn pick(runs: &[(u64, usize)]) -> Option<usize> {
+    if runs.len() < RUNS_MIN {
+        return None;
+    }
+    let is_crowded = runs.len() >= RUNS_MAX;
+    let (mut count, mut bytes, mut tables) = (0, 0u64, 0);
+    for &(run_bytes, run_tables) in runs.iter().take(FAN_IN_MAX) {
+        let fits = run_bytes <= SIZE_RATIO.saturating_mul(bytes) || count == 0 || (is_crowded && count < RUNS_MIN);
+        if !fits || (tables + run_tables > TABLES_MAX && count > 0) {
+            break;
+        }
+        count += 1;
+        bytes = bytes.saturating_add(run_bytes);
+        tables += run_tables;
+    }
+    (count >= RUNS_MIN || (is_crowded && count >= 2)).then_some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sizes: &[u64]) -> Option<usize> {
+        pick(&sizes.iter().map(|&bytes| (bytes, 1)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn few_runs_are_left() {
+        assert_eq!(check(&[1, 1, 1]), None);
+    }
+
+    #[test]
+    fn runs_of_similar_size_are_merged_and_large_ones_left() {
+        assert_eq!(check(&[1, 1, 1, 1]), Some(4));
+        assert_eq!(check(&[1, 1, 1, 1, 100]), Some(4));
+        assert_eq!(check(&[1, 1, 1, 100]), None);
+        assert_eq!(check(&[1, 1, 1, 5, 9]), Some(5));
+    }
+
+    #[test]
+    fn a_crowd_is_merged_whatever_the_sizes() {
+        assert_eq!(check(&[1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000]), Some(4));
+    }
+
+    #[test]
+    fn the_number_of_runs_stays_small() {
+        let mut runs: Vec<u64> = Vec::new();
+        let mut written = 0;
+        for _ in 0..10_000 {
+            runs.insert(0, 1);
+            while let Some(count) = check(&runs) {
+                let merged: u64 = runs.drain(..count).sum();
+                written += merged;
+                runs.insert(0, merged);
+            }
+            assert!(runs.len() < RUNS_MAX, "{runs:?}");
+        }
+        assert!(written < 10_000 * 14, "{written}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Which versions of one key a flush or merge writes: the rule of `base::pruner` on the versions of a key and the range tombstones over it.
+//!
+//! The bytes of a key's versions are gathered in one reused buffer, so a merge allocates per block and not per key.
+//!
+//! X1  Items are strictly descending by ts; a ts that comes from two sources (applied again after a crash) is one version.
+//! X2  The successor of a version is the next newer event over its key: a version, or a range tombstone with a larger ts.
+//! X3  A newest tombstone goes only in a merge that reaches the oldest run (P2).
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use duramen_base::image::Body;
+use duramen_base::{Pruner, Timestamp};
+
+/// One key with all its versions, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct KeyVersions {
+    pub(crate) key: Vec<u8>,
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    ts: Timestamp,
+    /// Where the value lies in `bytes`; `None`: a tombstone.
+    value: Option<Range<usize>>,
+}
+
+impl KeyVersions {
+    /// Begins another key.
+    pub(crate) fn reset(&mut self, key: &[u8]) {
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.bytes.clear();
+        self.items.clear();
+    }
+
+    /// Adds a version, in any order.
+    pub(crate) fn add(&mut self, ts: Timestamp, body: Body<'_>) {
+        let value = match body {
+            Body::Value(value) => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(value);
+                Some(start..self.bytes.len())
+            }
+            Body::Tombstone => None,
+        };
+        self.items.push(Item { ts, value });
+    }
+
+    /// X1, after the last `add`.
+    pub(crate) fn sort(&mut self) {
+        self.items.sort_by_key(|item| Reverse(item.ts));
+        self.items.dedup_by(|a, b| a.ts == b.ts);
+    }
+
+    /// The versions, newest first.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, Body<'_>)> {
+        self.items.iter().map(|item| {
+            let body = match &item.value {
+                Some(range) => Body::Value(&self.bytes[range.clone()]),
+                None => Body::Tombstone,
+            };
+            (item.ts, body)
+        })
+    }
+
+    /// Whether no version is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes of key and values.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        (self.key.len() + self.bytes.len()) as u64
+    }
+
+    /// Drops what nobody can read. `tombs`: range tombstones over this key, newest first, which are in the store's tables or come into
+    /// the same one. `is_bottom`: no older run may hold the key.
+    pub(crate) fn prune(&mut self, tombs: &[Timestamp], pruner: &Pruner<'_>, is_bottom: bool) {
+        let mut newer: Option<Timestamp> = None;
+        let newest_is_bare = match self.items.first() {
+            Some(newest) => newest.value.is_none() && tombs.first().is_none_or(|&tomb| tomb <= newest.ts),
+            None => return,
+        };
+        self.items.retain(|item| {
+            debug_assert!(newer.is_none_or(|newer| newer > item.ts), "X1: versions descend");
+            let tomb = tombs.iter().copied().take_while(|&tomb| tomb > item.ts).last();
+            let successor = match (newer, tomb) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            newer = Some(item.ts);
+            successor.is_none_or(|successor| !pruner.may_drop_version(item.ts, successor))
+        });
+        let older_remains = self.items.len() > 1;
+        if is_bottom && newest_is_bare && pruner.may_drop_tombstone(self.items[0].ts, older_remains) {
+            self.items.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use duramen_base::SnapSet;
+
+    fn ts(number: u64) -> Timestamp {
+        Timestamp::new(number)
+    }
+
+    /// Versions are numbers, negative for tombstones; gives those kept.
+    fn check(versions: &[i64], tombs: &[u64], snaps: (u64, &[u64]), is_bottom: bool) -> Vec<i64> {
+        let snaps = SnapSet::new(ts(snaps.0), snaps.1.iter().map(|&s| ts(s)).collect());
+        let mut kv = KeyVersions::default();
+        kv.reset(b"k");
+        for &version in versions {
+            let body = if version > 0 { Body::Value(b"v") } else { Body::Tombstone };
+            kv.add(ts(version.unsigned_abs()), body);
+        }
+        kv.sort();
+        let tombs: Vec<Timestamp> = tombs.iter().map(|&t| ts(t)).collect();
+        kv.prune(&tombs, &Pruner::new(&snaps), is_bottom);
+        kv.iter().map(|(ts, body)| if body == Body::Tombstone { -(ts.get() as i64) } else { ts.get() as i64 }).collect()
+    }
+
+    #[test]
+    fn only_the_newest_is_kept_when_nobody_reads_the_past() {
+        assert_eq!(check(&[3, 9, 5], &[], (10, &[]), false), [9]);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_one_version_more() {
+        assert_eq!(check(&[3, 4, 5, 9], &[], (10, &[4]), false), [9, 4]);
+    }
+
+    #[test]
+    fn a_version_under_a_range_tombstone_goes_and_one_of_the_same_commit_stays() {
+        assert_eq!(check(&[3, 5], &[7], (10, &[]), false), [0i64; 0]);
+        assert_eq!(check(&[3, 7], &[7], (10, &[]), false), [7]);
+        assert_eq!(check(&[3, 5], &[7], (10, &[6]), false), [5]);
+        assert_eq!(check(&[3, 5], &[7], (6, &[]), false), [5]);
+    }
+
+    #[test]
+    fn a_tombstone_goes_only_at_the_bottom_and_when_nothing_older_is_read() {
+        assert_eq!(check(&[3, -5], &[], (10, &[]), false), [-5]);
+        assert_eq!(check(&[3, -5], &[], (10, &[]), true), [0i64; 0]);
+        assert_eq!(check(&[3, -5], &[], (10, &[4]), true), [-5, 3]);
+        assert_eq!(check(&[-5], &[], (4, &[]), true), [-5]);
+    }
+
+    #[test]
+    fn a_version_met_twice_is_one() {
+        assert_eq!(check(&[3, 9, 9], &[], (1, &[]), false), [9, 3]);
+    }
+}

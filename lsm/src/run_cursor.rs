@@ -1,0 +1,119 @@
+//! A position among the keys of one run: its tables one behind the other.
+//!
+//! As a table's cursor (Q1): after an error it stands nowhere and is to be sought again.
+
+use std::sync::Arc;
+
+use duramen_base::{Result, Timestamp};
+
+use crate::prune::KeyVersions;
+use crate::table::blocks::Loading;
+use crate::table::reader::TableCursor;
+use crate::table::{BlockVersion, Table};
+use crate::version::Run;
+
+/// A cursor over the keys of a run.
+#[derive(Debug)]
+pub(crate) struct RunCursor {
+    tables: Vec<Arc<Table>>,
+    blocks: Loading,
+    index: usize,
+    cursor: Option<TableCursor>,
+}
+
+impl RunCursor {
+    /// A cursor that stands nowhere.
+    pub(crate) fn new(run: &Run, blocks: Loading) -> RunCursor {
+        let tables = run.tables.iter().filter(|table| table.meta().keys > 0).map(Arc::clone).collect();
+        RunCursor { tables, blocks, index: 0, cursor: None }
+    }
+
+    /// The key it stands on, if it does.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.cursor.as_ref().filter(|cursor| cursor.is_on()).map(TableCursor::key)
+    }
+
+    /// Goes to the first key at or above `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<()> {
+        self.open(self.tables.partition_point(|table| *table.meta().max_key < *key));
+        if let Some(cursor) = &mut self.cursor {
+            cursor.seek(key)?;
+        }
+        self.skip_forward()
+    }
+
+    /// Goes to the last key at or below `key`.
+    pub(crate) fn seek_for_prev(&mut self, key: &[u8]) -> Result<()> {
+        let behind = self.tables.partition_point(|table| *table.meta().min_key <= *key);
+        self.open(behind.wrapping_sub(1));
+        if let Some(cursor) = &mut self.cursor {
+            cursor.seek_for_prev(key)?;
+        }
+        self.skip_back()
+    }
+
+    /// Goes to the last key.
+    pub(crate) fn last(&mut self) -> Result<()> {
+        self.open(self.tables.len().wrapping_sub(1));
+        if let Some(cursor) = &mut self.cursor {
+            cursor.last()?;
+        }
+        self.skip_back()
+    }
+
+    /// Goes on by one key.
+    pub(crate) fn next(&mut self) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.next()?;
+        }
+        self.skip_forward()
+    }
+
+    /// Goes back by one key.
+    pub(crate) fn prev(&mut self) -> Result<()> {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.prev()?;
+        }
+        self.skip_back()
+    }
+
+    /// The newest ts of the key it stands on.
+    pub(crate) fn newest_ts(&self) -> Timestamp {
+        self.cursor.as_ref().map_or(Timestamp::ZERO, TableCursor::newest_ts)
+    }
+
+    /// The newest version with `ts <= at` of the key it stands on.
+    pub(crate) fn version_at(&self, at: Timestamp) -> Result<Option<BlockVersion>> {
+        self.cursor.as_ref().map_or(Ok(None), |cursor| cursor.version_at(at))
+    }
+
+    /// Adds every version of the key it stands on to `kv`.
+    pub(crate) fn add_versions(&self, kv: &mut KeyVersions) -> Result<()> {
+        self.cursor.as_ref().map_or(Ok(()), |cursor| cursor.add_versions(kv))
+    }
+
+    fn open(&mut self, index: usize) {
+        self.index = index;
+        self.cursor = self.tables.get(index).map(|table| TableCursor::new(Arc::clone(table), self.blocks));
+    }
+
+    fn skip_forward(&mut self) -> Result<()> {
+        while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_on()) {
+            self.open(self.index + 1);
+            if let Some(cursor) = &mut self.cursor {
+                cursor.first()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_back(&mut self) -> Result<()> {
+        while self.cursor.as_ref().is_some_and(|cursor| !cursor.is_on()) {
+            self.open(self.index.wrapping_sub(1));
+            if let Some(cursor) = &mut self.cursor {
+                cursor.last()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The sources a cursor merges: a memtable, or a run. Both show keys in order, each with its newest version at the cursor's timestamp.
+//!
+//! A memtable is copied from in pieces, because it changes under the cursor; what was copied stays right at the cursor's timestamp (T4).
+//! Range tombstones are not seen here; the cursor asks for them itself.
+
+use std::collections::VecDeque;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use duramen_base::image::Image;
+use duramen_base::{Result, Timestamp, Value};
+
+use crate::key::Key;
+use crate::memtable::{KeyVersion, MemItem, Memtable};
+use crate::run_cursor::RunCursor;
+use crate::table::BlockVersion;
+
+/// Keys copied from a memtable at once: few at first, so that a short scan costs little.
+const PIECE_KEYS: Range<usize> = 8..256;
+
+/// A value, in memory of its own or in a block.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored {
+    /// Its own.
+    Owned(Value),
+    /// In a block.
+    InImage(Arc<Image>, Range<usize>),
+}
+
+/// A version from any source; without a value it is a tombstone.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredVersion {
+    pub(crate) ts: Timestamp,
+    pub(crate) value: Option<Stored>,
+}
+
+impl From<KeyVersion> for StoredVersion {
+    fn from(version: KeyVersion) -> StoredVersion {
+        StoredVersion { ts: version.ts, value: version.value.map(Stored::Owned) }
+    }
+}
+
+impl From<BlockVersion> for StoredVersion {
+    fn from(version: BlockVersion) -> StoredVersion {
+        StoredVersion { ts: version.ts, value: version.value.map(|(image, range)| Stored::InImage(image, range)) }
+    }
+}
+
+/// Which way a cursor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
+}
+
+/// One source, standing on a key or past the last in its direction.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Mem(MemSource),
+    Run(RunCursor),
+}
+
+impl Source {
+    /// Goes to the key nearest to `from`, in this direction.
+    pub(crate) fn seek(&mut self, from: Bound<&[u8]>, direction: Direction, at: Timestamp) -> Result<()> {
+        match self {
+            Source::Mem(source) => {
+                source.seek(from, direction, at);
+                Ok(())
+            }
+            Source::Run(run) => seek_run(run, from, direction),
+        }
+    }
+
+    /// The key it stands on.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        match self {
+            Source::Mem(source) => source.piece.front().map(|item| &*item.key),
+            Source::Run(run) => run.key(),
+        }
+    }
+
+    /// The newest version with `ts <= at` of the key it stands on, and whether a newer one is there.
+    pub(crate) fn version_at(&self, at: Timestamp) -> Result<(Option<StoredVersion>, bool)> {
+        match self {
+            Source::Mem(source) => Ok(match source.piece.front() {
+                Some(item) => (item.version.clone().map(StoredVersion::from), item.newer),
+                None => (None, false),
+            }),
+            Source::Run(run) => Ok((run.version_at(at)?.map(StoredVersion::from), run.newest_ts() > at)),
+        }
+    }
+
+    /// Goes on to the next key in this direction.
+    pub(crate) fn advance(&mut self, direction: Direction, at: Timestamp) -> Result<()> {
+        match self {
+            Source::Mem(source) => {
+                source.advance(direction, at);
+                Ok(())
+            }
+            Source::Run(run) => match direction {
+                Direction::Forward => run.next(),
+                Direction::Backward => run.prev(),
+            },
+        }
+    }
+}
+
+fn seek_run(run: &mut RunCursor, from: Bound<&[u8]>, direction: Direction) -> Result<()> {
+    match (direction, from) {
+        (Direction::Forward, Bound::Included(key) | Bound::Excluded(key)) => run.seek(key)?,
+        (Direction::Forward, Bound::Unbounded) => run.seek(b"")?,
+        (Direction::Backward, Bound::Included(key) | Bound::Excluded(key)) => run.seek_for_prev(key)?,
+        (Direction::Backward, Bound::Unbounded) => run.last()?,
+    }
+    match (direction, from) {
+        (_, Bound::Excluded(key)) if run.key() != Some(key) => Ok(()),
+        (Direction::Forward, Bound::Excluded(_)) => run.next(),
+        (Direction::Backward, Bound::Excluded(_)) => run.prev(),
+        (_, Bound::Included(_) | Bound::Unbounded) => Ok(()),
+    }
+}
+
+/// A memtable as a source.
+#[derive(Debug)]
+pub(crate) struct MemSource {
+    memtable: Arc<Memtable>,
+    piece: VecDeque<MemItem>,
+    piece_keys: usize,
+}
+
+impl MemSource {
+    pub(crate) fn new(memtable: &Arc<Memtable>) -> MemSource {
+        MemSource { memtable: Arc::clone(memtable), piece: VecDeque::new(), piece_keys: PIECE_KEYS.start }
+    }
+
+    fn seek(&mut self, from: Bound<&[u8]>, direction: Direction, at: Timestamp) {
+        self.piece_keys = PIECE_KEYS.start;
+        self.piece.clear();
+        self.copy(from, direction, at);
+    }
+
+    fn advance(&mut self, direction: Direction, at: Timestamp) {
+        let Some(passed) = self.piece.pop_front() else { return };
+        if self.piece.is_empty() {
+            let key: Key = passed.key;
+            self.copy(Bound::Excluded(&key), direction, at);
+        }
+    }
+
+    fn copy(&mut self, from: Bound<&[u8]>, direction: Direction, at: Timestamp) {
+        let (bounds, backward) = match direction {
+            Direction::Forward => ((from, Bound::Unbounded), false),
+            Direction::Backward => ((Bound::Unbounded, from), true),
+        };
+        let mut items = Vec::from(std::mem::take(&mut self.piece));
+        self.memtable.copy_keys(bounds, backward, at, self.piece_keys, &mut items);
+        self.piece = items.into();
+        self.piece_keys = (self.piece_keys * 2).min(PIECE_KEYS.end);
+    }
+}

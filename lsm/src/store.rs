@@ -1,0 +1,304 @@
+//! The store: the current superversion, and the calls of the engine on it.
+//!
+//! Each call is a line or two here; the work is in `memtable.rs` (apply), `get.rs`, `cursor.rs`, `admit.rs`, `upkeep.rs`, `open.rs`,
+//! `verify.rs`.
+//!
+//! Latches, outer to inner: `upkeep`, then `current`, then the memtable's. `failure` and `prepared` are leaves. No I/O under `current`.
+
+use std::sync::Arc;
+
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::{Mutex, RwLock};
+use duramen_base::{
+    Admission, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LoadTicket, OpsOfKeyspace, Pin,
+    Result, ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
+    WorkDone,
+};
+
+use crate::cursor::LsmCursor;
+use crate::memtable::Memtable;
+use crate::superversion::SuperVersion;
+use crate::table::blocks::{Gathering, Prepared, Resident};
+use crate::upkeep::Upkeep;
+use crate::version::Version;
+use crate::{admit, get, open, upkeep, verify};
+
+/// Sizes that tests make small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// Bytes of a table at which the next one begins.
+    pub(crate) table_bytes: u64,
+    /// Bytes at which the manifest is written anew; `None`: its own measure.
+    pub(crate) manifest_bytes_max: Option<u64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { table_bytes: 64 << 20, manifest_bytes_max: None }
+    }
+}
+
+/// What handle, cursors and tickets share.
+pub(crate) struct Store {
+    pub(crate) env: StoreEnv,
+    pub(crate) tuning: Tuning,
+    current: RwLock<Arc<SuperVersion>>,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    prepared: Prepared,
+    pub(crate) persist_target: AtomicU64,
+    /// A switch whose mark nobody has been told to log yet.
+    pub(crate) unreported_switch: AtomicBool,
+    /// What ended all writing.
+    pub(crate) failure: Mutex<Option<Arc<Error>>>,
+    pub(crate) persists: AtomicU64,
+    written_bytes: AtomicU64,
+    /// Blocks read from tables that are gone.
+    past_reads: AtomicU64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("keyspace", &self.env.keyspace)
+            .field("dir", &self.env.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    fn open(env: StoreEnv, tuning: Tuning) -> Result<Store> {
+        let (version, upkeep) = open::open(&env)?;
+        Ok(Store {
+            env,
+            tuning,
+            current: RwLock::new(Arc::new(SuperVersion::new(version))),
+            upkeep: Mutex::new(upkeep),
+            prepared: Prepared::default(),
+            persist_target: AtomicU64::new(0),
+            unreported_switch: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            persists: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            past_reads: AtomicU64::new(0),
+        })
+    }
+
+    /// What a reader reads from now on.
+    pub(crate) fn current(&self) -> Arc<SuperVersion> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// min(visible, durable): to be read before the memtables are looked at (K3).
+    pub(crate) fn horizon(&self) -> Timestamp {
+        self.env.host.visible().min(self.env.host.durable())
+    }
+
+    /// Every commit up to here is in durable files.
+    pub(crate) fn persisted(&self) -> Timestamp {
+        let horizon = self.horizon();
+        self.current().persisted(horizon, None)
+    }
+
+    /// Puts an empty memtable in the place of the active one, if that holds anything.
+    pub(crate) fn rotate(&self) {
+        self.rotate_if(|_| true);
+    }
+
+    fn rotate_if(&self, is_due: impl FnOnce(&Arc<Memtable>) -> bool) -> bool {
+        let mut current = self.current.write();
+        let rotates = !current.active.is_empty() && is_due(&current.active);
+        if rotates {
+            *current = Arc::new(current.rotated());
+        }
+        rotates
+    }
+
+    /// Switches to other files, and drops the memtable they hold now.
+    pub(crate) fn install(&self, version: Version, flushed: Option<&Arc<Memtable>>) {
+        let mut current = self.current.write();
+        let next = Arc::new(current.switched(version, flushed));
+        let old = std::mem::replace(&mut *current, next);
+        drop(current);
+        // Outside the latch: this may free a whole memtable.
+        drop(old);
+    }
+
+    pub(crate) fn count_reads(&self, blocks: u64) {
+        self.past_reads.fetch_add(blocks, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_written(&self, bytes: u64) {
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        let memtable = {
+            let current = self.current.read();
+            current.active.begin_apply(); // S2
+            Arc::clone(&current.active)
+        };
+        memtable.apply(ops, at, admission.reservation, &*self.env.host);
+        let is_full = memtable.bytes() >= self.env.options.memtable_bytes;
+        if is_full && self.rotate_if(|active| Arc::ptr_eq(active, &memtable)) {
+            self.env.host.wake_upkeep();
+        }
+    }
+
+    /// Repeats a get with reading, and keeps the blocks it met for the get that follows.
+    fn load(&self, key: &[u8], at: Timestamp) -> Result<()> {
+        let gathering = Gathering::default();
+        get::get(&self.current(), key, at, &gathering)?;
+        self.prepared.remember(gathering.into_blocks());
+        Ok(())
+    }
+
+    fn stats(&self) -> StoreStats {
+        let sv = self.current();
+        let memory_bytes = sv.memtables().map(|memtable| memtable.bytes()).sum();
+        StoreStats {
+            memory_bytes,
+            unsaved_bytes: memory_bytes,
+            disk_bytes: upkeep::bytes_of(sv.version.runs()),
+            units: sv.version.tables().count() as u64,
+            depth: sv.version.runs().count() as u32,
+            persists: self.persists.load(Ordering::Relaxed),
+            reads: sv.version.tables().map(|table| table.reads()).sum::<u64>()
+                + self.past_reads.load(Ordering::Relaxed),
+            written_bytes: self.written_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A log-structured store of one keyspace: applies go to memory, upkeep writes sorted tables and merges them.
+///
+/// What a caller may rely on is the contract of [`Backend`]. Dropping it loses nothing that [`Backend::persisted`] promised; the rest is
+/// in the log.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duramen_base::clock::ManualClock;
+/// # use duramen_base::pool::FramePool;
+/// # use duramen_base::vfs::{MemVfs, Vfs};
+/// # use duramen_base::*;
+/// # struct Engine(Arc<Budget>);
+/// # impl StoreHost for Engine {
+/// #     fn visible(&self) -> Timestamp { Timestamp::new(1) }
+/// #     fn durable(&self) -> Timestamp { Timestamp::new(1) }
+/// #     fn snapshots(&self) -> Arc<SnapSet> { Arc::new(SnapSet::new(Timestamp::new(1), vec![])) }
+/// #     fn make_durable(&self, _: Timestamp) -> Result<()> { Ok(()) }
+/// #     fn budget(&self) -> &Arc<Budget> { &self.0 }
+/// #     fn wake_upkeep(&self) {}
+/// # }
+/// use duramen_lsm::Lsm;
+/// # let disk = MemVfs::new();
+/// # disk.create_dir("ks".as_ref()).unwrap();
+/// # let budget = Budget::new(1 << 20);
+/// # let env = StoreEnv {
+/// #     vfs: Arc::new(disk), dir: "ks".into(), keyspace: KeyspaceId::new(1), db_uuid: DbUuid::from_bytes([1; 16]),
+/// #     options: KeyspaceOptions::new(BackendKind::Lsm), pool: FramePool::new(&budget, 1 << 18),
+/// #     host: Arc::new(Engine(budget)), clock: Arc::new(ManualClock::default()),
+/// # };
+/// Lsm::create(&env)?;
+/// let store = Lsm::open(env)?;
+///
+/// let mut batch = Batch::new();
+/// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
+/// let ops = BatchView::parse(batch.bytes()).unwrap().sections().next().unwrap();
+/// let admission = store.admit(&ops, Deadline::default())?;
+/// store.apply(admission, &ops, Timestamp::new(2));
+///
+/// let pin = Pin::new();
+/// let found = store.get(&pin, b"oak", Timestamp::new(2))?;
+/// assert!(matches!(found.hit, Hit::Value { ref bytes, .. } if **bytes == *b"hard"));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lsm {
+    store: Arc<Store>,
+}
+
+impl Lsm {
+    /// Writes the files of an empty store and syncs them, the folder included. The folder exists. Repeating it after a crash or an error
+    /// in the middle is fine.
+    ///
+    /// # Errors
+    /// `KeyspaceExists` if a store with content is there; `DiskFull`, `Io`, `Poisoned` as they come.
+    pub fn create(env: &StoreEnv) -> Result<()> {
+        open::create(env)
+    }
+
+    /// Opens the store in the folder. It holds every commit `<= persisted()`; the engine applies the later ones again from the log.
+    ///
+    /// # Errors
+    /// `Corruption` for damage and for missing files, naming file and offset; `UnsupportedFormat`; `Io`.
+    pub fn open(env: StoreEnv) -> Result<Lsm> {
+        Lsm::open_tuned(env, Tuning::default())
+    }
+
+    pub(crate) fn open_tuned(env: StoreEnv, tuning: Tuning) -> Result<Lsm> {
+        Ok(Lsm { store: Arc::new(Store::open(env, tuning)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+impl Backend for Lsm {
+    type Cursor = LsmCursor;
+
+    fn get<'p>(&self, _pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        let store = &self.store;
+        if let Some(found) = get::get(&store.current(), key, at, &Resident(&store.prepared))? {
+            return Ok(found);
+        }
+        let (store, key) = (Arc::clone(store), key.to_vec());
+        Ok(Found { hit: Hit::NeedIo(LoadTicket::new(move || store.load(&key, at))), newer: false })
+    }
+
+    fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+        get::newer_than(&self.store.current(), key, since)
+    }
+
+    fn cursor(&self, at: Timestamp, bounds: KeyBounds<'_>, opts: ScanOpts) -> Result<LsmCursor> {
+        Ok(LsmCursor::new(&self.store, at, bounds, opts))
+    }
+
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+        admit::admit(&self.store, ops, deadline)
+    }
+
+    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        self.store.apply(admission, ops, at);
+    }
+
+    fn persisted(&self) -> Timestamp {
+        self.store.persisted()
+    }
+
+    fn mark(&self) -> StoreMark {
+        let horizon = self.store.horizon();
+        let sv = self.store.current();
+        StoreMark { seq: sv.version.seq, persisted: sv.persisted(horizon, None), contains: sv.version.contains }
+    }
+
+    fn persist_to(&self, target: Timestamp, _urgency: Urgency) {
+        self.store.persist_target.fetch_max(target.get(), Ordering::Relaxed);
+        self.store.env.host.wake_upkeep();
+    }
+
+    fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
+        self.store.work(budget)
+    }
+
+    fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
+        verify::verify(&self.store, level, report)
+    }
+
+    fn options(&self) -> &KeyspaceOptions {
+        &self.store.env.options
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+}

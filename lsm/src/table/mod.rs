@@ -1,0 +1,343 @@
+//! A table: an immutable sorted file of versions, with its index, filters and range tombstones.
+//!
+//! ```text
+//!   file header (64 B) | { data block* filter part, index part }* | range tombstone image* | top index | properties | footer (4 KiB)
+//! ```
+//! Blocks are page images of `base`: `TableData`, `Filter`, `TableIndex`, `RangeTombstones`, `Raw`; `self_id` is the offset in the file and
+//! `write_seq` the low half of the table's number. This folder knows one file; which tables there are is the manifest's business, and
+//! what versions mean to a reader is that of `get.rs` and `cursor.rs`.
+//!
+//! D1  A table never changes once it is written; it is read only through handles (N3) that its parent holds, the footer through the manifest.
+//! D2  Keys ascend over all blocks. The newest version of a key is a main record, tombstones too; older ones are history, newest first.
+//! D3  All versions of a key lie in one block, unless they exceed an image: then its blocks hold nothing else (N2).
+//! D4  Top index, properties and range tombstones stay in memory; index parts, filters and data blocks go through the frame pool.
+//!
+//! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not).
+
+mod block_builder;
+pub(crate) mod blocks;
+pub(crate) mod filter;
+pub(crate) mod footer;
+pub(crate) mod index;
+mod output;
+pub(crate) mod props;
+pub(crate) mod reader;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tombs;
+pub(crate) mod writer;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duramen_base::bounds::prefix_end;
+use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind};
+use duramen_base::options::KEY_BYTES_MAX;
+use duramen_base::pool::{FrameKey, FramePool};
+use duramen_base::sync::atomic::{AtomicU64, Ordering};
+use duramen_base::vfs::{File, OpenMode};
+use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
+
+use crate::range_tombs::RangeTombs;
+use blocks::BlockSource;
+use filter::Filter;
+use footer::{FOOTER_BYTES, Footer};
+use index::Handle;
+use props::Props;
+
+/// Bytes of a record beside key and value, at most: slots, varints, padding.
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 28;
+
+/// Bytes of the records of one image, so that header and the longest fences fit beside them.
+pub(crate) const RECORDS_BYTES_MAX: usize = IMAGE_BYTES_MAX - 2 * (KEY_BYTES_MAX + 1) - 2048;
+
+/// What the manifest holds about a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableMeta {
+    /// Its number: the file is `<no>.sst`.
+    pub(crate) no: u64,
+    /// Length of the file.
+    pub(crate) file_bytes: u64,
+    /// crc32 of the whole file.
+    pub(crate) digest: u32,
+    /// crc32 that its footer carries.
+    pub(crate) footer_crc: u32,
+    /// Keys in it.
+    pub(crate) keys: u64,
+    /// Versions in it.
+    pub(crate) versions: u64,
+    /// Fragments of range tombstones in it.
+    pub(crate) fragments: u64,
+    /// Smallest timestamp in it.
+    pub(crate) min_ts: Timestamp,
+    /// Largest timestamp in it.
+    pub(crate) max_ts: Timestamp,
+    /// First key of a version.
+    pub(crate) min_key: Vec<u8>,
+    /// Last key of a version.
+    pub(crate) max_key: Vec<u8>,
+}
+
+/// The file of table `no`.
+pub(crate) fn table_path(dir: &Path, no: u64) -> PathBuf {
+    dir.join(format!("{no}.sst"))
+}
+
+/// The number in the name of a table file, if it is exactly what [`table_path`] gives.
+pub(crate) fn table_no(name: &str) -> Option<u64> {
+    let no = name.strip_suffix(".sst")?.parse().ok()?;
+    (format!("{no}.sst") == name).then_some(no)
+}
+
+/// A table that can be read.
+#[derive(Debug)]
+pub(crate) struct Table {
+    meta: TableMeta,
+    file: File,
+    frames: u64,
+    pool: Arc<FramePool>,
+    ks_id: u32,
+    top: Image,
+    tombs: RangeTombs,
+    props: Props,
+    /// Blocks read from the file. A figure, so relaxed.
+    reads: AtomicU64,
+}
+
+/// A version found in a block.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockVersion {
+    pub(crate) ts: Timestamp,
+    /// The block and where the value lies in it; `None`: a tombstone.
+    pub(crate) value: Option<(Arc<Image>, Range<usize>)>,
+}
+
+/// What a table knows of a key at a timestamp, range tombstones apart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableFound {
+    /// The newest version with `ts <= at`.
+    pub(crate) version: Option<BlockVersion>,
+    /// The newest version of all.
+    pub(crate) newest: Timestamp,
+}
+
+impl Table {
+    /// Opens the table that the manifest describes. A missing or foreign file is `Corruption`.
+    pub(crate) fn open(env: &StoreEnv, meta: TableMeta) -> Result<Table> {
+        let path = table_path(&env.dir, meta.no);
+        let file = File::open(&*env.vfs, &path, OpenMode::Read).map_err(|error| match error {
+            Error::Io { op: IoOp::Open, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::corruption(&path, 0, "a table that the manifest names is missing")
+            }
+            other => other,
+        })?;
+        let footer = read_footer(env, &file, &meta)?;
+        let ks_id = env.keyspace.get();
+        let read = |handle, kind| read_block(&file, ks_id, &meta, handle, kind);
+        let top = read(&footer.top, ImageKind::TableIndex)?;
+        let damaged_props =
+            || file.corruption(footer.props.offset, "the properties of the table do not fit the manifest");
+        let props = Props::decode(read(&footer.props, ImageKind::Raw)?.raw_body()).ok_or_else(damaged_props)?;
+        if !props_fit(&props, &meta) {
+            return Err(damaged_props());
+        }
+        let mut tombs = RangeTombs::default();
+        for handle in &props.tombs {
+            let image = read(handle, ImageKind::RangeTombstones)?;
+            if !tombs::read_into(&image, &mut tombs) {
+                return Err(file.corruption(handle.offset, "a range tombstone ends before it begins"));
+            }
+        }
+        let (frames, pool) = (env.pool.new_file(), Arc::clone(&env.pool));
+        Ok(Table { meta, file, frames, pool, ks_id, top, tombs, props, reads: AtomicU64::new(0) })
+    }
+
+    /// What the manifest holds about it.
+    pub(crate) fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+
+    /// Its range tombstones.
+    pub(crate) fn tombs(&self) -> &RangeTombs {
+        &self.tombs
+    }
+
+    /// Its properties.
+    pub(crate) fn props(&self) -> &Props {
+        &self.props
+    }
+
+    /// Its top index.
+    pub(crate) fn top(&self) -> &Image {
+        &self.top
+    }
+
+    /// Its file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Blocks read from the file so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The pool's name for the block at `offset`.
+    pub(crate) fn frame(&self, offset: u64) -> FrameKey {
+        FrameKey { file: self.frames, offset }
+    }
+
+    /// The pool.
+    pub(crate) fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
+    /// Whether a version of `key` could be in it.
+    pub(crate) fn covers(&self, key: &[u8]) -> bool {
+        self.meta.keys > 0 && *key >= *self.meta.min_key && *key <= *self.meta.max_key
+    }
+
+    /// Reads a block and checks it against its handle (N3).
+    pub(crate) fn read_block(&self, handle: &Handle, kind: ImageKind) -> Result<Image> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        read_block(&self.file, self.ks_id, &self.meta, handle, kind)
+    }
+
+    /// The handles of entry `entry` of an index image.
+    pub(crate) fn handles_of(&self, index: &Image, entry: usize) -> Result<Vec<Handle>> {
+        let damaged = || self.file.corruption(index.self_id(), "an index entry is no list of handles");
+        index::entry_handles(index, entry).ok_or_else(damaged)
+    }
+
+    /// Handles of index part and filter part `part`.
+    pub(crate) fn part_handles(&self, part: usize) -> Result<(Handle, Handle)> {
+        match self.handles_of(&self.top, part)?[..] {
+            [index, filter] => Ok((index, filter)),
+            _ => Err(self.file.corruption(self.top.self_id(), "a part has an index and a filter")),
+        }
+    }
+
+    /// What it knows of `key` at `at`; `None`: a block would have to be read that `blocks` does not read.
+    pub(crate) fn get(&self, key: &[u8], at: Timestamp, blocks: &impl BlockSource) -> Result<Option<TableFound>> {
+        if !self.covers(key) || self.top.count() == 0 {
+            return Ok(Some(TableFound::default()));
+        }
+        let (index, filter) = self.part_handles(index::entry_of(&self.top, key))?;
+        let Some(filter_image) = blocks.block(self, &filter, ImageKind::Filter)? else { return Ok(None) };
+        let damaged = || self.file.corruption(filter.offset, "a filter part cannot be read");
+        let filter = Filter::parse(filter_image.raw_body()).ok_or_else(damaged)?;
+        if !filter.may_contain(filter::hash(key)) {
+            return Ok(Some(TableFound::default()));
+        }
+        let Some(index) = blocks.block(self, &index, ImageKind::TableIndex)? else { return Ok(None) };
+        if index.count() == 0 {
+            return Err(self.file.corruption(index.self_id(), "an index part has no entries"));
+        }
+        let handles = self.handles_of(&index, index::entry_of(&index, key))?;
+        self.find_in(&handles, key, at, blocks)
+    }
+
+    /// Looks through the blocks of one entry, which go from newer to older versions (N2).
+    fn find_in(
+        &self,
+        handles: &[Handle],
+        key: &[u8],
+        at: Timestamp,
+        blocks: &impl BlockSource,
+    ) -> Result<Option<TableFound>> {
+        let mut found = TableFound::default();
+        for handle in handles {
+            let Some(block) = blocks.block(self, handle, ImageKind::TableData)? else { return Ok(None) };
+            let Ok(slot) = block.search(key) else { break };
+            found.newest = found.newest.max(block.record(slot).ts);
+            found.version = version_at(&block, slot, key, at);
+            if found.version.is_some() {
+                break;
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+/// The newest version with `ts <= at` of the key of main record `slot`, as far as this block has it.
+pub(crate) fn version_at(block: &Arc<Image>, slot: usize, key: &[u8], at: Timestamp) -> Option<BlockVersion> {
+    let of = |ts, body: Body<'_>, range| BlockVersion {
+        ts,
+        value: matches!(body, Body::Value(_)).then(|| (Arc::clone(block), range)),
+    };
+    let newest = block.record(slot);
+    if newest.ts <= at {
+        return Some(of(newest.ts, newest.body, block.value_range(slot)));
+    }
+    let history = block.hist_range(key);
+    history
+        .into_iter()
+        .map(|index| (index, block.hist_record(index)))
+        .find(|(_, record)| record.ts <= at)
+        .map(|(index, record)| of(record.ts, record.body, block.hist_value_range(index)))
+}
+
+fn read_footer(env: &StoreEnv, file: &File, meta: &TableMeta) -> Result<Footer> {
+    if file.len()? != meta.file_bytes {
+        return Err(file.corruption(meta.file_bytes, "a table has not the length that the manifest holds"));
+    }
+    let at = meta.file_bytes.saturating_sub(FOOTER_BYTES as u64);
+    let mut bytes = [0; FOOTER_BYTES];
+    file.read_exact_at(&mut bytes, at)?;
+    let footer = Footer::decode(&bytes, file.path(), at)?;
+    let header = &footer.header;
+    let is_ours = header.db_uuid == env.db_uuid && header.ks_id == env.keyspace.get() && header.number == meta.no;
+    if !is_ours {
+        return Err(file.corruption(at, "a table of another database, keyspace or number"));
+    }
+    let fits = footer::stored_crc(&bytes) == meta.footer_crc
+        && footer.file_bytes == meta.file_bytes
+        && (footer.min_ts, footer.max_ts) == (meta.min_ts, meta.max_ts);
+    if !fits {
+        return Err(file.corruption(at, "the footer is not the one that the manifest holds"));
+    }
+    Ok(footer)
+}
+
+fn props_fit(props: &Props, meta: &TableMeta) -> bool {
+    (props.keys, props.versions, props.fragments) == (meta.keys, meta.versions, meta.fragments)
+        && props.min_key == meta.min_key
+        && props.max_key == meta.max_key
+}
+
+fn read_block(file: &File, ks_id: u32, meta: &TableMeta, handle: &Handle, kind: ImageKind) -> Result<Image> {
+    let damaged = |what| Err(file.corruption(handle.offset, what));
+    let end = handle.offset.checked_add(u64::from(handle.len));
+    if handle.len as usize > IMAGE_BYTES_MAX || handle.len < 4 || end.is_none_or(|end| end > meta.file_bytes) {
+        return damaged("a handle names bytes that no block can have");
+    }
+    let mut bytes = vec![0; handle.len as usize];
+    file.read_exact_at(&mut bytes, handle.offset)?;
+    if bytes[..4] != handle.crc.to_le_bytes() {
+        return damaged("a block is not the one that its parent holds");
+    }
+    let identity = Identity { kind, self_id: handle.offset, ks_id, write_seq: meta.no as u32 };
+    Image::decode(bytes, &identity).map_err(|fault| file.corruption(handle.offset, fault.0))
+}
+
+/// Fences of an image with keys from `first` to `last`: as short as can be, and beginning with all that the keys share.
+pub(crate) fn fences<'k>(first: &'k [u8], last: &[u8]) -> (&'k [u8], Vec<u8>) {
+    let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+    let low = &first[..common];
+    if let Some(&byte) = last.get(common)
+        && byte < 0xff
+    {
+        let mut high = last[..=common].to_vec();
+        high[common] += 1;
+        return (low, high);
+    }
+    if last.len() < KEY_BYTES_MAX {
+        return (low, crate::key::successor(last));
+    }
+    // A key of the greatest length has no longer one behind it; without an end, nothing is shared.
+    match prefix_end(last) {
+        Some(high) => (low, high),
+        None => (low, Vec::new()),
+    }
+}

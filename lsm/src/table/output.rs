@@ -1,0 +1,60 @@
+//! The file of a table that is being written: a buffer before it, and the digest of everything that went through.
+
+use duramen_base::Result;
+use duramen_base::image::Image;
+use duramen_base::vfs::File;
+
+use super::index::Handle;
+
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// The file behind a buffer, with the digest of everything that went through.
+#[derive(Debug)]
+pub(super) struct Output {
+    file: File,
+    pub(super) ks_id: u32,
+    write_seq: u32,
+    /// Bytes so far: where the next image goes.
+    pub(super) offset: u64,
+    buffer: Vec<u8>,
+    digest: crc32fast::Hasher,
+}
+
+impl Output {
+    pub(super) fn new(file: File, ks_id: u32, no: u64) -> Output {
+        let (buffer, digest) = (Vec::with_capacity(WRITE_BYTES), crc32fast::Hasher::new());
+        Output { file, ks_id, write_seq: no as u32, offset: 0, buffer, digest }
+    }
+
+    /// Appends bytes.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.digest.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        self.offset += bytes.len() as u64;
+        if self.buffer.len() >= WRITE_BYTES { self.write_buffer() } else { Ok(()) }
+    }
+
+    /// Appends an image that was built for this place.
+    pub(super) fn put_image(&mut self, image: &Image) -> Result<Handle> {
+        debug_assert!(image.self_id() == self.offset, "an image knows where it is stored");
+        let stored = image.to_stored(self.write_seq);
+        let crc = u32::from_le_bytes(*stored.first_chunk().expect("an image begins with its checksum"));
+        let handle = Handle { offset: self.offset, len: stored.len() as u32, crc };
+        self.put(&stored)?;
+        Ok(handle)
+    }
+
+    fn write_buffer(&mut self) -> Result<()> {
+        self.file.write_all_at(&self.buffer, self.offset - self.buffer.len() as u64)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes what is left and syncs; the digest of the whole file.
+    pub(super) fn finish(mut self) -> Result<u32> {
+        self.write_buffer()?;
+        self.file.sync_data()?;
+        Ok(self.digest.finalize())
+    }
+}

@@ -1,0 +1,215 @@
+//! A position among the keys of one table, both ways, with all the versions of the key it stands on.
+//!
+//! It shows what is stored; visibility and range tombstones are for those above. Blocks are counted while it stands in them.
+//!
+//! Q1  After an error it stands nowhere: whoever uses it seeks again. So no key is ever passed over.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use duramen_base::image::{Image, ImageKind};
+use duramen_base::{Result, Timestamp};
+
+use super::blocks::Loading;
+use super::index::{self, Handle};
+use super::{BlockVersion, Table, version_at};
+use crate::prune::KeyVersions;
+
+/// A cursor over the keys of a table.
+#[derive(Debug)]
+pub(crate) struct TableCursor {
+    table: Arc<Table>,
+    blocks: Loading,
+    at: Option<At>,
+    key: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct At {
+    part: usize,
+    index: Arc<Image>,
+    entry: usize,
+    handles: Vec<Handle>,
+    block: Arc<Image>,
+    slot: usize,
+}
+
+impl TableCursor {
+    /// A cursor that stands nowhere.
+    pub(crate) fn new(table: Arc<Table>, blocks: Loading) -> TableCursor {
+        TableCursor { table, blocks, at: None, key: Vec::new() }
+    }
+
+    /// Whether it stands on a key.
+    pub(crate) fn is_on(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// The key it stands on; empty if it stands nowhere.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Goes to the first key at or above `key`.
+    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<()> {
+        let Some(mut at) = self.descend(key)? else { return Ok(()) };
+        at.slot = match at.block.search(key) {
+            Ok(slot) | Err(slot) => slot,
+        };
+        if at.slot < at.block.count() { self.stand(at) } else { self.next_entry(at) }
+    }
+
+    /// Goes to the last key at or below `key`.
+    pub(crate) fn seek_for_prev(&mut self, key: &[u8]) -> Result<()> {
+        let Some(mut at) = self.descend(key)? else { return Ok(()) };
+        match at.block.search(key) {
+            Ok(slot) => at.slot = slot,
+            Err(0) => return self.prev_entry(at),
+            Err(slot) => at.slot = slot - 1,
+        }
+        self.stand(at)
+    }
+
+    /// Goes to the first key.
+    pub(crate) fn first(&mut self) -> Result<()> {
+        self.seek(b"")
+    }
+
+    /// Goes to the last key.
+    pub(crate) fn last(&mut self) -> Result<()> {
+        self.at = None;
+        match self.table.top().count() {
+            0 => Ok(()),
+            parts => {
+                let at = self.open_part(parts - 1, usize::MAX)?;
+                self.stand_on_last(at)
+            }
+        }
+    }
+
+    /// Goes on by one key.
+    pub(crate) fn next(&mut self) -> Result<()> {
+        let Some(mut at) = self.at.take() else { return Ok(()) };
+        at.slot += 1;
+        if at.slot < at.block.count() { self.stand(at) } else { self.next_entry(at) }
+    }
+
+    /// Goes back by one key.
+    pub(crate) fn prev(&mut self) -> Result<()> {
+        let Some(mut at) = self.at.take() else { return Ok(()) };
+        if at.slot == 0 {
+            return self.prev_entry(at);
+        }
+        at.slot -= 1;
+        self.stand(at)
+    }
+
+    /// The newest ts of the key it stands on.
+    pub(crate) fn newest_ts(&self) -> Timestamp {
+        self.at.as_ref().map_or(Timestamp::ZERO, |at| at.block.record(at.slot).ts)
+    }
+
+    /// The newest version with `ts <= at` of the key it stands on.
+    pub(crate) fn version_at(&self, ts: Timestamp) -> Result<Option<BlockVersion>> {
+        let Some(at) = &self.at else { return Ok(None) };
+        if let Some(found) = version_at(&at.block, at.slot, &self.key, ts) {
+            return Ok(Some(found));
+        }
+        for handle in at.handles.iter().skip(1) {
+            let block = self.blocks.load(&self.table, handle, ImageKind::TableData)?;
+            if let Ok(slot) = block.search(&self.key)
+                && let Some(found) = version_at(&block, slot, &self.key, ts)
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds every version of the key it stands on to `kv`.
+    pub(crate) fn add_versions(&self, kv: &mut KeyVersions) -> Result<()> {
+        let Some(at) = &self.at else { return Ok(()) };
+        let mut add = |block: &Image, slot: usize| {
+            let newest = block.record(slot);
+            kv.add(newest.ts, newest.body);
+            let history: Range<usize> = if block.hist_count() > 0 { block.hist_range(&self.key) } else { 0..0 };
+            for index in history {
+                let record = block.hist_record(index);
+                kv.add(record.ts, record.body);
+            }
+        };
+        add(&at.block, at.slot);
+        for handle in at.handles.iter().skip(1) {
+            let block = self.blocks.load(&self.table, handle, ImageKind::TableData)?;
+            if let Ok(slot) = block.search(&self.key) {
+                add(&block, slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self, at: At) -> Result<()> {
+        at.block.key_into(at.slot, &mut self.key);
+        self.at = Some(at);
+        Ok(())
+    }
+
+    fn stand_on_last(&mut self, mut at: At) -> Result<()> {
+        at.slot = at.block.count() - 1;
+        self.stand(at)
+    }
+
+    /// The block that would hold `key`.
+    fn descend(&mut self, key: &[u8]) -> Result<Option<At>> {
+        self.at = None;
+        if self.table.top().count() == 0 {
+            return Ok(None);
+        }
+        let part = index::entry_of(self.table.top(), key);
+        let (handle, _) = self.table.part_handles(part)?;
+        let index = self.blocks.load(&self.table, &handle, ImageKind::TableIndex)?;
+        let entry = index::entry_of(&index, key);
+        self.open_entry(part, index, entry).map(Some)
+    }
+
+    fn open_part(&self, part: usize, entry: usize) -> Result<At> {
+        let (handle, _) = self.table.part_handles(part)?;
+        let index = self.blocks.load(&self.table, &handle, ImageKind::TableIndex)?;
+        let entry = entry.min(index.count().saturating_sub(1));
+        self.open_entry(part, index, entry)
+    }
+
+    fn open_entry(&self, part: usize, index: Arc<Image>, entry: usize) -> Result<At> {
+        if entry >= index.count() {
+            return Err(self.table.file().corruption(index.self_id(), "an index part has no entries"));
+        }
+        let handles = self.table.handles_of(&index, entry)?;
+        let block = self.blocks.load(&self.table, &handles[0], ImageKind::TableData)?;
+        if block.count() == 0 {
+            return Err(self.table.file().corruption(block.self_id(), "a data block has no records"));
+        }
+        Ok(At { part, index, entry, handles, block, slot: 0 })
+    }
+
+    fn next_entry(&mut self, at: At) -> Result<()> {
+        let next = if at.entry + 1 < at.index.count() {
+            self.open_entry(at.part, at.index, at.entry + 1)?
+        } else if at.part + 1 < self.table.top().count() {
+            self.open_part(at.part + 1, 0)?
+        } else {
+            return Ok(());
+        };
+        self.stand(next)
+    }
+
+    fn prev_entry(&mut self, at: At) -> Result<()> {
+        let prev = if at.entry > 0 {
+            self.open_entry(at.part, at.index, at.entry - 1)?
+        } else if at.part > 0 {
+            self.open_part(at.part - 1, usize::MAX)?
+        } else {
+            return Ok(());
+        };
+        self.stand_on_last(prev)
+    }
+}

@@ -1,0 +1,257 @@
+//! Upkeep: flushing, merging, writing the manifest anew, removing files. One caller at a time, in bounded steps.
+//!
+//! K4's order is kept in one place, [`Store::switch`]: files synced (by whoever built them), log durable, manifest edit synced, and only
+//! then the superversion switched.
+//!
+//! W1  Only upkeep changes the version, so what it read of it stays true until it switches.
+//! W2  After any failure but a lack of space nothing is written any more: the store answers `Poisoned`.
+//! W3  A file of ours is removed only when no durable manifest names it and nobody reads it.
+//! W4  A flush goes before a merge: it frees memory and log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone};
+
+use crate::flush::Flush;
+use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
+use crate::memtable::Memtable;
+use crate::merge::{Merge, pick};
+use crate::store::Store;
+use crate::table::{Table, table_path};
+use crate::version::Run;
+
+/// What one caller at a time works on.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) manifest: Manifest,
+    /// Numbers from here on were never given to a table.
+    pub(crate) next_table_no: u64,
+    next_manifest_number: u64,
+    flush: Option<Flush>,
+    merge: Option<Merge>,
+    /// Tables that the manifest names no more, until nobody reads them.
+    obsolete: Vec<Arc<Table>>,
+    /// Files of ours that nothing names.
+    garbage: Vec<PathBuf>,
+}
+
+/// A change of the files that is ready to be made.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) level: u32,
+    pub(crate) run: u64,
+    pub(crate) added: &'a [Arc<Table>],
+    pub(crate) removed: &'a [Arc<Table>],
+    /// The memtable that `added` makes needless.
+    pub(crate) flushed: Option<&'a Arc<Memtable>>,
+}
+
+impl Upkeep {
+    pub(crate) fn new(
+        manifest: Manifest,
+        next_table_no: u64,
+        next_manifest_number: u64,
+        garbage: Vec<PathBuf>,
+    ) -> Upkeep {
+        let (flush, merge, obsolete) = (None, None, Vec::new());
+        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, obsolete, garbage }
+    }
+}
+
+impl Store {
+    /// One bounded step, unless somebody else is at work.
+    pub(crate) fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
+        let Some(mut upkeep) = self.upkeep.try_lock() else { return Ok(WorkDone::default()) };
+        let switched = self.guarded_step(&mut upkeep, budget.bytes.max(1))?;
+        // Relaxed: only a reminder, the manifest itself was synced.
+        let unreported = self.unreported_switch.swap(false, Ordering::Relaxed);
+        Ok(WorkDone { more: self.has_work(&upkeep), switched: switched || unreported })
+    }
+
+    /// A step of flushing for somebody who waits for memory; whether there was one to do. Waits for another who is at work.
+    pub(crate) fn relieve(&self, bytes: u64) -> Result<bool> {
+        let mut upkeep = self.upkeep.lock();
+        if self.current().frozen.is_empty() {
+            self.rotate();
+        }
+        if self.current().frozen.is_empty() {
+            return Ok(false);
+        }
+        if self.guarded_step(&mut upkeep, bytes)? {
+            self.unreported_switch.store(true, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
+    /// W2.
+    fn guarded_step(&self, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
+        if let Some(cause) = &*self.failure.lock() {
+            return Err(Error::Poisoned { cause: Arc::clone(cause) });
+        }
+        match self.step(upkeep, bytes) {
+            Err(error) if !matches!(error, Error::DiskFull { .. }) => {
+                let error = poisoned(error);
+                if let Error::Poisoned { cause } = &error {
+                    *self.failure.lock() = Some(Arc::clone(cause));
+                }
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the manifest was switched.
+    fn step(&self, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
+        self.remove_files(upkeep);
+        if self.is_rotation_due() {
+            self.rotate();
+        }
+        if let Some(flush) = upkeep.flush.take().or_else(|| self.next_flush()) {
+            return self.step_flush(upkeep, flush, bytes);
+        }
+        if self.is_log_behind() {
+            self.env.host.make_durable(self.asked_for())?;
+        }
+        if let Some(merge) = upkeep.merge.take().or_else(|| self.next_merge()) {
+            return self.step_merge(upkeep, merge, bytes);
+        }
+        if upkeep.manifest.has_grown(self.tuning.manifest_bytes_max) {
+            self.rewrite_manifest(upkeep)?;
+        }
+        Ok(false)
+    }
+
+    fn has_work(&self, upkeep: &Upkeep) -> bool {
+        upkeep.flush.is_some()
+            || upkeep.merge.is_some()
+            || !self.current().frozen.is_empty()
+            || self.is_rotation_due()
+            || self.is_log_behind()
+            || self.merge_count().is_some()
+            || upkeep.obsolete.iter().any(|table| Arc::strong_count(table) == 1)
+            || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
+    }
+
+    /// Whether the active memtable is full, or holds something that was asked to be persisted.
+    fn is_rotation_due(&self) -> bool {
+        let active = Arc::clone(&self.current().active);
+        let target = self.asked_for();
+        let is_asked_for = active.min_ts() <= target && self.persisted() < target;
+        !active.is_empty() && (active.bytes() >= self.env.options.memtable_bytes || is_asked_for)
+    }
+
+    /// Commits that somebody wants persisted, as far as they are visible.
+    fn asked_for(&self) -> Timestamp {
+        Timestamp::new(self.persist_target.load(Ordering::Relaxed)).min(self.env.host.visible())
+    }
+
+    /// Whether only the log keeps `persisted` from what was asked for.
+    fn is_log_behind(&self) -> bool {
+        self.asked_for() > self.env.host.durable().max(self.current().version.persisted)
+    }
+
+    fn next_flush(&self) -> Option<Flush> {
+        let oldest = self.current().frozen.last().map(Arc::clone)?;
+        oldest.is_quiet().then(|| Flush::new(self, oldest))
+    }
+
+    fn step_flush(&self, upkeep: &mut Upkeep, mut flush: Flush, bytes: u64) -> Result<bool> {
+        let outcome = flush.step(self, upkeep, bytes);
+        match &outcome {
+            Ok(true) => drop(self.persists.fetch_add(1, Ordering::Relaxed)),
+            Err(_) if !flush.is_built() => self.give_up(upkeep, flush.begun()),
+            // O2: a failed edit may be found after a crash, so what it names stays.
+            Ok(false) | Err(_) => upkeep.flush = Some(flush),
+        }
+        outcome
+    }
+
+    fn step_merge(&self, upkeep: &mut Upkeep, mut merge: Merge, bytes: u64) -> Result<bool> {
+        let outcome = merge.step(self, upkeep, bytes);
+        match &outcome {
+            Ok(true) => {}
+            Err(_) if !merge.is_built() => self.give_up(upkeep, merge.begun()),
+            Ok(false) | Err(_) => upkeep.merge = Some(merge),
+        }
+        outcome
+    }
+
+    /// How many of the newest runs should be merged.
+    fn merge_count(&self) -> Option<usize> {
+        let sv = self.current();
+        let sizes: Vec<(u64, usize)> = sv.version.levels[0].iter().map(|run| (run.bytes(), run.tables.len())).collect();
+        pick(&sizes)
+    }
+
+    fn next_merge(&self) -> Option<Merge> {
+        let count = self.merge_count()?;
+        Some(Merge::new(self, &self.current().version, count))
+    }
+
+    fn give_up(&self, upkeep: &mut Upkeep, begun: &[u64]) {
+        upkeep.garbage.extend(begun.iter().map(|&no| table_path(&self.env.dir, no)));
+        self.remove_files(upkeep);
+    }
+
+    /// Makes a change of the files durable, then visible to readers (K4).
+    pub(crate) fn switch(&self, upkeep: &mut Upkeep, change: &Change<'_>) -> Result<()> {
+        let newest = change.added.iter().map(|table| table.meta().max_ts).max().unwrap_or(Timestamp::ZERO);
+        let newest = change.flushed.map_or(newest, |memtable| newest.max(memtable.max_ts()));
+        self.env.host.make_durable(newest.max(self.asked_for()))?;
+        // Only now: a log that was behind would hold `persisted` back.
+        let horizon = self.horizon();
+        let sv = self.current();
+        let persisted = sv.persisted(horizon, change.flushed);
+        let contains = sv.version.contains.max(newest).max(persisted);
+        self.env.host.make_durable(contains)?;
+        let placed = |table: &Arc<Table>| Placed { level: change.level, run: change.run, meta: table.meta().clone() };
+        let edit = Edit {
+            seq: sv.version.seq + 1,
+            persisted,
+            contains,
+            next_table_no: upkeep.next_table_no,
+            removed: change.removed.iter().map(|table| table.meta().no).collect(),
+            added: change.added.iter().map(placed).collect(),
+        };
+        let version = sv.version.after(&edit, &self.env, change.added)?;
+        let version = version.expect("W1: the change was made from this version");
+        upkeep.manifest.append(&edit)?;
+        self.count_written(change.added.iter().map(|table| table.meta().file_bytes).sum());
+        self.install(version, change.flushed);
+        upkeep.obsolete.extend(change.removed.iter().map(Arc::clone));
+        Ok(())
+    }
+
+    fn rewrite_manifest(&self, upkeep: &mut Upkeep) -> Result<()> {
+        let number = upkeep.next_manifest_number;
+        let manifest = Manifest::create(&self.env, number, &self.current().version)?;
+        upkeep.next_manifest_number += 1;
+        let old = std::mem::replace(&mut upkeep.manifest, manifest);
+        upkeep.garbage.push(self.env.dir.join(manifest_name(old.number())));
+        self.remove_files(upkeep);
+        Ok(())
+    }
+
+    /// W3. What cannot be removed now is tried again, here or by the next open.
+    fn remove_files(&self, upkeep: &mut Upkeep) {
+        let is_read = |table: &Arc<Table>| Arc::strong_count(table) > 1;
+        let (kept, unread): (Vec<_>, Vec<_>) = upkeep.obsolete.drain(..).partition(is_read);
+        upkeep.obsolete = kept;
+        for table in unread {
+            self.count_reads(table.reads());
+            self.env.pool.forget_file(table.frame(0).file);
+            upkeep.garbage.push(table.file().path().to_owned());
+        }
+        upkeep.garbage.retain(|path| match self.env.vfs.remove_file(path) {
+            Ok(()) => false,
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        });
+    }
+}
+
+/// Bytes of the files of runs.
+pub(crate) fn bytes_of<'a>(runs: impl Iterator<Item = &'a Run>) -> u64 {
+    runs.map(Run::bytes).sum()
+}
