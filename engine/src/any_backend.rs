@@ -1,0 +1,158 @@
+//! The stores by name: the one place of the engine that knows which backends there are.
+//!
+//! A backend is taken out, or added, by an arm of [`dispatch!`], of [`AnyBackend::open`] and of [`AnyBackend::create`].
+
+use duramen_base::{
+    Admission, Backend, BackendCursor, BackendKind, Deadline, Found, KeyBounds, OpsOfKeyspace, Pin, Result, ScanOpts,
+    StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+};
+use duramen_btree::{BTree, BTreeCursor};
+use duramen_lsm::{Lsm, LsmCursor};
+
+#[cfg(feature = "testing")]
+use duramen_base::model::{Model, ModelCursor};
+
+/// Runs the same expression on whichever it is.
+macro_rules! dispatch {
+    ($kind:ident, $it:expr, $inner:ident => $body:expr) => {
+        match $it {
+            $kind::BTree($inner) => $body,
+            $kind::Lsm($inner) => $body,
+            #[cfg(feature = "testing")]
+            $kind::Model($inner) => $body,
+        }
+    };
+}
+
+/// A store of any kind.
+pub(crate) enum AnyBackend {
+    BTree(BTree),
+    Lsm(Lsm),
+    #[cfg(feature = "testing")]
+    Model(Model),
+}
+
+impl AnyBackend {
+    /// Writes and syncs the first files of a store.
+    pub(crate) fn create(env: &StoreEnv) -> Result<()> {
+        match env.options.backend {
+            BackendKind::BTree => BTree::create(env),
+            BackendKind::Lsm => Lsm::create(env),
+            #[cfg(feature = "testing")]
+            BackendKind::Model => Model::create(env),
+            #[allow(
+                unreachable_patterns,
+                reason = "the kind of the tests is known to base even if this crate is built without it"
+            )]
+            _ => Err(duramen_base::Error::Unsupported { what: "the model backend, outside tests" }),
+        }
+    }
+
+    /// Opens a store.
+    pub(crate) fn open(env: StoreEnv) -> Result<AnyBackend> {
+        Ok(match env.options.backend {
+            BackendKind::BTree => AnyBackend::BTree(BTree::open(env)?),
+            BackendKind::Lsm => AnyBackend::Lsm(Lsm::open(env)?),
+            #[cfg(feature = "testing")]
+            BackendKind::Model => AnyBackend::Model(Model::open(env)?),
+            #[allow(unreachable_patterns, reason = "as in create")]
+            _ => return Err(duramen_base::Error::Unsupported { what: "the model backend, outside tests" }),
+        })
+    }
+
+    /// Whether it has files of its own to persist to.
+    pub(crate) fn has_files(&self) -> bool {
+        match self {
+            AnyBackend::BTree(_) | AnyBackend::Lsm(_) => true,
+            #[cfg(feature = "testing")]
+            AnyBackend::Model(_) => false,
+        }
+    }
+
+    pub(crate) fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        dispatch!(AnyBackend, self, store => store.get(pin, key, at))
+    }
+
+    pub(crate) fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+        dispatch!(AnyBackend, self, store => store.newer_than(key, since))
+    }
+
+    pub(crate) fn cursor(&self, at: Timestamp, bounds: KeyBounds<'_>, opts: ScanOpts) -> Result<AnyCursor> {
+        Ok(match self {
+            AnyBackend::BTree(store) => AnyCursor::BTree(Box::new(store.cursor(at, bounds, opts)?)),
+            AnyBackend::Lsm(store) => AnyCursor::Lsm(Box::new(store.cursor(at, bounds, opts)?)),
+            #[cfg(feature = "testing")]
+            AnyBackend::Model(store) => AnyCursor::Model(Box::new(store.cursor(at, bounds, opts)?)),
+        })
+    }
+
+    pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+        dispatch!(AnyBackend, self, store => store.admit(ops, deadline))
+    }
+
+    pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        dispatch!(AnyBackend, self, store => store.apply(admission, ops, at));
+    }
+
+    pub(crate) fn persisted(&self) -> Timestamp {
+        dispatch!(AnyBackend, self, store => store.persisted())
+    }
+
+    pub(crate) fn mark(&self) -> StoreMark {
+        dispatch!(AnyBackend, self, store => store.mark())
+    }
+
+    pub(crate) fn persist_to(&self, target: Timestamp, urgency: Urgency) {
+        dispatch!(AnyBackend, self, store => store.persist_to(target, urgency));
+    }
+
+    pub(crate) fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
+        dispatch!(AnyBackend, self, store => store.work(budget))
+    }
+
+    pub(crate) fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
+        dispatch!(AnyBackend, self, store => store.verify(level, report))
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        dispatch!(AnyBackend, self, store => store.stats())
+    }
+}
+
+/// A cursor of any kind.
+pub(crate) enum AnyCursor {
+    BTree(Box<BTreeCursor>),
+    Lsm(Box<LsmCursor>),
+    #[cfg(feature = "testing")]
+    Model(Box<ModelCursor>),
+}
+
+impl AnyCursor {
+    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<bool> {
+        dispatch!(AnyCursor, self, cursor => cursor.seek(key))
+    }
+
+    pub(crate) fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool> {
+        dispatch!(AnyCursor, self, cursor => cursor.seek_for_prev(key))
+    }
+
+    pub(crate) fn next(&mut self) -> Result<bool> {
+        dispatch!(AnyCursor, self, cursor => cursor.next())
+    }
+
+    pub(crate) fn prev(&mut self) -> Result<bool> {
+        dispatch!(AnyCursor, self, cursor => cursor.prev())
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        dispatch!(AnyCursor, self, cursor => cursor.key())
+    }
+
+    pub(crate) fn value_owned(&self) -> Value {
+        dispatch!(AnyCursor, self, cursor => cursor.value_owned())
+    }
+
+    pub(crate) fn newer_seen(&self) -> bool {
+        dispatch!(AnyCursor, self, cursor => cursor.newer_seen())
+    }
+}

@@ -1,0 +1,210 @@
+//! The commit protocol: from a write set to a commit that is visible and as durable as was asked for.
+//!
+//! ```text
+//! 1 throttle; take commit-time locks, validate
+//! 2 admit on every store; encode; stage in the log               -- up to here it may wait or fail, nothing happened yet
+//! 3 sequence: take (ts, lsn), copy the record into the log       -- one short section (order.rs)
+//! 4 apply to the stores                                          -- no I/O, no wait, no failure
+//! 5 ratchet: publish in order, release locks                     -- order.rs
+//! 6 wait: visible, then written or synced
+//! ```
+//! Q1  Nothing between sequencing and publication blocks on I/O, memory or a user lock.
+//! Q2  A `Sync` commit returns Ok only when `durable >= ts`; a `Buffered` one only when its record was handed to the file system.
+//! Q3  Who returns from a commit has raised `acked` to its timestamp, so the caller's next snapshot contains it.
+//! Q4  Failing up to step 2 changes nothing; failing after step 3 is `Indeterminate`.
+
+mod handle;
+mod order;
+
+pub use handle::{CommitHandle, CommitInfo};
+pub(crate) use order::CommitOrder;
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::{Arc, thread};
+use duramen_base::{
+    Admission, Batch, ConflictInfo, Deadline, Error, KeyBounds, KeyspaceId, Lsn, Op, OpKind, Result, ScanOpts,
+    Timestamp, WorkBudget, mutant,
+};
+use duramen_txn::{LockSet, Plan, Validate, WriteLocks, WriteSet};
+
+use crate::core::Core;
+use crate::host::waits_for_wrong_horizon;
+use crate::keyspace::Inner as KeyspaceInner;
+use crate::options::Durability;
+
+/// How long a commit waits for the commit-time locks of others, and for memory.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Room made for a batch before its size is known: that of all but long transactions, in one allocation.
+const BATCH_ROOM_MAX: usize = 16 << 10;
+/// Pieces of upkeep a committer does itself, at most, when memory is over its budget.
+const HELPING_STEPS_MAX: u32 = 64;
+const HELPING_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
+
+/// What a transaction asks to be committed.
+pub(crate) struct Request<'a> {
+    pub(crate) write_set: &'a WriteSet,
+    /// The keyspaces it wrote, by id.
+    pub(crate) keyspaces: &'a [Arc<KeyspaceInner>],
+    /// What it read at, if it read; its registration is held by the caller.
+    pub(crate) snapshot_ts: Option<Timestamp>,
+    pub(crate) plan: &'a Plan,
+}
+
+/// A commit that was sequenced and applied.
+pub(crate) struct Sequenced {
+    pub(crate) info: CommitInfo,
+    pub(crate) end: Lsn,
+}
+
+impl Core {
+    /// Steps 1 to 5. Memory that others hold for the moment is waited for, with nothing held.
+    pub(crate) fn sequence(&self, request: &Request<'_>) -> Result<Sequenced> {
+        let give_up_at = self.parts.clock.now() + COMMIT_WAIT_MAX;
+        loop {
+            match self.try_sequence(request) {
+                Err(Error::TxnTooLarge { needed, .. })
+                    if needed <= self.parts.budget.limit() / 2 && self.parts.clock.now() < give_up_at =>
+                {
+                    if !self.upkeep_step(HELPING_STEP)? {
+                        thread::yield_now();
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_sequence(&self, request: &Request<'_>) -> Result<Sequenced> {
+        self.check_writable()?;
+        self.throttle()?;
+        let deadline = Deadline(Some(self.parts.clock.now() + COMMIT_WAIT_MAX));
+        let locks = self.lock_and_validate(request, deadline)?;
+
+        let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
+        request.write_set.encode(&mut batch);
+        let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
+        let admissions = self.admit(request, &batch, deadline)?;
+        let staged = self.wal.stage(batch.bytes());
+        self.set_log_full(matches!(staged, Err(Error::DiskFull { .. })));
+        let staged = staged?;
+
+        let (ts, placed) = self.order.sequence(|ts| staged.place_commit(ts));
+
+        for ((keyspace, ops), admission) in request.keyspaces.iter().zip(batch.view().sections()).zip(admissions) {
+            debug_assert_eq!(keyspace.id, ops.keyspace(), "sections are in the order of the keyspaces");
+            keyspace.store.apply(admission, &ops, ts);
+        }
+        drop(gates);
+        self.order.applied(ts, Some(locks));
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(Sequenced { info: CommitInfo { ts, lsn: placed.lsn, log_epoch: self.wal.log_epoch() }, end: placed.end })
+    }
+
+    /// Step 6, for a commit that waits.
+    pub(crate) fn wait(&self, sequenced: &Sequenced, durability: Durability) -> Result<()> {
+        let ts = sequenced.info.ts;
+        self.order.wait_visible(ts);
+        let outcome = match durability {
+            Durability::None => {
+                self.wake_log();
+                Ok(())
+            }
+            Durability::Buffered => self.wal.write_through(sequenced.end),
+            Durability::Sync if waits_for_wrong_horizon() => self.wal.write_through(sequenced.end),
+            Durability::Sync => self.wal.sync_through(sequenced.end),
+        };
+        outcome.map_err(|_| Error::Indeterminate { ts })?;
+        self.horizons.acknowledge(ts);
+        Ok(())
+    }
+
+    /// Returns when everything up to `ts`, which is visible, was acknowledged: what a transaction read is then no longer provisional.
+    pub(crate) fn wait_acked(&self, ts: Timestamp) -> Result<()> {
+        if self.horizons.acked() >= ts {
+            return Ok(());
+        }
+        self.wal.sync_through_ts(ts).map_err(|_| Error::Indeterminate { ts })?;
+        self.horizons.raise_durable(ts);
+        Ok(())
+    }
+
+    /// Over the memory budget, a writer does a share of the upkeep that brings it down before it takes any lock.
+    fn throttle(&self) -> Result<()> {
+        for _ in 0..HELPING_STEPS_MAX {
+            if !self.parts.budget.is_over() {
+                return Ok(());
+            }
+            if !self.upkeep_step(HELPING_STEP)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_and_validate(&self, request: &Request<'_>, deadline: Deadline) -> Result<LockSet> {
+        let snapshot_ts = request.snapshot_ts.unwrap_or(Timestamp::ZERO);
+        let items = match request.plan.write_locks {
+            WriteLocks::AtCommit => request.write_set.lock_items(),
+        };
+        let locks = self.locks.acquire(items, snapshot_ts, &*self.parts.clock, deadline)?;
+        let validates = match request.plan.validate {
+            // A transaction that never read conflicts with nobody.
+            Validate::Writes => request.snapshot_ts.is_some(),
+        };
+        if validates && !mutant!("skip_validation") {
+            for keyspace in request.keyspaces {
+                for op in request.write_set.ops(keyspace.id) {
+                    self.check_conflict(keyspace, &op, snapshot_ts)?;
+                }
+            }
+        }
+        Ok(locks)
+    }
+
+    /// Fails if anything `op` writes was written after `snapshot_ts`. Its lock is held, so the answer stays true.
+    fn check_conflict(&self, keyspace: &KeyspaceInner, op: &Op<'_>, snapshot_ts: Timestamp) -> Result<()> {
+        let (newer_ts, range_end) = match op.kind {
+            OpKind::Put | OpKind::Delete => (keyspace.store.newer_than(op.key, snapshot_ts)?, None),
+            OpKind::DeleteRange => {
+                let conflicts = is_range_newer(keyspace, op, snapshot_ts)?;
+                // Which commit it was, a cursor does not say.
+                (conflicts.then_some(Timestamp::MAX), Some(op.value.to_vec()))
+            }
+        };
+        let Some(newer_ts) = newer_ts else { return Ok(()) };
+        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        Err(Error::WriteConflict(Box::new(ConflictInfo {
+            keyspace: keyspace.id,
+            key: op.key.to_vec(),
+            range_end,
+            snapshot_ts,
+            newer_ts: (newer_ts != Timestamp::MAX).then_some(newer_ts),
+        })))
+    }
+
+    fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Vec<Admission>> {
+        let sections = batch.view().sections();
+        request.keyspaces.iter().zip(sections).map(|(keyspace, ops)| keyspace.store.admit(&ops, deadline)).collect()
+    }
+}
+
+/// Whether anything in the range of `op` was written after `snapshot_ts`.
+fn is_range_newer(keyspace: &KeyspaceInner, op: &Op<'_>, snapshot_ts: Timestamp) -> Result<bool> {
+    let upper = if op.value.is_empty() { Bound::Unbounded } else { Bound::Excluded(op.value) };
+    let bounds = KeyBounds { lower: Bound::Included(op.key), upper };
+    let mut cursor = keyspace.store.cursor(snapshot_ts, bounds, ScanOpts { fill_cache: false })?;
+    while cursor.next()? {
+        if cursor.newer_seen() {
+            return Ok(true);
+        }
+    }
+    Ok(cursor.newer_seen())
+}
+
+/// The keyspaces of a write set, in the order of its sections.
+pub(crate) fn position_of(keyspaces: &[Arc<KeyspaceInner>], id: KeyspaceId) -> Result<usize, usize> {
+    keyspaces.binary_search_by_key(&id, |keyspace| keyspace.id)
+}

@@ -1,0 +1,203 @@
+//! The order of commits: who gets which number, and when it becomes visible.
+//!
+//! Sequencing hands out timestamp and log position in one short section. Applies finish in any order; the *ratchet* publishes in order:
+//! whoever finds the oldest slot applied advances `visible` over the contiguous prefix and releases those transactions' locks. No thread
+//! is woken only to let the next one go (as in Pebble's commit pipeline).
+//!
+//! ```text
+//!   commit:  slot[ts].applied = ts (SeqCst); if !ratcheting.swap(true) { ratchet }
+//!   ratchet: loop { publish the prefix; ratcheting = false; if slot[visible + 1] is not applied { return }; if ratcheting.swap(true) { return } }
+//! ```
+//! A commit that loses the swap was published by the winner or is found by its last look: both sides store, then load the other's word,
+//! all SeqCst, so at least one sees the other.
+//!
+//! O1  Timestamps are dense, in the order of the log.
+//! O2  `visible` has no gap below it.
+//! O3  A lock is released only when `visible >=` the commit's timestamp.
+//! O4  At most `SLOT_COUNT` commits are sequenced and not visible, so each has a slot of its own.
+
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use duramen_base::sync::{Arc, Condvar, Mutex, thread};
+use duramen_base::{Timestamp, mutant};
+use duramen_txn::{Horizons, LockSet};
+
+/// Commits in flight between sequencing and visibility, at most.
+const SLOT_COUNT: u64 = 1024;
+/// Looks at the horizon, giving way in between, before a waiter sleeps: most waits are for a commit that is being applied.
+const LOOKS_BEFORE_SLEEP: u32 = 64;
+
+pub(crate) struct CommitOrder {
+    horizons: Arc<Horizons>,
+    /// The next timestamp. Held while the log position is taken.
+    sequencer: Mutex<Timestamp>,
+    slots: Box<[Slot]>,
+    ratcheting: AtomicBool,
+    sleepers: AtomicUsize,
+    sleep: Mutex<()>,
+    advanced: Condvar,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The commit that was applied here last.
+    applied: AtomicU64,
+    /// Its locks, until it is visible.
+    locks: Mutex<Option<LockSet>>,
+}
+
+impl CommitOrder {
+    /// Goes on behind what `horizons` says is visible.
+    pub(crate) fn new(horizons: Arc<Horizons>) -> CommitOrder {
+        let next = horizons.visible().next();
+        CommitOrder {
+            horizons,
+            sequencer: Mutex::new(next),
+            slots: (0..SLOT_COUNT).map(|_| Slot::default()).collect(),
+            ratcheting: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            sleep: Mutex::new(()),
+            advanced: Condvar::new(),
+        }
+    }
+
+    /// Gives the next commit its timestamp and, by `place`, its position in the log. May wait for a slot before, never after.
+    pub(crate) fn sequence<P>(&self, place: impl FnOnce(Timestamp) -> P) -> (Timestamp, P) {
+        loop {
+            let mut next = self.sequencer.lock();
+            let ts = *next;
+            if ts.get() - self.horizons.visible().get() <= SLOT_COUNT {
+                let placed = place(ts);
+                *next = ts.next();
+                return (ts, placed);
+            }
+            drop(next);
+            self.wait_visible(Timestamp::new(ts.get() - SLOT_COUNT));
+        }
+    }
+
+    /// The newest timestamp handed out.
+    pub(crate) fn newest(&self) -> Timestamp {
+        self.sequencer.lock().prev()
+    }
+
+    /// Says that the commit `ts` is applied; its locks fall when it is visible (O3).
+    pub(crate) fn applied(&self, ts: Timestamp, locks: Option<LockSet>) {
+        let slot = self.slot(ts);
+        *slot.locks.lock() = locks;
+        if mutant!("publish_out_of_order") {
+            self.horizons.raise_visible(ts);
+        }
+        // SeqCst: the store of the protocol above; the ratchet that sees it also sees what the commit applied.
+        slot.applied.store(ts.get(), Ordering::SeqCst);
+        if !self.ratcheting.swap(true, Ordering::SeqCst) {
+            self.ratchet();
+        }
+    }
+
+    /// Publishes for as long as the oldest unpublished commit is applied. The caller has set `ratcheting`.
+    fn ratchet(&self) {
+        loop {
+            self.publish_prefix();
+            self.ratcheting.store(false, Ordering::SeqCst);
+            let next_is_applied = self.is_applied(self.horizons.visible().next());
+            if !next_is_applied || self.ratcheting.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn publish_prefix(&self) {
+        let first = self.horizons.visible().next();
+        let mut end = first;
+        while self.is_applied(end) && end.get() - first.get() < SLOT_COUNT {
+            end = end.next();
+        }
+        if end == first {
+            return;
+        }
+        // The locks are taken out before anybody can see the prefix: from then on a slot may be used again (O4).
+        let take_locks = |ts: u64| self.slot(Timestamp::new(ts)).locks.lock().take();
+        if end == first.next() {
+            let locks = take_locks(first.get());
+            self.horizons.raise_visible(first);
+            drop(locks);
+        } else {
+            let locks: Vec<_> = (first.get()..end.get()).map(take_locks).collect();
+            self.horizons.raise_visible(end.prev());
+            drop(locks);
+        }
+        // SeqCst: pairs with the count of a sleeper, which looks at the horizon once more after it counted itself.
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            drop(self.sleep.lock());
+            self.advanced.notify_all();
+        }
+    }
+
+    fn slot(&self, ts: Timestamp) -> &Slot {
+        &self.slots[(ts.get() % SLOT_COUNT) as usize]
+    }
+
+    fn is_applied(&self, ts: Timestamp) -> bool {
+        self.slot(ts).applied.load(Ordering::SeqCst) == ts.get()
+    }
+
+    /// Returns when every commit up to `ts` is visible. What was sequenced is applied without waiting for anything, so this ends soon.
+    pub(crate) fn wait_visible(&self, ts: Timestamp) {
+        for _ in 0..LOOKS_BEFORE_SLEEP {
+            if self.horizons.visible() >= ts {
+                return;
+            }
+            thread::yield_now();
+        }
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.sleep.lock();
+        while self.horizons.visible() < ts {
+            self.advanced.wait(&mut guard);
+        }
+        drop(guard);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod schedules;
+
+#[cfg(all(test, not(duramen_sim)))]
+mod tests {
+    use super::*;
+
+    fn order() -> CommitOrder {
+        CommitOrder::new(Arc::new(Horizons::new(Timestamp::ZERO)))
+    }
+
+    #[test]
+    fn a_commit_is_visible_only_behind_all_before_it() {
+        let order = order();
+        let (first, ()) = order.sequence(|_| ());
+        let (second, ()) = order.sequence(|_| ());
+        order.applied(second, None);
+        assert_eq!(order.horizons.visible(), Timestamp::ZERO);
+        order.applied(first, None);
+        assert_eq!(order.horizons.visible(), second);
+        order.wait_visible(second);
+    }
+
+    #[test]
+    fn many_threads_publish_every_commit() {
+        let order = Arc::new(order());
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let order = Arc::clone(&order);
+                thread::spawn_named("committer", move || {
+                    for _ in 0..5_000 {
+                        let (ts, ()) = order.sequence(|_| ());
+                        order.applied(ts, None);
+                        order.wait_visible(ts);
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("committer"));
+        assert_eq!(order.horizons.visible(), Timestamp::new(20_000));
+    }
+}

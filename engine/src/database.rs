@@ -1,0 +1,405 @@
+//! The database handle: everything a program can ask of an open database.
+//!
+//! Thin: each method checks, and hands over to the file that does it.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::{Arc, Condvar, Mutex};
+use duramen_base::vfs::MemVfs;
+use duramen_base::{DbUuid, Error, KeyspaceOptions, Result, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget};
+
+use crate::core::Core;
+use crate::keyspace::{Keyspace, KeyspaceInfo};
+use crate::options::{Builder, TxnOptions};
+use crate::snapshot::Snapshot;
+use crate::stats::{Health, Stats};
+use crate::transaction::Transaction;
+
+/// Longest pause between two runs of an `update` closure.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(2);
+/// Runs before `update` pauses at all.
+const RETRIES_WITHOUT_PAUSE: u32 = 3;
+
+/// An open database. Cloning shares it; the last clone dropped closes it.
+///
+/// Everything lies in one folder: the log, and a folder for each keyspace. One process opens it at a time.
+///
+/// ```
+/// use duramen::{BackendKind, Database, Reader};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("db");
+/// let db = Database::open(&path)?;
+/// let users = db.keyspace("users", BackendKind::BTree)?;
+/// db.update(|tx| tx.put(&users, "ada", "1815"))?;
+/// db.close()?;
+///
+/// let db = Database::open(&path)?;
+/// let users = db.open_keyspace("users")?;
+/// assert_eq!(db.snapshot()?.get(&users, "ada")?.as_deref(), Some(&b"1815"[..]));
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) core: Arc<Core>,
+    pub(crate) closer: Arc<Closer>,
+}
+
+/// Closes the database when the last handle goes.
+pub(crate) struct Closer {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        // Nobody is left to tell. What was acknowledged is as durable as it was acknowledged to be.
+        let _ = self.core.close();
+    }
+}
+
+impl Database {
+    /// Opens the database in the folder `path` with the default options, creating it if there is none.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Database> {
+        Builder::default().open(path)
+    }
+
+    /// A new database in memory, with everything but durability; gone when the last handle is.
+    ///
+    /// # Errors
+    /// None in practice; the signature is that of opening.
+    pub fn in_memory() -> Result<Database> {
+        Builder::default().vfs(Arc::new(MemVfs::new())).open("db")
+    }
+
+    /// Chooses options before opening.
+    ///
+    /// See [`Builder`] for an example.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The keyspace called `name`, created with `options` (or the defaults of a [`crate::BackendKind`]) if there is none.
+    ///
+    /// # Errors
+    /// * [`Error::InvalidArgument`]: it exists on another backend, or the name or an option is out of range.
+    /// * [`Error::DiskFull`], [`Error::Io`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn keyspace(&self, name: &str, options: impl Into<KeyspaceOptions>) -> Result<Keyspace> {
+        let options = options.into();
+        let found = match self.core.open_keyspace(name) {
+            Err(Error::NoSuchKeyspace { .. }) => match self.core.create_keyspace(name, options.clone()) {
+                // Another thread was faster.
+                Err(Error::KeyspaceExists { .. }) => self.core.open_keyspace(name)?,
+                created => return created,
+            },
+            found => found?,
+        };
+        if found.options().backend != options.backend {
+            return Err(Error::InvalidArgument { what: "the keyspace exists, on another backend" });
+        }
+        Ok(found)
+    }
+
+    /// Creates the keyspace `name`, durably.
+    ///
+    /// # Errors
+    /// [`Error::KeyspaceExists`]; else as [`Database::keyspace`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, KeyspaceOptions};
+    /// let db = Database::in_memory()?;
+    /// let mut options = KeyspaceOptions::new(BackendKind::Lsm);
+    /// options.memtable_bytes = 1 << 20;
+    /// db.create_keyspace("events", options)?;
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn create_keyspace(&self, name: &str, options: impl Into<KeyspaceOptions>) -> Result<Keyspace> {
+        self.core.create_keyspace(name, options.into())
+    }
+
+    /// The keyspace called `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKeyspace`], [`Error::Closed`].
+    pub fn open_keyspace(&self, name: &str) -> Result<Keyspace> {
+        self.core.open_keyspace(name)
+    }
+
+    /// All keyspaces with their options, by id.
+    pub fn keyspaces(&self) -> Vec<KeyspaceInfo> {
+        self.core.keyspaces.list()
+    }
+
+    /// Drops the keyspace `name` with all it holds, durably. Not part of any transaction: its handles answer `NoSuchKeyspace` at once, iterators that
+    /// are open go on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKeyspace`]; [`Error::DiskFull`] or [`Error::Io`]: it may be dropped already, and its files are removed at the next open;
+    /// [`Error::Poisoned`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// db.keyspace("temporary", BackendKind::BTree)?;
+    /// db.drop_keyspace("temporary")?;
+    /// assert!(db.keyspaces().is_empty());
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn drop_keyspace(&self, name: &str) -> Result<()> {
+        self.core.drop_keyspace(name)
+    }
+
+    /// Begins a read-write transaction with the default options: optimistic snapshot isolation.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]: reopen to write. [`Error::Closed`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::BTree)?;
+    /// let tx = db.begin()?;
+    /// tx.put(&ks, "a", "1")?;
+    /// tx.commit()?;
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn begin(&self) -> Result<Transaction> {
+        self.begin_with(TxnOptions::default())
+    }
+
+    /// Begins a read-write transaction.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: the combination of level and concurrency is not offered; else as [`Database::begin`].
+    ///
+    /// ```
+    /// use duramen::{Database, Error, IsolationLevel, TxnOptions};
+    /// let db = Database::in_memory()?;
+    /// let refused = db.begin_with(TxnOptions::default().isolation(IsolationLevel::Serializable));
+    /// assert!(matches!(refused, Err(Error::Unsupported { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn begin_with(&self, options: TxnOptions) -> Result<Transaction> {
+        Transaction::new(&self.core, options)
+    }
+
+    /// Runs `work` in a transaction and commits it; on an error that running again can mend (a conflict), runs it again, until it succeeds.
+    ///
+    /// What `work` does outside the transaction it must be able to do more than once. An error of `work` itself rolls back and is returned.
+    ///
+    /// # Errors
+    /// What `work` returned, or as [`Transaction::commit`] but for the retryable ones.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, Reader};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("counters", BackendKind::BTree)?;
+    /// let count = db.update(|tx| {
+    ///     let old = tx.get_with(&ks, "hits", |value| value.map_or(0, |v| v[0]))?;
+    ///     tx.put(&ks, "hits", [old + 1])?;
+    ///     Ok(old + 1)
+    /// })?;
+    /// assert_eq!(count, 1);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn update<R>(&self, work: impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
+        self.update_with(TxnOptions::default(), work)
+    }
+
+    /// [`Database::update`] with options for the transactions.
+    ///
+    /// # Errors
+    /// As [`Database::update`] and [`Database::begin_with`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, Durability, TxnOptions};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::Lsm)?;
+    /// db.update_with(TxnOptions::default().durability(Durability::Buffered), |tx| tx.put(&ks, "a", "1"))?;
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn update_with<R>(&self, options: TxnOptions, mut work: impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
+        let mut runs = 0;
+        loop {
+            match self.run_once(options.clone(), &mut work) {
+                Err(error) if error.is_retryable() => {
+                    runs += 1;
+                    self.core.counters.retries.fetch_add(1, Ordering::Relaxed);
+                    pause_before_retry(runs);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn run_once<R>(&self, options: TxnOptions, work: &mut impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
+        let tx = self.begin_with(options)?;
+        match work(&tx) {
+            Ok(result) => tx.commit().map(|_| result),
+            Err(error) if error.is_retryable() => Err(error),
+            // What the closure saw and tells by its error must not be undone by a crash.
+            Err(error) => tx.wait_reads_acked().and(Err(error)),
+        }
+    }
+
+    /// A read-only view of everything acknowledged so far. Costs a registration and nothing else, and never blocks anybody.
+    ///
+    /// Beside `None` and `Buffered` commits it may show a `Sync` commit whose sync is still running; see [`Database::snapshot_durable`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.core.check_open()?;
+        let horizons = &self.core.horizons;
+        Ok(Snapshot::new(self.core.instance, self.core.parts.snapshots.register(|| horizons.acked())))
+    }
+
+    /// A read-only view of what is on disk: no crash takes back what it shows.
+    ///
+    /// Syncs the log if what is on disk is older than the versions that are still kept.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::Poisoned`]: the log failed before.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, Reader};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::BTree)?;
+    /// db.update(|tx| tx.put(&ks, "a", "1"))?;
+    /// assert!(db.snapshot_durable()?.contains(&ks, "a")?);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn snapshot_durable(&self) -> Result<Snapshot> {
+        loop {
+            self.core.check_open()?;
+            let ts = self.core.horizons.visible().min(self.core.horizons.durable());
+            if let Some(registration) = self.core.parts.snapshots.register_at(ts) {
+                return Ok(Snapshot::new(self.core.instance, registration));
+            }
+            let acked = self.core.horizons.acked();
+            self.core.wal.sync_through_ts(acked)?;
+            self.core.horizons.raise_durable(acked);
+        }
+    }
+
+    /// Brings everything committed so far into the stores' own files and cuts the log behind it: the next open has nothing to replay.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]: free some space and call again. [`Error::Poisoned`], [`Error::Closed`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::BTree)?;
+    /// db.update(|tx| tx.put(&ks, "a", "1"))?;
+    /// db.checkpoint()?;
+    /// assert_eq!(db.stats().keyspaces[0].1.persists, 1);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn checkpoint(&self) -> Result<()> {
+        self.core.checkpoint()
+    }
+
+    /// Figures.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Whether it can go on writing.
+    ///
+    /// See [`Health`] for an example.
+    pub fn health(&self) -> Health {
+        self.core.health()
+    }
+
+    /// Checks every keyspace as deep as `level` says. What does not hold is in the report; reading errors are errors.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Closed`].
+    ///
+    /// ```
+    /// use duramen::{Database, VerifyLevel};
+    /// assert!(Database::in_memory()?.verify(VerifyLevel::Full)?.is_clean());
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn verify(&self, level: VerifyLevel) -> Result<VerifyReport> {
+        self.core.check_open()?;
+        let mut report = VerifyReport::default();
+        for keyspace in self.core.keyspaces.all() {
+            let Ok(_gate) = keyspace.enter() else { continue };
+            keyspace.store.verify(level, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Identity of this database, drawn when it was created.
+    ///
+    /// ```
+    /// use duramen::Database;
+    /// assert_ne!(Database::in_memory()?.uuid(), Database::in_memory()?.uuid());
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn uuid(&self) -> DbUuid {
+        self.core.parts.db_uuid
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.core.parts.path
+    }
+
+    /// Closes it in order: background work stopped, every commit on disk, the folder free for others. Other handles, transactions and snapshots
+    /// answer [`Error::Closed`] from then on; values stay valid.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]: the log failed, now or before; everything acknowledged as `Sync` is safe, reopen to see the rest.
+    pub fn close(self) -> Result<()> {
+        self.closer.core.close()
+    }
+}
+
+/// Gives others time after a conflict, the longer the more often it happened.
+fn pause_before_retry(runs: u32) {
+    if runs <= RETRIES_WITHOUT_PAUSE {
+        return duramen_base::sync::thread::yield_now();
+    }
+    let pause = Duration::from_micros(20 << (runs - RETRIES_WITHOUT_PAUSE).min(7)).min(RETRY_PAUSE_MAX);
+    let nobody = Mutex::new(());
+    Condvar::new().wait_for(&mut nobody.lock(), pause);
+}
+
+impl Core {
+    fn checkpoint(&self) -> Result<()> {
+        self.check_writable()?;
+        let target = self.horizons.visible();
+        self.parts.host.refresh_snap_set();
+        loop {
+            let stores = self.keyspaces.all();
+            let mut behind = stores.iter().filter(|keyspace| !self.has_persisted(keyspace, target)).peekable();
+            if behind.peek().is_none() {
+                return self.upkeep_step(WorkBudget { bytes: 0 }).map(|_| ());
+            }
+            behind.for_each(|keyspace| keyspace.store.persist_to(target, Urgency::Now));
+            if !self.upkeep_step(WorkBudget { bytes: u64::MAX })? {
+                // Another thread is at it.
+                duramen_base::sync::thread::yield_now();
+            }
+            self.check_writable()?;
+        }
+    }
+
+    /// Whether the store has `target`; a store in memory never does and is not waited for. What is not durable in the log yet cannot be there.
+    fn has_persisted(&self, keyspace: &crate::keyspace::Inner, target: Timestamp) -> bool {
+        keyspace.store.persisted() >= target.min(self.horizons.durable()) || !keyspace.store.has_files()
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.core.parts.path).finish()
+    }
+}

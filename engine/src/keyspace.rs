@@ -1,0 +1,163 @@
+//! One keyspace: its store, its gate, and the handle that users hold.
+//!
+//! S1  A commit holds the gate of each keyspace it writes, shared, from its admission until it is applied; a drop closes the gate exclusively.
+//!     So after a drop began nothing more is applied, and the record of the drop is behind every record that names the keyspace.
+
+use std::fmt;
+
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::{Arc, RwLock, RwLockReadGuard};
+use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Timestamp, Value};
+use duramen_base::{Hit, LoadTicket};
+
+use crate::any_backend::AnyBackend;
+
+/// A keyspace of an open database: an ordered map from keys to values. Cloning shares it; it has no lifetime and is `Send + Sync`.
+///
+/// ```
+/// use duramen::{BackendKind, Database};
+/// let db = Database::in_memory()?;
+/// let users = db.keyspace("users", BackendKind::BTree)?;
+/// assert_eq!(users.name(), "users");
+/// assert_eq!(users.options().backend, BackendKind::BTree);
+/// assert_eq!(users.id(), db.open_keyspace("users")?.id());
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Keyspace {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: String,
+    pub(crate) options: KeyspaceOptions,
+    /// Which open database it belongs to: a number of the process.
+    pub(crate) instance: u64,
+    pub(crate) store: AnyBackend,
+    /// Number of the store's files in the newest mark logged of it since opening.
+    pub(crate) marked_seq: AtomicU64,
+    gate: RwLock<()>,
+    dropped: AtomicBool,
+}
+
+/// A keyspace as listed.
+///
+/// ```
+/// use duramen::{BackendKind, Database};
+/// let db = Database::in_memory()?;
+/// db.keyspace("users", BackendKind::Lsm)?;
+/// let listed = db.keyspaces();
+/// assert_eq!(listed[0].name, "users");
+/// assert_eq!(listed[0].options.backend, BackendKind::Lsm);
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number, never used again for another.
+    pub id: KeyspaceId,
+    /// Its options.
+    pub options: KeyspaceOptions,
+}
+
+impl Keyspace {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its number, never used again for another.
+    pub fn id(&self) -> KeyspaceId {
+        self.inner.id
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &KeyspaceOptions {
+        &self.inner.options
+    }
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyspace({:?}, {})", self.name(), self.inner.options.backend)
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(
+        instance: u64,
+        id: KeyspaceId,
+        name: String,
+        options: KeyspaceOptions,
+        store: AnyBackend,
+    ) -> Arc<Inner> {
+        let marked_seq = AtomicU64::new(store.mark().seq);
+        let (gate, dropped) = (RwLock::new(()), AtomicBool::new(false));
+        Arc::new(Inner { id, name, options, instance, store, marked_seq, gate, dropped })
+    }
+
+    /// Keeps the keyspace from being dropped (S1).
+    pub(crate) fn enter(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let guard = self.gate.read();
+        self.check()?;
+        Ok(guard)
+    }
+
+    /// Refuses all further use and waits for those who are inside (S1).
+    pub(crate) fn close_gate(&self) {
+        // Acquire and Release by the gate: who enters after this sees it.
+        self.dropped.store(true, Ordering::SeqCst);
+        drop(self.gate.write());
+    }
+
+    /// Takes [`Inner::close_gate`] back: the drop failed before anything was written.
+    pub(crate) fn open_gate(&self) {
+        self.dropped.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may be used by the open database of this number.
+    pub(crate) fn check_of(&self, instance: u64) -> Result<()> {
+        if self.instance != instance {
+            return Err(Error::InvalidArgument { what: "a keyspace of another open database" });
+        }
+        self.check()
+    }
+
+    /// Whether it may be used.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_dropped() {
+            return Err(Error::NoSuchKeyspace { name: self.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// The value of `key` at `at`, which the caller keeps registered.
+    pub(crate) fn read(&self, key: &[u8], at: Timestamp) -> Result<Option<Value>> {
+        loop {
+            match self.read_once(key, at)? {
+                Step::Done(value) => return Ok(value),
+                Step::Load(ticket) => ticket.load()?,
+            }
+        }
+    }
+
+    fn read_once(&self, key: &[u8], at: Timestamp) -> Result<Step> {
+        let pin = Pin::new();
+        Ok(match self.store.get(&pin, key, at)?.hit {
+            Hit::Absent | Hit::Deleted(_) => Step::Done(None),
+            Hit::Value { bytes, .. } => Step::Done(Some(bytes.into_value())),
+            Hit::NeedIo(ticket) => Step::Load(ticket),
+        })
+    }
+}
+
+enum Step {
+    Done(Option<Value>),
+    Load(LoadTicket),
+}

@@ -1,0 +1,245 @@
+//! How a database is opened, and how a transaction runs. Data only; `open.rs` and `transaction.rs` act on it.
+
+use std::path::{Path, PathBuf};
+
+use duramen_base::clock::{Clock, SystemClock};
+use duramen_base::executor::{Executor, ThreadExecutor};
+use duramen_base::sync::Arc;
+use duramen_base::vfs::{OsVfs, Vfs};
+use duramen_base::{Error, Result};
+use duramen_txn::{Concurrency, IsolationLevel};
+
+use crate::database::Database;
+
+/// Most bytes of one transaction's writes, unless the memory budget is smaller.
+pub const WRITE_SET_BYTES_MAX: u64 = 256 << 20;
+
+/// Tests go lower, to fill it with little.
+const MEMORY_BYTES_MIN: u64 = if cfg!(feature = "testing") { 32 << 10 } else { 1 << 20 };
+
+/// What a commit that returned survives.
+///
+/// | | process death | power loss |
+/// |---|---|---|
+/// | `None` | a prefix of commit order, at most the last 5 ms missing | a prefix of commit order |
+/// | `Buffered` | yes | a prefix of commit order |
+/// | `Sync` | yes | yes |
+///
+/// ```
+/// use duramen::{Database, Durability, TxnOptions};
+/// let db = Database::in_memory()?;
+/// let tx = db.begin_with(TxnOptions::default().durability(Durability::Buffered))?;
+/// tx.commit()?;
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Visible when the commit returns; written to the file system within 5 ms.
+    None,
+    /// Written to the file system when the commit returns.
+    Buffered,
+    /// Synced to the disk when the commit returns; one sync serves all commits that wait.
+    #[default]
+    Sync,
+}
+
+/// How one transaction runs.
+///
+/// ```
+/// use duramen::{Concurrency, Database, IsolationLevel, TxnOptions};
+/// let db = Database::in_memory()?;
+/// let options = TxnOptions::default().label("transfer").isolation(IsolationLevel::Snapshot).concurrency(Concurrency::Optimistic);
+/// let tx = db.begin_with(options)?;
+/// tx.rollback();
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TxnOptions {
+    pub(crate) isolation: IsolationLevel,
+    pub(crate) concurrency: Concurrency,
+    pub(crate) durability: Option<Durability>,
+    pub(crate) label: Option<&'static str>,
+}
+
+impl Default for TxnOptions {
+    /// Optimistic snapshot isolation with the durability of the database.
+    fn default() -> TxnOptions {
+        TxnOptions {
+            isolation: IsolationLevel::Snapshot,
+            concurrency: Concurrency::Optimistic,
+            durability: None,
+            label: None,
+        }
+    }
+}
+
+impl TxnOptions {
+    /// The isolation level. Offered so far: [`IsolationLevel::Snapshot`]; beginning with another is [`Error::Unsupported`].
+    #[must_use]
+    pub fn isolation(mut self, level: IsolationLevel) -> TxnOptions {
+        self.isolation = level;
+        self
+    }
+
+    /// Optimistic or pessimistic. Offered so far: [`Concurrency::Optimistic`].
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: Concurrency) -> TxnOptions {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// What the commit survives, if not what the database's default says.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> TxnOptions {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// A name for reports.
+    #[must_use]
+    pub fn label(mut self, label: &'static str) -> TxnOptions {
+        self.label = Some(label);
+        self
+    }
+}
+
+/// Chooses how a database is opened.
+///
+/// ```
+/// use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
+/// use duramen::{Database, Durability};
+/// use std::sync::Arc;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("db");
+/// let builder = Database::builder().memory_bytes(64 << 20).cache_bytes(16 << 20).durability(Durability::Buffered);
+/// let db = builder.create_if_missing(true).log_bytes_before_checkpoint(16 << 20).log_segment_bytes(1 << 20, 8 << 20).open(&path)?;
+/// db.close()?;
+///
+/// // Memory for a disk, a clock that stands until told to move, and background work only when asked for.
+/// let (clock, jobs) = (ManualClock::default(), ManualExecutor::new());
+/// let builder = Database::builder().vfs(Arc::new(MemVfs::new())).clock(Arc::new(clock)).executor(Arc::new(jobs.clone()));
+/// let db = builder.open("db")?;
+/// jobs.run_all(10);
+/// db.close()?;
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Builder {
+    pub(crate) create_if_missing: bool,
+    pub(crate) durability: Durability,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cache_bytes: Option<u64>,
+    pub(crate) log_bytes_before_checkpoint: u64,
+    pub(crate) log_segment_bytes: (u64, u64),
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) executor: Arc<dyn Executor>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            create_if_missing: true,
+            durability: Durability::default(),
+            memory_bytes: 256 << 20,
+            cache_bytes: None,
+            log_bytes_before_checkpoint: 64 << 20,
+            log_segment_bytes: (1 << 20, 64 << 20),
+            vfs: Arc::new(OsVfs),
+            clock: Arc::new(SystemClock::new()),
+            executor: Arc::new(ThreadExecutor),
+        }
+    }
+}
+
+impl Builder {
+    /// Whether [`Builder::open`] creates a database where there is none (default: yes).
+    #[must_use]
+    pub fn create_if_missing(mut self, create: bool) -> Builder {
+        self.create_if_missing = create;
+        self
+    }
+
+    /// Durability of transactions that do not choose their own (default: [`Durability::Sync`]).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Builder {
+        self.durability = durability;
+        self
+    }
+
+    /// Memory for pages, memtables, write sets and caches together, in bytes (default: 256 MiB, at least 1 MiB).
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Builder {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// How much of the memory the cache of blocks read from LSM tables may take, in bytes (default: a quarter).
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Builder {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// How far the log grows, in bytes, before stores are asked to persist so that it can be cut (default: 64 MiB).
+    /// Bounds the work of the next open: about twice as much is kept while they are at it.
+    #[must_use]
+    pub fn log_bytes_before_checkpoint(mut self, bytes: u64) -> Builder {
+        self.log_bytes_before_checkpoint = bytes;
+        self
+    }
+
+    /// Size of the first log segment and of the largest, in bytes, multiples of 4096 (default: 1 MiB doubling to 64 MiB).
+    #[must_use]
+    pub fn log_segment_bytes(mut self, first: u64, largest: u64) -> Builder {
+        self.log_segment_bytes = (first, largest);
+        self
+    }
+
+    /// Another file system (default: the machine's).
+    #[must_use]
+    pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Builder {
+        self.vfs = vfs;
+        self
+    }
+
+    /// Another clock (default: the machine's monotonic one).
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Builder {
+        self.clock = clock;
+        self
+    }
+
+    /// Who runs background work (default: a thread for each job).
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Builder {
+        self.executor = executor;
+        self
+    }
+
+    /// Opens the database in the folder `path`, creating it if there is none.
+    ///
+    /// Creating is atomic: after a crash or an error at any point of it, opening again succeeds. Opening runs recovery: what it shows
+    /// is durable.
+    ///
+    /// # Errors
+    /// * [`Error::Locked`]: somebody has it open; the error names the holder.
+    /// * [`Error::Corruption`]: a file is damaged or missing; file and offset are named. Nothing was repaired or changed.
+    /// * [`Error::UnsupportedFormat`]: written by a newer version.
+    /// * [`Error::InvalidArgument`]: the folder holds other things, or there is no database and `create_if_missing` is off.
+    /// * [`Error::DiskFull`], [`Error::Io`]: mend and open again.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
+        self.check()?;
+        Database::open_with(self, PathBuf::from(path.as_ref()))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.memory_bytes < MEMORY_BYTES_MIN {
+            return Err(Error::InvalidArgument { what: "memory_bytes is at least 1 MiB" });
+        }
+        if self.cache_bytes.is_some_and(|cache| cache > self.memory_bytes) {
+            return Err(Error::InvalidArgument { what: "cache_bytes is part of memory_bytes" });
+        }
+        Ok(())
+    }
+}

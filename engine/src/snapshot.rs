@@ -1,0 +1,71 @@
+//! A read-only view at one moment of commit order.
+
+use std::fmt;
+
+use duramen_base::sync::Arc;
+use duramen_base::{Error, KeyBounds, Result, Timestamp, Value};
+use duramen_txn::{Registration, WriteSet};
+
+use crate::iter::Iter;
+use crate::keyspace::Keyspace;
+use crate::reader::sealed::View;
+
+/// A read-only, consistent view of the whole database. `'static`, `Send + Sync`; a clone shares it.
+///
+/// It contains every commit that was acknowledged before it began and never changes. While it lives, versions it may need are kept: one more
+/// per changed key at most. Its isolation is Snapshot, not Serializable.
+///
+/// ```
+/// use duramen::{BackendKind, Database, Reader};
+/// let db = Database::in_memory()?;
+/// let ks = db.keyspace("k", BackendKind::BTree)?;
+/// let before = db.snapshot()?;
+/// db.update(|tx| tx.put(&ks, "a", "1"))?;
+/// assert!(!before.contains(&ks, "a")?);
+/// assert!(db.snapshot()?.contains(&ks, "a")?);
+/// assert!(before.ts() < db.snapshot()?.ts());
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Of the open database it belongs to. Not the database itself: a count that all threads share would cost more than all the rest.
+    instance: u64,
+    registration: Arc<Registration>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(instance: u64, registration: Registration) -> Snapshot {
+        Snapshot { instance, registration: Arc::new(registration) }
+    }
+
+    /// The newest commit that it contains, and with it all before.
+    pub fn ts(&self) -> Timestamp {
+        self.registration.ts()
+    }
+}
+
+/// Refuses if the database of a registered reader was closed.
+pub(crate) fn check_open(registration: &Registration) -> Result<()> {
+    if registration.is_closed() { Err(Error::Closed) } else { Ok(()) }
+}
+
+impl View for Snapshot {
+    fn view_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
+        check_open(&self.registration)?;
+        keyspace.inner.check_of(self.instance)?;
+        keyspace.inner.read(key, self.ts())
+    }
+
+    fn view_iter(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {
+        check_open(&self.registration)?;
+        keyspace.inner.check_of(self.instance)?;
+        let nothing = WriteSet::new().view(keyspace.id());
+        Ok(Iter::new(keyspace, &self.registration, nothing, bounds))
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({})", self.ts())
+    }
+}

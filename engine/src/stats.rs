@@ -1,0 +1,135 @@
+//! Figures for humans and monitors, and the state of health.
+
+use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::{Error, Lsn, StoreStats, Timestamp};
+
+use crate::core::Core;
+
+/// Whether the database can go on writing.
+///
+/// ```
+/// use duramen::{Database, Health};
+/// assert!(matches!(Database::in_memory()?.health(), Health::Good));
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// All is well.
+    Good,
+    /// The disk is full: commits wait or are refused with `DiskFull`, and go on when there is space again. No reopen is needed. After a commit was
+    /// refused this is said until one succeeds.
+    Stalled,
+    /// A write or sync failed for good. Reads go on; reopen to write.
+    Poisoned {
+        /// The failure.
+        cause: Arc<Error>,
+    },
+    /// Closed.
+    Closed,
+}
+
+/// Figures of the log.
+///
+/// See [`Stats`] for an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStats {
+    /// Where the kept log begins.
+    pub start: Lsn,
+    /// Where the next record goes.
+    pub end: Lsn,
+    /// Segments that hold it.
+    pub segments: usize,
+    /// Syncs made since opening. Commits divided by this is what group commit gains.
+    pub syncs: u64,
+    /// Writes made since opening.
+    pub writes: u64,
+    /// How often the disk had no space for a write.
+    pub stalls: u64,
+}
+
+/// Figures of a database.
+///
+/// ```
+/// use duramen::{BackendKind, Database};
+/// let db = Database::in_memory()?;
+/// let ks = db.keyspace("k", BackendKind::BTree)?;
+/// db.update(|tx| tx.put(&ks, "a", "1"))?;
+/// let stats = db.stats();
+/// assert_eq!(stats.commits, 1);
+/// assert_eq!(stats.keyspaces[0].0, "k");
+/// assert!(stats.log.end > stats.log.start);
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Commits that wrote something, since opening.
+    pub commits: u64,
+    /// Transactions with writes that were rolled back, since opening.
+    pub rollbacks: u64,
+    /// Commits refused for a write conflict, since opening.
+    pub conflicts: u64,
+    /// Times [`crate::Database::update`] ran a closure again, since opening.
+    pub retries: u64,
+    /// Every commit up to here can be read by new transactions.
+    pub visible: Timestamp,
+    /// Every commit up to here is on disk.
+    pub durable: Timestamp,
+    /// New snapshots read here.
+    pub acked: Timestamp,
+    /// Snapshots and reading transactions alive.
+    pub snapshots: usize,
+    /// The oldest of them.
+    pub oldest_snapshot: Option<Timestamp>,
+    /// Memory held, of the budget, in bytes.
+    pub memory_bytes: u64,
+    /// The budget.
+    pub memory_budget_bytes: u64,
+    /// Cached blocks found, and not found.
+    pub cache_hits_and_misses: (u64, u64),
+    /// The log.
+    pub log: LogStats,
+    /// Each keyspace by name.
+    pub keyspaces: Vec<(String, StoreStats)>,
+}
+
+impl Core {
+    pub(crate) fn stats(&self) -> Stats {
+        let log = self.wal.stats();
+        let count = |counter: &duramen_base::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            commits: count(&self.counters.commits),
+            rollbacks: count(&self.counters.rollbacks),
+            conflicts: count(&self.counters.conflicts),
+            retries: count(&self.counters.retries),
+            visible: self.horizons.visible(),
+            durable: self.horizons.durable(),
+            acked: self.horizons.acked(),
+            snapshots: self.parts.snapshots.active_count(),
+            oldest_snapshot: self.parts.snapshots.oldest_active(),
+            memory_bytes: self.parts.budget.used(),
+            memory_budget_bytes: self.parts.budget.limit(),
+            cache_hits_and_misses: self.parts.pool.hits_and_misses(),
+            log: LogStats {
+                start: log.start,
+                end: log.end,
+                segments: log.segments,
+                syncs: log.syncs,
+                writes: log.writes,
+                stalls: log.stalls,
+            },
+            keyspaces: self.keyspaces.all().iter().map(|ks| (ks.name.clone(), ks.store.stats())).collect(),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        if self.check_open().is_err() {
+            return Health::Closed;
+        }
+        match self.wal.poisoned() {
+            Some(cause) => Health::Poisoned { cause },
+            None if self.observer.is_stalled() || self.is_disk_full() => Health::Stalled,
+            None => Health::Good,
+        }
+    }
+}
