@@ -1,0 +1,138 @@
+//! The crash proof: the whole engine on the simulated disk, and a crash at every operation.
+//!
+//! A run (`run.rs`) leaves a journal and a history (`history.rs`); `states.rs` makes every disk that a loss of power or the death of the process
+//! could leave at each entry of the journal; `check.rs` opens it and compares. Not here: faults (calls that fail), and damage (bytes that change).
+//!
+//! `DURAMEN_CRASH_STATES=<number>` visits that many distinct states instead of those of the quick form, `DURAMEN_CRASH_SEED=<number>` starts at another
+//! run, `DURAMEN_CRASH_RUNS=<number>` ends after that many.
+//!
+//! Next: `run.rs`.
+
+mod again;
+mod check;
+mod creating;
+mod dice;
+mod found;
+mod history;
+mod noticed;
+mod run;
+mod states;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use duramen_base::vfs::sim::OpKind;
+
+use check::{Depth, Promise, look};
+use run::{Plan, Run};
+use states::each_state;
+
+/// Distinct states of the quick form.
+const STATES: u64 = 100_000;
+/// Random subsets at each entry and sector size, beside one of each fixed kind.
+const RANDOM_SUBSETS: u64 = 4;
+const WORKERS: u64 = 2;
+
+/// Kinds of calls that change something, all of which a run must have made.
+const KINDS: [OpKind; 9] = [
+    OpKind::Create,
+    OpKind::Write,
+    OpKind::WriteZeros,
+    OpKind::SyncData,
+    OpKind::CreateDir,
+    OpKind::Rename,
+    OpKind::RemoveFile,
+    OpKind::RemoveDir,
+    OpKind::SyncDir,
+];
+
+/// What all workers count together.
+#[derive(Default)]
+struct Tally {
+    seen: HashSet<u128>,
+    by_kind: BTreeMap<OpKind, u64>,
+    runs: u64,
+    commits: u64,
+    entries: usize,
+    persists: [u64; 2],
+    runs_with_cut_log: u64,
+}
+
+impl Tally {
+    fn count(&mut self, digest: u128, last: Option<OpKind>) {
+        if self.seen.insert(digest) {
+            *self.by_kind.entry(last.unwrap_or(OpKind::Open)).or_default() += 1;
+        }
+    }
+}
+
+#[test]
+fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
+    let wanted = number("DURAMEN_CRASH_STATES", STATES);
+    let (first, runs) = (number("DURAMEN_CRASH_SEED", 1), number("DURAMEN_CRASH_RUNS", u64::MAX));
+    let started = Instant::now();
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while (tally.lock().expect("no worker died").seen.len() as u64) < wanted {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        break;
+                    }
+                    crash_everywhere(Plan::of(first + number), &tally);
+                }
+            });
+        }
+    });
+    let tally = tally.into_inner().expect("no worker died");
+    println!(
+        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut; {:.0?}",
+        tally.seen.len(),
+        tally.runs,
+        tally.commits,
+        tally.entries,
+        tally.persists,
+        tally.runs_with_cut_log,
+        started.elapsed(),
+    );
+    println!("by the last call before the crash: {:?}", tally.by_kind);
+    if runs < u64::MAX {
+        return;
+    }
+    assert!(tally.persists[0] > 0 && tally.persists[1] > 0 && tally.runs_with_cut_log > 0, "upkeep ran");
+    for kind in KINDS {
+        assert!(tally.by_kind.contains_key(&kind), "no state behind a {kind:?}");
+    }
+}
+
+/// One run, and every state behind every entry of its journal.
+fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
+    let run = Run::new(plan);
+    let mut count = 0;
+    let checked = each_state(&run.journal, &Promise::default(), RANDOM_SUBSETS, |state| {
+        count += 1;
+        tally.lock().expect("no worker died").count(state.digest, state.last);
+        look(&run, state.image.clone(), Depth::of(count))
+    });
+    if let Err(complaint) = checked {
+        panic!("DURAMEN_SEED={} {plan:?}: {complaint}", crate::random::seed());
+    }
+    let mut tally = tally.lock().expect("no worker died");
+    tally.runs += 1;
+    tally.commits += run.history.len();
+    tally.entries += run.journal.len();
+    tally.runs_with_cut_log += u64::from(run.cut_log);
+    for (sum, persists) in tally.persists.iter_mut().zip(run.persists) {
+        *sum += persists;
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")),
+        Err(_) => otherwise,
+    }
+}
