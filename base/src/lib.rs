@@ -1,7 +1,7 @@
 //! The shared words of Duramen: what two crates that may not see each other both need.
 //!
 //! Ids, values, errors, the operation batch, `trait Backend` and its cursor, what a store may ask of its host,
-//! the pruning rule, the memory budget, the page image, framed files and the seams to the outside
+//! the pruning rule, the memtable, the memory budget, the page image, framed files and the seams to the outside
 //! (files, clock, threads, locks). It knows nothing about trees, logs or transactions.
 //!
 //! Users of the engine want the crate `duramen`; it re-exports what they need from here.
@@ -18,6 +18,7 @@ pub mod framed;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod memtable;
 #[cfg(any(test, feature = "testing"))]
 pub mod model;
 pub mod mutant;

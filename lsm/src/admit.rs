@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use duramen_base::{Admission, Deadline, Error, OpsOfKeyspace, Reservation, Result};
 
-use crate::memtable::OP_OVERHEAD_BYTES;
 use crate::store::Store;
+use duramen_base::memtable::OP_OVERHEAD_BYTES;
 
 /// Bytes flushed between two looks at the budget.
 const STEP_BYTES: u64 = 1 << 20;

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use duramen_base::{BackendCursor, KeyBounds, Result, ScanOpts, Timestamp, Value};
 
 use crate::get::Answer;
-use crate::key::as_slice;
-use crate::range_tombs::RangeTombs;
 use crate::run_cursor::RunCursor;
 use crate::source::{Direction, MemSource, Source, Stored};
 use crate::store::Store;
 use crate::superversion::SuperVersion;
 use crate::table::blocks::Loading;
+use duramen_base::memtable::RangeTombs;
+use duramen_base::memtable::as_slice;
 
 /// A position among the keys of an LSM store, at one timestamp. See [`BackendCursor`].
 #[derive(Debug)]

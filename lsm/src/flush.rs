@@ -11,13 +11,13 @@ use std::sync::Arc;
 use duramen_base::{Pruner, Result, mutant};
 
 use crate::manifest::{not_again, sync_dir};
-use crate::memtable::Memtable;
-use crate::prune::KeyVersions;
-use crate::range_tombs::RangeTombs;
 use crate::run_writer::RunWriter;
 use crate::store::Store;
 use crate::table::Table;
 use crate::upkeep::{Change, Upkeep};
+use duramen_base::memtable::KeyVersions;
+use duramen_base::memtable::Memtable;
+use duramen_base::memtable::RangeTombs;
 
 /// A flush under way.
 #[derive(Debug)]

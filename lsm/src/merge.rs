@@ -15,8 +15,6 @@ use duramen_base::{Pruner, Result};
 pub(crate) use pick::pick;
 
 use crate::flush::sync_tables_dir;
-use crate::prune::KeyVersions;
-use crate::range_tombs::RangeTombs;
 use crate::run_cursor::RunCursor;
 use crate::run_writer::RunWriter;
 use crate::store::Store;
@@ -24,6 +22,8 @@ use crate::table::Table;
 use crate::table::blocks::Loading;
 use crate::upkeep::{Change, Upkeep};
 use crate::version::{Run, Version};
+use duramen_base::memtable::KeyVersions;
+use duramen_base::memtable::RangeTombs;
 
 /// A merge under way.
 #[derive(Debug)]

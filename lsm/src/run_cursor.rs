@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use duramen_base::{Result, Timestamp};
 
-use crate::prune::KeyVersions;
 use crate::table::blocks::Loading;
 use crate::table::reader::TableCursor;
 use crate::table::{BlockVersion, Table};
 use crate::version::Run;
+use duramen_base::memtable::KeyVersions;
 
 /// A cursor over the keys of a run.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use duramen_base::{Result, StoreEnv};
 
-use crate::prune::KeyVersions;
-use crate::range_tombs::RangeTombs;
 use crate::table::writer::TableWriter;
 use crate::table::{Table, TableMeta};
+use duramen_base::memtable::KeyVersions;
+use duramen_base::memtable::RangeTombs;
 
 /// A run being written.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use duramen_base::image::Image;
 use duramen_base::{Result, Timestamp, Value};
 
-use crate::key::Key;
-use crate::memtable::{KeyVersion, MemItem, Memtable};
 use crate::run_cursor::RunCursor;
 use crate::table::BlockVersion;
+use duramen_base::memtable::Key;
+use duramen_base::memtable::{KeyVersion, MemItem, Memtable};
 
 /// Keys copied from a memtable at once: few at first, so that a short scan costs little.
 const PIECE_KEYS: Range<usize> = 8..256;

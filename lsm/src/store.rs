@@ -1,6 +1,6 @@
 //! The store: the current superversion, and the calls of the engine on it.
 //!
-//! Each call is a line or two here; the work is in `memtable.rs` (apply), `get.rs`, `cursor.rs`, `admit.rs`, `upkeep.rs`, `open.rs`,
+//! Each call is a line or two here; the work is in `base::memtable` (apply), `get.rs`, `cursor.rs`, `admit.rs`, `upkeep.rs`, `open.rs`,
 //! `verify.rs`.
 //!
 //! Latches, outer to inner: `upkeep`, then `current`, then the memtable's. `failure` and `prepared` are leaves. No I/O under `current`.
@@ -16,12 +16,12 @@ use duramen_base::{
 };
 
 use crate::cursor::LsmCursor;
-use crate::memtable::Memtable;
 use crate::superversion::SuperVersion;
 use crate::table::blocks::{Gathering, Prepared, Resident};
 use crate::upkeep::Upkeep;
 use crate::version::Version;
 use crate::{admit, get, open, upkeep, verify};
+use duramen_base::memtable::Memtable;
 
 /// Sizes that tests make small.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use duramen_base::Timestamp;
 
-use crate::memtable::Memtable;
 use crate::version::Version;
+use duramen_base::memtable::Memtable;
 
 /// Memtables and tables at one moment.
 #[derive(Debug)]

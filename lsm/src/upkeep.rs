@@ -16,11 +16,11 @@ use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone};
 
 use crate::flush::Flush;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::memtable::Memtable;
 use crate::merge::{Merge, pick};
 use crate::store::Store;
 use crate::table::{Table, table_path};
 use crate::version::Run;
+use duramen_base::memtable::Memtable;
 
 /// What one caller at a time works on.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use duramen_base::{Result, StoreEnv, Timestamp};
 
 use crate::manifest::Edit;
-use crate::range_tombs::RangeTombs;
 use crate::table::{Table, TableMeta};
+use duramen_base::memtable::RangeTombs;
 
 /// A sorted sequence of tables.
 #[derive(Clone, Debug)]

@@ -39,8 +39,8 @@ use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
-use crate::range_tombs::RangeTombs;
 use blocks::BlockSource;
+use duramen_base::memtable::RangeTombs;
 use filter::Filter;
 use footer::{FOOTER_BYTES, Footer};
 use index::Handle;
@@ -333,7 +333,7 @@ pub(crate) fn fences<'k>(first: &'k [u8], last: &[u8]) -> (&'k [u8], Vec<u8>) {
         return (low, high);
     }
     if last.len() < KEY_BYTES_MAX {
-        return (low, crate::key::successor(last));
+        return (low, duramen_base::memtable::successor(last));
     }
     // A key of the greatest length has no longer one behind it; without an end, nothing is shared.
     match prefix_end(last) {

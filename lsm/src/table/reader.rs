@@ -13,7 +13,7 @@ use duramen_base::{Result, Timestamp};
 use super::blocks::Loading;
 use super::index::{self, Handle};
 use super::{BlockVersion, Table, version_at};
-use crate::prune::KeyVersions;
+use duramen_base::memtable::KeyVersions;
 
 /// A cursor over the keys of a table.
 #[derive(Debug)]

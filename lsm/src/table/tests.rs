@@ -11,8 +11,8 @@ use super::blocks::{Gathering, Loading, Prepared, Resident};
 use super::reader::TableCursor;
 use super::writer::TableWriter;
 use super::*;
-use crate::prune::KeyVersions;
 use crate::test_host::{TestHost, disk, env, ts};
+use duramen_base::memtable::KeyVersions;
 
 type Content = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;
 

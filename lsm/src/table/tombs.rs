@@ -9,7 +9,7 @@
 use duramen_base::image::{Body, Image, ImageBuilder, ImageKind, ImageSpec};
 
 use super::{RECORD_OVERHEAD_BYTES, RECORDS_BYTES_MAX, fences};
-use crate::range_tombs::{Fragment, RangeTombs};
+use duramen_base::memtable::{Fragment, RangeTombs};
 
 /// Splits the fragments into groups that each fit an image.
 pub(crate) fn groups<'a>(tombs: &'a RangeTombs) -> Vec<Vec<Fragment<'a>>> {

@@ -17,8 +17,8 @@ use super::index::{Handle, IndexBuilder, separator};
 use super::output::Output;
 use super::props::Props;
 use super::{RECORDS_BYTES_MAX, TableMeta, table_path, tombs};
-use crate::prune::KeyVersions;
-use crate::range_tombs::RangeTombs;
+use duramen_base::memtable::KeyVersions;
+use duramen_base::memtable::RangeTombs;
 
 /// Data bytes of a part, about: so many blocks, but not more than this.
 const PART_BYTES_MAX: u64 = 2 << 20;

@@ -1,4 +1,4 @@
-//! Which versions of one key a flush or merge writes: the rule of `base::pruner` on the versions of a key and the range tombstones over it.
+//! Which versions of one key a flush or merge writes: the rule of `pruner.rs` on the versions of a key and the range tombstones over it.
 //!
 //! The bytes of a key's versions are gathered in one reused buffer, so a merge allocates per block and not per key.
 //!
@@ -9,13 +9,31 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use duramen_base::image::Body;
-use duramen_base::{Pruner, Timestamp};
+use crate::image::Body;
+use crate::{Pruner, Timestamp};
 
 /// One key with all its versions, newest first.
+///
+/// ```
+/// use duramen_base::image::Body;
+/// use duramen_base::memtable::KeyVersions;
+/// use duramen_base::{Pruner, SnapSet, Timestamp};
+///
+/// let ts = Timestamp::new;
+/// let mut versions = KeyVersions::default();
+/// versions.reset(b"oak");
+/// versions.add(ts(3), Body::Value(b"soft"));
+/// versions.add(ts(5), Body::Value(b"hard"));
+/// versions.sort();
+/// assert_eq!(versions.content_bytes(), 11);
+/// versions.prune(&[], &Pruner::new(&SnapSet::new(ts(9), vec![])), false);
+/// assert!(!versions.is_empty());
+/// assert_eq!(versions.iter().collect::<Vec<_>>(), [(ts(5), Body::Value(&b"hard"[..]))]);
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct KeyVersions {
-    pub(crate) key: Vec<u8>,
+pub struct KeyVersions {
+    /// The key.
+    pub key: Vec<u8>,
     bytes: Vec<u8>,
     items: Vec<Item>,
 }
@@ -29,7 +47,7 @@ struct Item {
 
 impl KeyVersions {
     /// Begins another key.
-    pub(crate) fn reset(&mut self, key: &[u8]) {
+    pub fn reset(&mut self, key: &[u8]) {
         self.key.clear();
         self.key.extend_from_slice(key);
         self.bytes.clear();
@@ -37,7 +55,7 @@ impl KeyVersions {
     }
 
     /// Adds a version, in any order.
-    pub(crate) fn add(&mut self, ts: Timestamp, body: Body<'_>) {
+    pub fn add(&mut self, ts: Timestamp, body: Body<'_>) {
         let value = match body {
             Body::Value(value) => {
                 let start = self.bytes.len();
@@ -50,13 +68,13 @@ impl KeyVersions {
     }
 
     /// X1, after the last `add`.
-    pub(crate) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.items.sort_by_key(|item| Reverse(item.ts));
         self.items.dedup_by(|a, b| a.ts == b.ts);
     }
 
     /// The versions, newest first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, Body<'_>)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, Body<'_>)> {
         self.items.iter().map(|item| {
             let body = match &item.value {
                 Some(range) => Body::Value(&self.bytes[range.clone()]),
@@ -67,18 +85,18 @@ impl KeyVersions {
     }
 
     /// Whether no version is left.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// Bytes of key and values.
-    pub(crate) fn content_bytes(&self) -> u64 {
+    pub fn content_bytes(&self) -> u64 {
         (self.key.len() + self.bytes.len()) as u64
     }
 
     /// Drops what nobody can read. `tombs`: range tombstones over this key, newest first, which are in the store's tables or come into
     /// the same one. `is_bottom`: no older run may hold the key.
-    pub(crate) fn prune(&mut self, tombs: &[Timestamp], pruner: &Pruner<'_>, is_bottom: bool) {
+    pub fn prune(&mut self, tombs: &[Timestamp], pruner: &Pruner<'_>, is_bottom: bool) {
         let mut newer: Option<Timestamp> = None;
         let newest_is_bare = match self.items.first() {
             Some(newest) => newest.value.is_none() && tombs.first().is_none_or(|&tomb| tomb <= newest.ts),
@@ -104,7 +122,7 @@ impl KeyVersions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use duramen_base::SnapSet;
+    use crate::SnapSet;
 
     fn ts(number: u64) -> Timestamp {
         Timestamp::new(number)

@@ -8,15 +8,25 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ops::{Bound, Deref};
 
-use duramen_base::Value;
+use crate::Value;
 
 /// An owned key.
+///
+/// ```
+/// use duramen_base::memtable::{Key, as_slice, successor};
+/// use std::ops::Bound;
+///
+/// let key = Key::from(&b"oak"[..]);
+/// assert_eq!(key.memory_bytes(), size_of::<Key>() as u64, "a short key needs no allocation");
+/// assert!(*key < *successor(&key));
+/// assert_eq!(as_slice(&Bound::Included(b"oak".to_vec())), Bound::Included(&*key));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key(Value);
+pub struct Key(Value);
 
 impl Key {
     /// Bytes it takes in a map, its allocation included.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         (size_of::<Key>() + self.0.heap_bytes()) as u64
     }
 }
@@ -54,7 +64,7 @@ impl Ord for Key {
 }
 
 /// The least key above `key`.
-pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
+pub fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = Vec::with_capacity(key.len() + 1);
     next.extend_from_slice(key);
     next.push(0);
@@ -62,7 +72,7 @@ pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
 }
 
 /// Bounds of owned bytes as bounds of slices.
-pub(crate) fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+pub fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     match bound {
         Bound::Included(key) => Bound::Included(key),
         Bound::Excluded(key) => Bound::Excluded(key),

@@ -1,11 +1,62 @@
 //! Tests of the memtable.
 
 use super::*;
-use crate::test_host::{TestHost, section, ts};
+use crate::{Batch, Budget, KeyspaceId, Result};
+
+fn ts(number: u64) -> Timestamp {
+    Timestamp::new(number)
+}
+
+/// A host with a horizon and snapshots set by hand.
+struct TestHost {
+    budget: Arc<Budget>,
+    snaps: Mutex<Arc<SnapSet>>,
+}
+
+impl TestHost {
+    fn new(budget: u64) -> TestHost {
+        let none = SnapSet::new(Timestamp::ZERO, Vec::new());
+        TestHost { budget: Budget::new(budget), snaps: Mutex::new(Arc::new(none)) }
+    }
+
+    fn set_snapshots(&self, horizon: u64, active: &[u64]) {
+        *self.snaps.lock() = Arc::new(SnapSet::new(ts(horizon), active.iter().map(|&s| ts(s)).collect()));
+    }
+}
+
+impl StoreHost for TestHost {
+    fn visible(&self) -> Timestamp {
+        self.snaps.lock().horizon()
+    }
+
+    fn durable(&self) -> Timestamp {
+        self.visible()
+    }
+
+    fn snapshots(&self) -> Arc<SnapSet> {
+        Arc::clone(&self.snaps.lock())
+    }
+
+    fn make_durable(&self, _through: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    fn wake_upkeep(&self) {}
+}
+
+fn section(ops: &[(OpKind, &[u8], &[u8])]) -> Batch {
+    let mut batch = Batch::new();
+    batch.section(KeyspaceId::new(7), ops.iter().map(|&(kind, key, value)| Op { kind, key, value }));
+    batch
+}
 
 fn apply(mem: &Memtable, host: &TestHost, at: u64, ops: &[(OpKind, &[u8], &[u8])]) {
     let batch = section(ops);
-    let view = duramen_base::BatchView::parse(batch.bytes()).expect("well formed");
+    let view = crate::BatchView::parse(batch.bytes()).expect("well formed");
     let ops = view.sections().next().expect("one");
     mem.begin_apply();
     mem.apply(&ops, ts(at), host.budget().reserve_anyway(1000), host);
@@ -42,8 +93,7 @@ fn a_repeated_older_apply_changes_nothing() {
 fn a_hot_key_stays_small_and_a_snapshot_keeps_its_version() {
     let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
     for number in 1..=10_000 {
-        host.set(number, number);
-        host.set_snapshots(&[7]);
+        host.set_snapshots(number, &[7]);
         apply(&mem, &host, number, &[(OpKind::Put, b"hot", &number.to_le_bytes())]);
     }
     assert!(mem.bytes() < 2000, "{} bytes", mem.bytes());
@@ -97,7 +147,7 @@ fn keys_are_copied_both_ways() {
 #[test]
 fn a_flush_sees_every_version_in_order() {
     let (mem, host) = (Memtable::new(), TestHost::new(1 << 20));
-    host.set_snapshots(&[1, 2]);
+    host.set_snapshots(0, &[1, 2]);
     for number in 1..4 {
         apply(&mem, &host, number, &[(OpKind::Put, b"a", b"v"), (OpKind::Put, b"b", b"v")]);
     }

@@ -1,6 +1,7 @@
-//! The memtable: committed versions that no table holds yet. First version: one ordered map behind one latch.
+//! The memtable: committed versions that no file of a store holds yet. First version: one ordered map behind one latch.
 //!
-//! It knows no file and no visibility; who writes brings the timestamp. This file alone decides how versions lie in memory.
+//! Both backends apply into it. It knows no file and no visibility; who writes brings the timestamp. This file alone decides how
+//! versions lie in memory.
 //!
 //! T1  Versions of a key ascend: an insert at or before the newest of its key is a repeated redo and is dropped (K5).
 //! T2  `min_ts` and `max_ts` cover an operation before it can be read, and never shrink back.
@@ -14,23 +15,30 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use duramen_base::sync::atomic::{AtomicU64, Ordering};
-use duramen_base::sync::{Mutex, RwLock};
-use duramen_base::{Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
+use crate::{Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
 
-use crate::key::Key;
-use crate::prune::KeyVersions;
-use crate::range_tombs::RangeTombs;
-use duramen_base::image::Body;
+use crate::image::Body;
+
+mod key;
+mod key_versions;
+mod range_tombs;
+
+pub use key::{Key, as_slice, successor};
+pub use key_versions::KeyVersions;
+pub use range_tombs::{Fragment, RangeTombs};
 
 /// Bytes an operation is counted with beside its key and value: its share of the map's nodes.
-pub(crate) const OP_OVERHEAD_BYTES: u64 = 128;
+pub const OP_OVERHEAD_BYTES: u64 = 128;
 
-/// One version of a key; without a value it is a tombstone.
+/// One version of a key; without a value it is a tombstone. See [`Memtable`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyVersion {
-    pub(crate) ts: Timestamp,
-    pub(crate) value: Option<Value>,
+pub struct KeyVersion {
+    /// The commit that wrote it.
+    pub ts: Timestamp,
+    /// The value; `None`: a tombstone.
+    pub value: Option<Value>,
 }
 
 impl KeyVersion {
@@ -100,29 +108,78 @@ struct Content {
     tombs: Arc<RangeTombs>,
 }
 
-/// What a memtable knows of a key at a timestamp.
+/// What a memtable knows of a key at a timestamp. See [`Memtable`] for an example.
 #[derive(Debug, Default)]
-pub(crate) struct MemFound {
+pub struct MemFound {
     /// The newest version with `ts <= at`.
-    pub(crate) version: Option<KeyVersion>,
+    pub version: Option<KeyVersion>,
     /// The newest range tombstone with `ts <= at`, or `ZERO`.
-    pub(crate) tomb: Timestamp,
+    pub tomb: Timestamp,
     /// Whether anything newer than `at` changed the key.
-    pub(crate) newer: bool,
+    pub newer: bool,
 }
 
-/// One key as a scan at a timestamp meets it.
+/// One key as a scan at a timestamp meets it. See [`Memtable`] for an example.
 #[derive(Debug)]
-pub(crate) struct MemItem {
-    pub(crate) key: Key,
+pub struct MemItem {
+    /// The key.
+    pub key: Key,
     /// The newest version with `ts <= at`; a key with newer ones only has none.
-    pub(crate) version: Option<KeyVersion>,
-    pub(crate) newer: bool,
+    pub version: Option<KeyVersion>,
+    /// Whether a version newer than that timestamp is there.
+    pub newer: bool,
 }
 
 /// Versions in memory.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duramen_base::*;
+/// # struct Host(Arc<Budget>);
+/// # impl StoreHost for Host {
+/// #     fn visible(&self) -> Timestamp { Timestamp::new(3) }
+/// #     fn durable(&self) -> Timestamp { Timestamp::new(3) }
+/// #     fn snapshots(&self) -> Arc<SnapSet> { Arc::new(SnapSet::new(Timestamp::ZERO, vec![])) }
+/// #     fn make_durable(&self, _: Timestamp) -> Result<()> { Ok(()) }
+/// #     fn budget(&self) -> &Arc<Budget> { &self.0 }
+/// #     fn wake_upkeep(&self) {}
+/// # }
+/// # let host = Host(Budget::new(1 << 20));
+/// use duramen_base::memtable::{KeyVersions, MemFound, MemItem, Memtable};
+/// use std::ops::Bound;
+///
+/// let memtable = Memtable::new();
+/// assert!(memtable.is_empty());
+/// let mut batch = Batch::new();
+/// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
+/// let view = BatchView::parse(batch.bytes()).expect("what was just built");
+/// for ops in view.sections() {
+///     memtable.begin_apply();
+///     memtable.apply(&ops, Timestamp::new(3), host.budget().reserve_anyway(300), &host);
+/// }
+/// assert!(memtable.is_quiet());
+/// assert_eq!((memtable.min_ts(), memtable.max_ts()), (Timestamp::new(3), Timestamp::new(3)));
+/// assert_eq!(memtable.bytes(), host.budget().used());
+///
+/// let found: MemFound = memtable.get(b"oak", Timestamp::new(2));
+/// assert!(found.version.is_none() && found.newer);
+/// assert_eq!(memtable.newest(b"oak"), Timestamp::new(3));
+/// assert!(memtable.tombs().is_empty());
+///
+/// let mut items: Vec<MemItem> = Vec::new();
+/// memtable.copy_keys((Bound::Unbounded, Bound::Unbounded), false, Timestamp::new(3), 10, &mut items);
+/// assert_eq!(&*items[0].key, b"oak");
+///
+/// let mut versions = 0;
+/// memtable.flush_from(Bound::Unbounded, &mut KeyVersions::default(), |key| {
+///     versions += key.iter().len();
+///     Ok::<bool, Error>(true)
+/// })?;
+/// assert_eq!(versions, 1);
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Memtable {
+pub struct Memtable {
     content: RwLock<Content>,
     min_ts: AtomicU64,
     max_ts: AtomicU64,
@@ -131,8 +188,8 @@ pub(crate) struct Memtable {
     reservation: Mutex<Option<Reservation>>,
 }
 
-impl Memtable {
-    pub(crate) fn new() -> Memtable {
+impl Default for Memtable {
+    fn default() -> Memtable {
         Memtable {
             content: RwLock::default(),
             min_ts: AtomicU64::new(u64::MAX),
@@ -142,41 +199,48 @@ impl Memtable {
             reservation: Mutex::new(None),
         }
     }
+}
+
+impl Memtable {
+    /// An empty one.
+    pub fn new() -> Memtable {
+        Memtable::default()
+    }
 
     /// Smallest timestamp applied, `MAX` if none.
-    pub(crate) fn min_ts(&self) -> Timestamp {
+    pub fn min_ts(&self) -> Timestamp {
         // Acquire: pairs with the AcqRel of `apply`; who saw the commit published sees it counted here (T2).
         Timestamp::new(self.min_ts.load(Ordering::Acquire))
     }
 
     /// Largest timestamp applied, `ZERO` if none.
-    pub(crate) fn max_ts(&self) -> Timestamp {
+    pub fn max_ts(&self) -> Timestamp {
         Timestamp::new(self.max_ts.load(Ordering::Acquire))
     }
 
     /// Whether nothing was ever applied.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.min_ts() == Timestamp::MAX
     }
 
     /// Memory of the content in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Notes an apply that is about to begin, by somebody who keeps the memtable from leaving the active place meanwhile.
-    pub(crate) fn begin_apply(&self) {
+    pub fn begin_apply(&self) {
         self.applies.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether no apply is in flight.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         // Acquire: pairs with the Release at the end of `apply`; a flush sees all of it (T3).
         self.applies.load(Ordering::Acquire) == 0
     }
 
     /// Takes operations in, after [`Memtable::begin_apply`]. They come in the order of a batch: range deletes first, and both carry one ts.
-    pub(crate) fn apply(&self, ops: &OpsOfKeyspace<'_>, at: Timestamp, held: Reservation, host: &dyn StoreHost) {
+    pub fn apply(&self, ops: &OpsOfKeyspace<'_>, at: Timestamp, held: Reservation, host: &dyn StoreHost) {
         self.min_ts.fetch_min(at.get(), Ordering::AcqRel);
         self.max_ts.fetch_max(at.get(), Ordering::AcqRel);
         let mut snaps = None;
@@ -234,7 +298,7 @@ impl Memtable {
     }
 
     /// What it knows of `key` at `at`.
-    pub(crate) fn get(&self, key: &[u8], at: Timestamp) -> MemFound {
+    pub fn get(&self, key: &[u8], at: Timestamp) -> MemFound {
         let content = self.content.read();
         let (tomb, tomb_newer) = content.tombs.at(key, at);
         match content.map.get(key) {
@@ -246,19 +310,19 @@ impl Memtable {
     }
 
     /// Newest change of `key`, `ZERO` if none.
-    pub(crate) fn newest(&self, key: &[u8]) -> Timestamp {
+    pub fn newest(&self, key: &[u8]) -> Timestamp {
         let content = self.content.read();
         let tomb = content.tombs.covering(key).first().copied().unwrap_or(Timestamp::ZERO);
         content.map.get(key).map_or(tomb, |versions| versions.newest.ts.max(tomb))
     }
 
     /// The range tombstones as they are now.
-    pub(crate) fn tombs(&self) -> Arc<RangeTombs> {
+    pub fn tombs(&self) -> Arc<RangeTombs> {
         Arc::clone(&self.content.read().tombs)
     }
 
     /// Copies the first `keys_max` keys between the bounds, as of `at`, ascending or descending, into `out`.
-    pub(crate) fn copy_keys(
+    pub fn copy_keys(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         backward: bool,
@@ -266,7 +330,7 @@ impl Memtable {
         keys_max: usize,
         out: &mut Vec<MemItem>,
     ) {
-        if (duramen_base::KeyBounds { lower: bounds.0, upper: bounds.1 }).is_empty() {
+        if (crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).is_empty() {
             return;
         }
         let item = |(key, versions): (&Key, &Versions)| MemItem {
@@ -283,9 +347,12 @@ impl Memtable {
         }
     }
 
-    /// Gives the keys above `from`, ascending and with all their versions, to `each` until it answers false. For the flush (T3), so the
-    /// latch is free of writers.
-    pub(crate) fn flush_from<E>(
+    /// Gives the keys above `from`, ascending and with all their versions, to `each` until it answers false; whether all keys were given.
+    /// For the flush (T3), so the latch is free of writers.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn flush_from<E>(
         &self,
         from: Bound<&[u8]>,
         scratch: &mut KeyVersions,

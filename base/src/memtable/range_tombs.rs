@@ -1,6 +1,6 @@
 //! Range tombstones as a step function over the keys: between two neighbouring boundaries the same list of timestamps holds.
 //!
-//! Not a file format (`table/tombs.rs` has that) and not shared: who shares it counts it and copies on write.
+//! Not a file format (each backend has its own) and not shared: who shares it counts it and copies on write.
 //!
 //! G1  Boundaries ascend; the list of a boundary holds from it up to the next boundary, the last one's without end.
 //! G2  Each list is strictly descending.
@@ -10,51 +10,78 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use duramen_base::{Pruner, Timestamp};
+use crate::{Pruner, Timestamp};
 
-use crate::key::Key;
+use crate::memtable::key::Key;
 
 /// A set of range tombstones.
+///
+/// ```
+/// use duramen_base::memtable::{Fragment, RangeTombs};
+/// use duramen_base::{Pruner, SnapSet, Timestamp};
+/// use std::ops::Bound;
+///
+/// let ts = Timestamp::new;
+/// let mut tombs = RangeTombs::default();
+/// assert!(tombs.is_empty());
+/// tombs.insert(b"a", b"f", ts(4), None);
+/// tombs.insert_all(b"d", b"", &[ts(7)], None);
+/// assert_eq!(tombs.covering(b"e"), [ts(7), ts(4)]);
+/// assert_eq!(tombs.at(b"e", ts(5)), (ts(4), true));
+/// assert!(!tombs.any_newer_in(Bound::Unbounded, Bound::Excluded(b"d"), ts(5)));
+///
+/// let snaps = SnapSet::new(ts(9), vec![]);
+/// let pruned = tombs.pruned(&Pruner::new(&snaps), None);
+/// let last: Fragment = pruned.fragments().last().expect("there are two");
+/// assert_eq!((last.low, last.high, last.tss), (&b"d"[..], &b""[..], &[ts(7)][..]));
+/// let mut all = RangeTombs::default();
+/// all.unite(&tombs);
+/// assert!(all == tombs && all.memory_bytes() > 0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RangeTombs {
+pub struct RangeTombs {
     steps: BTreeMap<Key, Vec<Timestamp>>,
     max_ts: Timestamp,
     bytes: u64,
 }
 
-/// One step: the keys from `low` up to, without, `high` (empty: no end), and the tombstones there, newest first.
+/// One step: the keys from `low` up to, without, `high` (empty: no end), and the tombstones there, newest first. See [`RangeTombs`]
+/// for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fragment<'a> {
-    pub(crate) low: &'a [u8],
-    pub(crate) high: &'a [u8],
-    pub(crate) tss: &'a [Timestamp],
+pub struct Fragment<'a> {
+    /// First key.
+    pub low: &'a [u8],
+    /// End, excluded; empty: none.
+    pub high: &'a [u8],
+    /// Newest first.
+    pub tss: &'a [Timestamp],
 }
 
 impl RangeTombs {
     /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
     /// Memory it takes, about.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Adds the tombstone `[low, high)` (empty `high`: no end) at `ts`. An empty range adds nothing.
-    pub(crate) fn insert(&mut self, low: &[u8], high: &[u8], ts: Timestamp, pruner: Option<&Pruner<'_>>) {
+    pub fn insert(&mut self, low: &[u8], high: &[u8], ts: Timestamp, pruner: Option<&Pruner<'_>>) {
         self.insert_all(low, high, &[ts], pruner);
     }
 
     /// Adds everything in `other`.
-    pub(crate) fn unite(&mut self, other: &RangeTombs) {
+    pub fn unite(&mut self, other: &RangeTombs) {
         for fragment in other.fragments() {
             self.insert_all(fragment.low, fragment.high, fragment.tss, None);
         }
     }
 
     /// Adds tombstones of one range, given in any order.
-    pub(crate) fn insert_all(&mut self, low: &[u8], high: &[u8], tss: &[Timestamp], pruner: Option<&Pruner<'_>>) {
+    pub fn insert_all(&mut self, low: &[u8], high: &[u8], tss: &[Timestamp], pruner: Option<&Pruner<'_>>) {
         if tss.is_empty() || (!high.is_empty() && low >= high) {
             return;
         }
@@ -77,7 +104,7 @@ impl RangeTombs {
     }
 
     /// Tombstones that cover `key`, newest first.
-    pub(crate) fn covering(&self, key: &[u8]) -> &[Timestamp] {
+    pub fn covering(&self, key: &[u8]) -> &[Timestamp] {
         if self.steps.is_empty() {
             return &[];
         }
@@ -85,14 +112,14 @@ impl RangeTombs {
     }
 
     /// The newest tombstone with `ts <= at` that covers `key`, `ZERO` if there is none, and whether a newer one covers it.
-    pub(crate) fn at(&self, key: &[u8], at: Timestamp) -> (Timestamp, bool) {
+    pub fn at(&self, key: &[u8], at: Timestamp) -> (Timestamp, bool) {
         let list = self.covering(key);
         let newer = list.first().is_some_and(|&ts| ts > at);
         (list.iter().copied().find(|&ts| ts <= at).unwrap_or(Timestamp::ZERO), newer)
     }
 
     /// Whether a tombstone newer than `at` covers any key between the bounds.
-    pub(crate) fn any_newer_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, at: Timestamp) -> bool {
+    pub fn any_newer_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, at: Timestamp) -> bool {
         if self.max_ts <= at || is_inverted(lower, upper) {
             return false;
         }
@@ -103,14 +130,14 @@ impl RangeTombs {
         let newer = |list: &[Timestamp]| list.first().is_some_and(|&ts| ts > at);
         // With an excluded lower end the step that holds there still reaches beyond it, or ends at its successor.
         let reaches = match lower {
-            Bound::Excluded(key) => newer(self.covering(&crate::key::successor(key))),
+            Bound::Excluded(key) => newer(self.covering(&crate::memtable::key::successor(key))),
             Bound::Included(_) | Bound::Unbounded => newer(self.covering(start)),
         };
         reaches || self.steps.range::<[u8], _>((lower, upper)).any(|(_, list)| newer(list))
     }
 
     /// The steps that have tombstones, ascending.
-    pub(crate) fn fragments(&self) -> impl Iterator<Item = Fragment<'_>> {
+    pub fn fragments(&self) -> impl Iterator<Item = Fragment<'_>> {
         let ends = self.steps.keys().skip(1).map(|key| &**key).chain(std::iter::once(&b""[..]));
         self.steps.iter().zip(ends).filter(|((_, list), _)| !list.is_empty()).map(|((low, tss), high)| Fragment {
             low,
@@ -120,7 +147,7 @@ impl RangeTombs {
     }
 
     /// What a merge writes: without those that newer ones make unreadable, and, if `drop_through` is given, without those at or before it.
-    pub(crate) fn pruned(&self, pruner: &Pruner<'_>, drop_through: Option<Timestamp>) -> RangeTombs {
+    pub fn pruned(&self, pruner: &Pruner<'_>, drop_through: Option<Timestamp>) -> RangeTombs {
         let mut kept = RangeTombs::default();
         for fragment in self.fragments() {
             let mut list = fragment.tss.to_vec();
@@ -168,7 +195,7 @@ fn upper(high: &[u8]) -> Bound<&[u8]> {
 
 /// Whether the bounds are such that a `BTreeMap` refuses them, or hold no key.
 fn is_inverted(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
-    duramen_base::KeyBounds { lower, upper }.is_empty()
+    crate::KeyBounds { lower, upper }.is_empty()
 }
 
 /// A tombstone of a fragment that has a newer one is a version like any other (P1).
@@ -184,7 +211,7 @@ fn prune_list(list: &mut Vec<Timestamp>, pruner: &Pruner<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use duramen_base::SnapSet;
+    use crate::SnapSet;
     use proptest::prelude::*;
 
     fn ts(number: u64) -> Timestamp {
@@ -249,7 +276,7 @@ mod tests {
             let (from, to, from_out, to_out) = walk;
             let lower = if from_out { Bound::Excluded([from]) } else { Bound::Included([from]) };
             let upper = if to_out { Bound::Excluded([to]) } else { Bound::Included([to]) };
-            let bounds = duramen_base::KeyBounds {
+            let bounds = crate::KeyBounds {
                 lower: match &lower { Bound::Excluded(k) => Bound::Excluded(&k[..]), Bound::Included(k) => Bound::Included(&k[..]), Bound::Unbounded => Bound::Unbounded },
                 upper: match &upper { Bound::Excluded(k) => Bound::Excluded(&k[..]), Bound::Included(k) => Bound::Included(&k[..]), Bound::Unbounded => Bound::Unbounded },
             };
