@@ -8,7 +8,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::ids::{KeyspaceId, Timestamp};
+use crate::conflict::{ConflictInfo, SsiReport};
+use crate::ids::Timestamp;
 
 /// Result of every fallible call of the engine.
 ///
@@ -35,6 +36,10 @@ pub enum Error {
     /// Another transaction committed a write to something this one writes or lock-read, after its snapshot.
     #[error("write conflict: {0}")]
     WriteConflict(Box<ConflictInfo>),
+    /// No serial order of this transaction and of committed ones explains what they read: it would have been a write skew, a phantom or a
+    /// read-only anomaly. Only serializable transactions get it.
+    #[error("not serializable: {0}")]
+    SerializationFailure(Box<SsiReport>),
     /// No lock came within the time allowed.
     #[error("lock wait timed out: {0}")]
     LockTimeout(Box<ConflictInfo>),
@@ -191,9 +196,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn group(&self) -> ErrorGroup {
         match self {
-            Error::WriteConflict(_) | Error::LockTimeout(_) | Error::WouldBlock | Error::SnapshotTooOld => {
-                ErrorGroup::RunAgain
-            }
+            Error::WriteConflict(_)
+            | Error::SerializationFailure(_)
+            | Error::LockTimeout(_)
+            | Error::WouldBlock
+            | Error::SnapshotTooOld => ErrorGroup::RunAgain,
             Error::KeyTooLarge { .. }
             | Error::ValueTooLarge { .. }
             | Error::TxnTooLarge { .. }
@@ -284,46 +291,5 @@ impl fmt::Display for IoOp {
             IoOp::Lock => "lock",
             IoOp::Stat => "stat",
         })
-    }
-}
-
-/// What two transactions disagreed about.
-///
-/// ```
-/// use duramen_base::{ConflictInfo, KeyspaceId, Timestamp};
-/// let conflict = ConflictInfo {
-///     keyspace: KeyspaceId::new(1),
-///     key: b"alice".to_vec(),
-///     range_end: None,
-///     snapshot_ts: Timestamp::new(7),
-///     newer_ts: Some(Timestamp::new(9)),
-/// };
-/// assert_eq!(conflict.to_string(), "keyspace 1 key \"alice\" read at ts 7, written at ts 9");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConflictInfo {
-    /// Keyspace of the conflict.
-    pub keyspace: KeyspaceId,
-    /// The key, or the low end of the range.
-    pub key: Vec<u8>,
-    /// The high end (exclusive), if it is about a range; empty: to the end of the keyspace.
-    pub range_end: Option<Vec<u8>>,
-    /// Snapshot of the transaction that failed.
-    pub snapshot_ts: Timestamp,
-    /// The newer commit it met, where one is known.
-    pub newer_ts: Option<Timestamp>,
-}
-
-impl fmt::Display for ConflictInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} key \"{}\"", self.keyspace, self.key.escape_ascii())?;
-        if let Some(end) = &self.range_end {
-            write!(f, "..\"{}\"", end.escape_ascii())?;
-        }
-        write!(f, " read at {}", self.snapshot_ts)?;
-        match self.newer_ts {
-            Some(newer) => write!(f, ", written at {newer}"),
-            None => Ok(()),
-        }
     }
 }

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod bounds;
 pub mod budget;
 pub mod clock;
+pub mod conflict;
 pub mod error;
 pub mod executor;
 pub mod framed;
@@ -37,7 +38,8 @@ pub use backend::{
 pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
 pub use bounds::KeyBounds;
 pub use budget::{Budget, Reservation};
-pub use error::{ConflictInfo, Error, IoOp, Result};
+pub use conflict::{ConflictInfo, ConflictPlace, SsiParty, SsiReport, TxnOrigin};
+pub use error::{Error, IoOp, Result};
 pub use host::{SnapSet, StoreHost};
 pub use ids::{DbUuid, KeyspaceId, Lsn, Timestamp};
 pub use options::{BackendKind, KeyspaceOptions};

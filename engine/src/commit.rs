@@ -182,6 +182,7 @@ impl Core {
             range_end,
             snapshot_ts,
             newer_ts: (newer_ts != Timestamp::MAX).then_some(newer_ts),
+            other: None,
         })))
     }
 

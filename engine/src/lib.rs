@@ -49,8 +49,9 @@ pub use commit::{CommitHandle, CommitInfo};
 pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::{
-    BackendKind, ConflictInfo, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Lsn, Problem, Result, StoreStats,
-    Timestamp, Value, VerifyLevel, VerifyReport, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    BackendKind, ConflictInfo, ConflictPlace, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Lsn, Problem, Result,
+    SsiParty, SsiReport, StoreStats, Timestamp, TxnOrigin, Value, VerifyLevel, VerifyReport, options::KEY_BYTES_MAX,
+    options::VALUE_BYTES_MAX,
 };
 pub use duramen_txn::{Concurrency, IsolationLevel, Savepoint};
 pub use iter::{Entry, Iter};

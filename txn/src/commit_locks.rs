@@ -174,6 +174,7 @@ fn timeout_of(item: &LockItem, snapshot_ts: Timestamp) -> Error {
         range_end,
         snapshot_ts,
         newer_ts: None,
+        other: None,
     }))
 }
 
