@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::conflict::{ConflictInfo, SsiReport};
+use crate::deadlock::DeadlockReport;
 use crate::ids::Timestamp;
+use crate::locks::LockWait;
 
 /// Result of every fallible call of the engine.
 ///
@@ -40,12 +42,16 @@ pub enum Error {
     /// read-only anomaly. Only serializable transactions get it.
     #[error("not serializable: {0}")]
     SerializationFailure(Box<SsiReport>),
-    /// No lock came within the time allowed.
+    /// Transactions waited for each other in a circle, and this one was given up; or, under wound-wait, an older one needed what it
+    /// holds. The report says who waited where for what.
+    #[error("{0}")]
+    Deadlock(Box<DeadlockReport>),
+    /// No lock came within the time allowed. Never a deadlock: those are found at once.
     #[error("lock wait timed out: {0}")]
-    LockTimeout(Box<ConflictInfo>),
+    LockTimeout(Box<LockWait>),
     /// A lock is held by another transaction and the call asked not to wait.
-    #[error("a lock is held by another transaction")]
-    WouldBlock,
+    #[error("a lock is not available: {0}")]
+    WouldBlock(Box<LockWait>),
     /// The versions this snapshot needs had to go because memory for history ran out. Begin a new one.
     #[error("the snapshot is too old: the versions it needs are gone")]
     SnapshotTooOld,
@@ -198,8 +204,9 @@ impl Error {
         match self {
             Error::WriteConflict(_)
             | Error::SerializationFailure(_)
+            | Error::Deadlock(_)
             | Error::LockTimeout(_)
-            | Error::WouldBlock
+            | Error::WouldBlock(_)
             | Error::SnapshotTooOld => ErrorGroup::RunAgain,
             Error::KeyTooLarge { .. }
             | Error::ValueTooLarge { .. }

@@ -13,12 +13,14 @@ pub mod bounds;
 pub mod budget;
 pub mod clock;
 pub mod conflict;
+pub mod deadlock;
 pub mod error;
 pub mod executor;
 pub mod framed;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod locks;
 pub mod memtable;
 #[cfg(any(test, feature = "testing"))]
 pub mod model;
@@ -39,9 +41,13 @@ pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
 pub use bounds::KeyBounds;
 pub use budget::{Budget, Reservation};
 pub use conflict::{ConflictInfo, ConflictPlace, SsiParty, SsiReport, TxnOrigin};
+pub use deadlock::{DeadlockMember, DeadlockReason, DeadlockReport, VictimPolicy};
 pub use error::{Error, IoOp, Result};
 pub use host::{SnapSet, StoreHost};
 pub use ids::{DbUuid, KeyspaceId, Lsn, Timestamp};
+pub use locks::{
+    KeyspaceLockMode, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget, LockWait, TxnId, TxnInfo,
+};
 pub use options::{BackendKind, KeyspaceOptions};
 pub use pruner::Pruner;
 pub use value::Value;

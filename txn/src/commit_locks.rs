@@ -33,10 +33,13 @@ mod table;
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use duramen_base::clock::Clock;
 use duramen_base::sync::{Arc, Condvar, Mutex, MutexGuard};
-use duramen_base::{ConflictInfo, Deadline, Error, KeyspaceId, Result, Timestamp};
+use duramen_base::{
+    Deadline, Error, KeyspaceId, LockClaim, LockOp, LockStrength, LockTarget, LockWait, Result, Timestamp,
+};
 
 use crate::padded::Padded;
 pub use item::{LockItem, LockKind};
@@ -73,7 +76,7 @@ impl CommitLocks {
     }
 
     /// Takes all of `items` (from [`crate::WriteSet::lock_items`]), waiting for other commits where it must, at most
-    /// until `deadline`. `snapshot_ts` is what the transaction read at, for the report.
+    /// until `deadline`.
     ///
     /// # Errors
     /// [`Error::LockTimeout`], naming the item that did not come; nothing is locked.
@@ -83,7 +86,7 @@ impl CommitLocks {
     pub fn acquire(
         self: &Arc<Self>,
         items: Vec<LockItem>,
-        snapshot_ts: Timestamp,
+        _snapshot_ts: Timestamp,
         clock: &dyn Clock,
         deadline: Deadline,
     ) -> Result<LockSet> {
@@ -100,7 +103,7 @@ impl CommitLocks {
                 if !table.try_grant(item, holds_nothing)
                     && !wait_for_grant(&mut table, item, holds_nothing, clock, deadline)
                 {
-                    let error = timeout_of(item, snapshot_ts);
+                    let error = timeout_of(item);
                     drop(table);
                     return Err(error); // Dropping the set gives back what was granted.
                 }
@@ -162,20 +165,20 @@ fn sleep(wake: &Condvar, table: &mut MutexGuard<'_, Table>, clock: &dyn Clock, d
     !left.is_zero()
 }
 
-fn timeout_of(item: &LockItem, snapshot_ts: Timestamp) -> Error {
-    let range_end = match item.kind() {
-        LockKind::Key => None,
-        LockKind::Range { high } => Some(high.as_deref().unwrap_or_default().to_vec()),
+fn timeout_of(item: &LockItem) -> Error {
+    let low = item.low().to_vec();
+    let target = match item.kind() {
+        LockKind::Key => LockTarget::Key(low),
+        LockKind::Range { high } => LockTarget::Range { low, high: high.as_deref().map(<[u8]>::to_vec) },
     };
-    let key = item.low().to_vec();
-    Error::LockTimeout(Box::new(ConflictInfo {
+    let wanted = LockClaim {
         keyspace: item.keyspace(),
-        key,
-        range_end,
-        snapshot_ts,
-        newer_ts: None,
-        other: None,
-    }))
+        keyspace_name: None,
+        target,
+        strength: LockStrength::Exclusive,
+        op: LockOp::Commit,
+    };
+    Error::LockTimeout(Box::new(LockWait { wanted, waited: Duration::ZERO, blockers: Vec::new(), same_thread: false }))
 }
 
 /// The locks of one commit. Dropping it releases them and wakes who waits for them: once the commit is visible, or

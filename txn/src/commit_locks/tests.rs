@@ -207,8 +207,7 @@ fn a_timeout_names_the_item_and_gives_back_the_rest() {
         .acquire(vec![key(1), range(4, 6), key(9)], Timestamp::new(12), &clock, Deadline(Some(Duration::ZERO)))
         .unwrap_err();
     let Error::LockTimeout(info) = error else { panic!("{error}") };
-    assert_eq!((&info.key[..], info.range_end.as_deref()), (&[4][..], Some(&[6][..])));
-    assert_eq!(info.snapshot_ts, Timestamp::new(12));
+    assert_eq!(info.wanted.target, LockTarget::Range { low: vec![4], high: Some(vec![6]) });
     assert_eq!(locks.counts(), (1, 0), "key 1 is free again");
     drop(held);
 }
