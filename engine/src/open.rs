@@ -25,6 +25,8 @@ use crate::upkeep;
 const LOCK_FILE: &str = "LOCK";
 const CURRENT_FILE: &str = "CURRENT";
 const LOG_DIR: &str = "log";
+/// Beside the log; `wal` writes it.
+const LOG_END_FILE: &str = "LOG-END";
 const KEYSPACES_DIR: &str = "ks";
 
 impl Database {
@@ -137,7 +139,7 @@ fn check_creatable(vfs: &dyn Vfs, path: &Path, create: bool) -> Result<()> {
     }
     for entry in list(path)? {
         let known = match entry.name.as_str() {
-            LOCK_FILE | LOG_DIR | KEYSPACES_DIR | "CURRENT.tmp" => true,
+            LOCK_FILE | LOG_DIR | LOG_END_FILE | KEYSPACES_DIR | "CURRENT.tmp" => true,
             // The first catalog is part of a creation, a later one of a database that lost its CURRENT.
             name => match catalog::number_of(name) {
                 Some(1) => true,

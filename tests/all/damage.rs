@@ -4,9 +4,8 @@
 //! that names the file, or reads of what was damaged give errors, or everything is right. Never wrong data, a panic, a hang, or acknowledged
 //! commits missing without an error.
 //!
-//! The exception that `docs/format/wal.md` tells: a log that lost its end as a whole, with every record that would tell of it, while the
-//! stores do not contain it yet: its last segment, or its last block. That is [`judge::May::LoseTheTail`]: an older state, but a whole one. Damage
-//! inside the last sync batch while nothing follows it is not tried: the samples end with a record behind it.
+//! The exception that `docs/format/wal.md` tells: of a process that died right behind a commit, the loss of that commit's bytes, alone or with the block
+//! or the file around them. That is [`judge::May::LoseTheTail`]: an older state, but a whole one. See [`sample::Sample::may`].
 //!
 //! Next: `damage/sample.rs` (the databases), `damage/judge.rs` (what may be found), then the kinds of damage.
 #![allow(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]

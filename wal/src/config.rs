@@ -33,6 +33,8 @@ pub struct WalConfig {
     pub vfs: Arc<dyn Vfs>,
     /// Folder of the segments.
     pub dir: PathBuf,
+    /// The file beside it that says how far the log was durable.
+    pub end_path: PathBuf,
     /// The clock: how long syncs take. Decides when the log acts, never what it holds.
     pub clock: Arc<dyn Clock>,
     /// Identity of the database.
@@ -48,7 +50,7 @@ pub struct WalConfig {
 }
 
 impl WalConfig {
-    /// Segments of 1 MiB doubling to 64 MiB, a buffer of 4 MiB.
+    /// Segments of 1 MiB doubling to 64 MiB, a buffer of 4 MiB; `LOG-END` beside the folder of the segments.
     pub fn new(
         vfs: Arc<dyn Vfs>,
         dir: impl Into<PathBuf>,
@@ -56,9 +58,11 @@ impl WalConfig {
         db_uuid: DbUuid,
         observer: Arc<dyn WalObserver>,
     ) -> WalConfig {
+        let dir = dir.into();
         WalConfig {
             vfs,
-            dir: dir.into(),
+            end_path: dir.with_file_name("LOG-END"),
+            dir,
             clock,
             db_uuid,
             segment_bytes_first: 1 << 20,

@@ -16,8 +16,8 @@
 //! W4  A segment goes only when nothing newer than the truncation point is in it, and the oldest goes first, each durably.
 //!
 //! Latches, outermost first: `maintenance` (preparing and removing segments; I/O under it); then one of `gate` (one sync at a time; I/O
-//! under it), `group` (sleeping) and `told_stalled`; innermost `core` (placing and claiming; short, no I/O, no callback). The observer is
-//! called without `core`, `gate` and `group`.
+//! under it), `group` (sleeping), `told_stalled` and the state of `LOG-END` (I/O under it); innermost `core` (placing and claiming; short, no I/O, no callback). The
+//! observer is called without `core`, `gate` and `group`.
 //!
 //! Next: `buffer.rs` (placing and claiming), `record.rs` and `header.rs` (bytes on disk), `scan.rs` (what a bad record means).
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod config;
 mod findings;
 mod group;
 mod header;
+mod log_end;
 mod mark;
 mod poison;
 mod record;

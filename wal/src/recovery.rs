@@ -3,10 +3,10 @@
 //! ```text
 //!   scan     headers -> chain;  each segment but the last is valid through its end, or Corruption
 //!            the last: valid up to p; what follows p is a torn tail (cut) or damage (Corruption)
-//!            claims of store files beyond the log's last commit: Corruption
+//!            claims of store files beyond the log's last commit, of `LOG-END` beyond its end: Corruption
 //!            what is kept is synced
 //!   replay   any number of times, from any commit on
-//!   finish   a fresh segment begins at p with the next log_epoch; bytes behind p are never read again
+//!   finish   a fresh segment begins at p with the next log_epoch; bytes behind p are never read again; `LOG-END` names it
 //! ```
 //! V1  What a reader is shown after recovery is durable before it is shown.
 //! V2  Crashing anywhere in here and opening again gives the same log: nothing but files that hold nothing is removed, and p is
@@ -15,12 +15,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use duramen_base::{Lsn, Result, Timestamp};
+use duramen_base::{Error, Lsn, Result, Timestamp};
 
 use crate::big::Piece;
 use crate::chain::{Chain, Stop, damage, out_of_memory, read_area, walk};
 use crate::config::WalConfig;
 use crate::findings::{Commit, Commits, Findings};
+use crate::log_end::{EndFile, LogEnd, Note};
 use crate::mark::MarkSet;
 use crate::scan::{Area, Tail};
 use crate::segment::{Folder, Prepared, Segment, Trouble};
@@ -69,6 +70,7 @@ pub struct LogEvent {
 pub struct Recovery {
     config: WalConfig,
     folder: Folder,
+    end_file: EndFile,
     chain: Chain,
     /// Where the kept log ends.
     end: Lsn,
@@ -87,7 +89,10 @@ impl Recovery {
     pub fn scan(config: WalConfig, claims: Claims) -> Result<Recovery> {
         config.check()?;
         let folder = Folder::new(Arc::clone(&config.vfs), config.dir.clone(), config.db_uuid);
+        let end_file = EndFile::open(&*config.vfs, &config.end_path, config.db_uuid)?;
+        let known = end_file.noted();
         let chain = Chain::read(&folder)?;
+        check_newest(&folder, &chain, known)?;
         let first = chain.segments[0].header;
         let mut findings = Findings::new(first.first_lsn, first.first_ts.prev());
         let mut buffer = Vec::new();
@@ -112,11 +117,11 @@ impl Recovery {
                 }
             }
             if sealed_end.is_none() {
-                check_claims(segment, end, findings.commits.last_ts, claims)?;
+                check_claims(segment, end, findings.commits.last_ts, claims, known)?;
                 keep_durably(&folder, &chain, &area, findings.synced, end)?;
             }
         }
-        Ok(Recovery { config, folder, chain, end, torn, first_ts: first.first_ts, findings })
+        Ok(Recovery { config, folder, end_file, chain, end, torn, first_ts: first.first_ts, findings })
     }
 
     /// The newest mark of each store.
@@ -197,8 +202,11 @@ impl Recovery {
         let last_ts = self.last_ts();
         let current = open_fresh(prepared, &self.folder, self.end, last_ts, last.log_epoch + 1)?;
         let batches = self.findings.commits.sequenced.iter().map(|(&lsn, &ts)| (lsn, Some(ts))).collect();
+        // Its header is durable: from here on it is missed if it goes.
+        self.end_file.note(LogEnd { segment_no: current.header.segment_no, end: self.end }, Note::Synced)?;
+        let (config, folder, end_file) = (self.config, self.folder, self.end_file);
         let sealed = VecDeque::from(self.chain.segments);
-        Ok(Wal::start(Start { config: self.config, folder: self.folder, sealed, current, last_ts, batches }))
+        Ok(Wal::start(Start { config, folder, end_file, sealed, current, last_ts, batches }))
     }
 
     /// A file under a number never used. One of those that hold nothing serves if it is large enough, so that a full disk can be
@@ -250,7 +258,19 @@ fn check_tail(segment: &Segment, area: &Area<'_>, bad: Lsn) -> Result<()> {
     }
 }
 
-fn check_claims(segment: &Segment, end: Lsn, last_ts: Timestamp, claims: Claims) -> Result<()> {
+/// The newest segment that was ever opened, by what is known outside, is there.
+fn check_newest(folder: &Folder, chain: &Chain, known: LogEnd) -> Result<()> {
+    let newest = chain.segments.last().map_or(0, |segment| segment.header.segment_no);
+    if newest < known.segment_no {
+        return Err(Error::corruption(folder.path(known.segment_no), 0, "the newest segment of the log is missing"));
+    }
+    Ok(())
+}
+
+fn check_claims(segment: &Segment, end: Lsn, last_ts: Timestamp, claims: Claims, known: LogEnd) -> Result<()> {
+    if end < known.end {
+        return Err(damage(segment, end, "the log ends before where it was durable, as LOG-END says"));
+    }
     if claims.contains > last_ts {
         return Err(damage(segment, end, "the log ends before a commit that a store's files hold"));
     }

@@ -1,12 +1,13 @@
 //! What happens in the background and at the end: writing what nobody waits for, closing ambiguity, closing the log.
 //!
 //! I1  A batch followed by nothing for about half a second is synced, and then followed by a durable record that knows it was. From then on
-//!     damage in it is told from a torn tail.
+//!     damage in it is told from a torn tail, and (by `LOG-END`, which is written at that time) so is the loss of it as a whole.
 
 use std::time::Duration;
 
 use duramen_base::{Error, Lsn, Result};
 
+use crate::log_end::Note;
 use crate::record::RecordKind;
 use crate::room::Class;
 use crate::wal::{Phase, Wal};
@@ -15,6 +16,9 @@ use crate::write::Patience;
 /// Silence after which the last batch is closed; with the pause between ticks well below the promised second.
 const IDLE_AFTER: Duration = Duration::from_millis(500);
 
+/// Between two notes in `LOG-END`, while commits go on.
+const NOTE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Since when nothing was placed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Idle {
@@ -22,11 +26,22 @@ pub(crate) struct Idle {
     since: Option<Duration>,
     /// Everything before is followed by a durable record that knows so.
     closed: Lsn,
+    /// When the end was last noted outside of the log.
+    noted: Option<Duration>,
 }
 
 impl Idle {
     pub(crate) fn at(end: Lsn) -> Idle {
-        Idle { end, since: None, closed: end }
+        Idle { end, since: None, closed: end, noted: None }
+    }
+
+    /// Whether it is time to note the end outside of the log.
+    fn is_note_due(&mut self, now: Duration) -> bool {
+        let due = self.noted.is_none_or(|noted| now.saturating_sub(noted) >= NOTE_PAUSE);
+        if due {
+            self.noted = Some(now);
+        }
+        due
     }
 
     /// Notes where the log ends now; says whether it is time to close the last batch.
@@ -43,14 +58,15 @@ impl Idle {
 
 impl Wal {
     /// Background work; call it every 5 ms or sooner, from one thread. Writes what was placed and nobody writes, prepares the next
-    /// segment when the current one is half full, and closes the last batch after about half a second of silence.
+    /// segment when the current one is half full, closes the last batch after about half a second of silence, and says outside of
+    /// the log how far it is durable (written, not synced: it costs committers nothing).
     ///
     /// A full disk is no error here: the observer is told, and a later call tries again.
     ///
     /// # Errors
     /// `Poisoned`.
     pub fn tick(&self, now: Duration) -> Result<()> {
-        let (end, close_batch, prepare) = {
+        let (end, close_batch, prepare, note) = {
             let mut core = self.core.lock();
             if core.phase != Phase::Open {
                 return Ok(());
@@ -59,7 +75,7 @@ impl Wal {
             let capacity =
                 core.placement.segment().header.limit().get() - core.placement.segment().header.first_lsn.get();
             let prepare = core.placement.remaining() < capacity / 2 && core.placement.prepared_count() < 2;
-            (end, core.idle.observe(end, now), prepare)
+            (end, core.idle.observe(end, now), prepare, core.idle.is_note_due(now))
         };
         forgive_lack_of_space(self.write_prefix(end, Patience::Once))?;
         if prepare {
@@ -68,6 +84,9 @@ impl Wal {
         if close_batch {
             self.core.lock().idle.since = Some(now);
             forgive_lack_of_space(self.close_batch(end))?;
+        }
+        if note || close_batch {
+            forgive_lack_of_space(self.note_end(Note::Unsynced))?;
         }
         Ok(())
     }
@@ -110,11 +129,12 @@ impl Wal {
     fn close_in_order(&self, end: Lsn) -> Result<()> {
         self.sync_through(end)?;
         match self.log_record(RecordKind::CleanShutdown, &[], Class::Closing) {
-            Ok(end) => self.sync_through(end),
+            Ok(end) => self.sync_through(end)?,
             // Everything is durable; only the word that it ended in order is missing.
-            Err(Error::DiskFull { .. } | Error::Io { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(Error::DiskFull { .. } | Error::Io { .. }) => {}
+            Err(error) => return Err(error),
         }
+        forgive_lack_of_space(self.note_end(Note::Synced))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::chain;
 use crate::config::WalConfig;
 use crate::group::Group;
 use crate::header::SegmentHeader;
+use crate::log_end::{EndFile, LogEnd, Note};
 use crate::segment::{Folder, Prepared, Segment, Trouble};
 use crate::stats::Counters;
 
@@ -44,6 +45,7 @@ use crate::stats::Counters;
 pub struct Wal {
     pub(crate) config: WalConfig,
     pub(crate) folder: Folder,
+    pub(crate) end_file: EndFile,
     /// One at a time prepares or removes segments.
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) core: Mutex<Core>,
@@ -101,6 +103,7 @@ pub(crate) enum Phase {
 pub(crate) struct Start {
     pub(crate) config: WalConfig,
     pub(crate) folder: Folder,
+    pub(crate) end_file: EndFile,
     /// Segments before `current`.
     pub(crate) sealed: VecDeque<Arc<Segment>>,
     pub(crate) current: Arc<Segment>,
@@ -109,7 +112,7 @@ pub(crate) struct Start {
 }
 
 impl Wal {
-    /// Creates the log of a new database: its folder and first segment, durably. If a crash interrupted an earlier call this one
+    /// Creates the log of a new database: its folder, its first segment and `LOG-END`, durably. If a crash interrupted an earlier call this one
     /// starts over.
     ///
     /// # Errors
@@ -124,12 +127,14 @@ impl Wal {
         }
         let prepared = folder.create(1, config.segment_bytes_first).map_err(Trouble::into_error)?;
         let current = open_fresh(prepared, &folder, Lsn::ZERO, Timestamp::ZERO, 1)?;
+        EndFile::create(&*config.vfs, &config.end_path, config.db_uuid, LogEnd { segment_no: 1, end: Lsn::ZERO })?;
+        let end_file = EndFile::open(&*config.vfs, &config.end_path, config.db_uuid)?;
         let (sealed, batches) = (VecDeque::new(), BTreeMap::new());
-        Ok(Wal::start(Start { config, folder, sealed, current, last_ts: Timestamp::ZERO, batches }))
+        Ok(Wal::start(Start { config, folder, end_file, sealed, current, last_ts: Timestamp::ZERO, batches }))
     }
 
     pub(crate) fn start(start: Start) -> Arc<Wal> {
-        let Start { config, folder, sealed: mut chain, current, last_ts, batches } = start;
+        let Start { config, folder, end_file, sealed: mut chain, current, last_ts, batches } = start;
         let (first_lsn, log_epoch) = (current.header.first_lsn, current.header.log_epoch);
         let next_no = current.header.segment_no + 1;
         chain.push_back(Arc::clone(&current));
@@ -146,6 +151,7 @@ impl Wal {
         Arc::new(Wal {
             config,
             folder,
+            end_file,
             maintenance: Mutex::new(Maintenance { next_no }),
             core: Mutex::new(core),
             progress: Condvar::new(),
@@ -176,6 +182,22 @@ impl Wal {
     /// out again, are told apart.
     pub fn log_epoch(&self) -> u64 {
         self.log_epoch
+    }
+
+    /// What can be said of the log's end outside of it. Either number alone is true for good.
+    pub(crate) fn known_end(&self) -> LogEnd {
+        let core = self.core.lock();
+        let opened = core.chain.iter().rfind(|segment| segment.is_opened());
+        LogEnd { segment_no: opened.map_or(0, |segment| segment.header.segment_no), end: self.synced() }
+    }
+
+    /// Says in `LOG-END` how far the log is durable. Nothing depends on it but what is noticed of later damage.
+    pub(crate) fn note_end(&self, note: Note) -> Result<()> {
+        if self.poisoned().is_some() {
+            // W3
+            return Ok(());
+        }
+        self.end_file.note(self.known_end(), note)
     }
 
     /// Tells the world that the log is durable through `lsn`, and so is the commit `ts`.

@@ -2,7 +2,7 @@
 
 use duramen_base::vfs::sim::SimVfs;
 
-use super::judge::{Judge, May, each_sample};
+use super::judge::{Judge, each_sample};
 use super::sample::{Sample, overwrite};
 use crate::random;
 
@@ -11,6 +11,7 @@ fn is_head(path: &str, offset: u64, len: u64) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     match name {
         "CURRENT" => true,
+        "LOG-END" => offset % 4096 < 68,
         "tree.dat" => offset % 4096 < 128 && offset < 8192,
         _ if name.ends_with(".sst") => {
             offset < 64 || (len - 4096..len - 4096 + 136).contains(&offset) || offset + 4 >= len
@@ -24,7 +25,7 @@ fn flip(sample: &Sample, judge: &mut Judge<'_>, path: &str, offset: u64, bit: u8
     debug_assert!(sample.image.exists(path.as_ref()));
     judge.case(
         || format!("{path}: bit {bit} of byte {offset}"),
-        May::Nothing,
+        sample.may(path, offset..offset + 1),
         |disk: &SimVfs| overwrite(disk, path, offset, &[old ^ (1 << bit)]),
     );
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::judge::{May, each_sample, either};
-use super::sample::{End, Sample, overwrite, replace};
+use super::sample::{Sample, overwrite, replace};
 use crate::fault::run::Dice;
 
 const BLOCK: usize = 4096;
 
-/// What the loss of a block may do: the last block of the log may hold every record that would tell of it.
+/// What the loss of a block may do.
 fn may_lose(sample: &Sample, path: &str, offset: u64) -> May {
-    let (last, end) = sample.log_end();
-    if sample.end != End::Checkpointed && path == last && offset == end { May::LoseTheTail } else { May::Nothing }
+    sample.may(path, offset..offset + BLOCK as u64)
 }
 
 fn blocks(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
@@ -110,7 +109,7 @@ fn an_older_version_of_a_file_is_an_error() {
             for earlier in sample.earlier.iter().rev() {
                 let Some(old) = earlier.read(Path::new(&path)) else { continue };
                 if old != bytes && seen.insert(old.clone()) {
-                    let may = if path == sample.log_end().0 { May::LoseTheTail } else { May::Nothing };
+                    let may = sample.may(&path, 0..u64::MAX);
                     judge.case(|| format!("{path} as it was"), may, |disk| replace(disk, &path, &old));
                 }
             }

@@ -1,12 +1,11 @@
 //! Whole files: cut, grown, missing, exchanged, and from another database.
 
 use super::judge::{May, each_sample, either};
-use super::sample::{End, Sample, overwrite, remove, replace, set_len};
+use super::sample::{Sample, overwrite, remove, replace, set_len};
 
-/// What the loss of a whole file may do.
-fn may_lose(sample: &Sample, path: &str) -> May {
-    // If the stores have everything, even the loss of the last segment is noticed.
-    if path == sample.log_end().0 && sample.end != End::Checkpointed { May::LoseTheTail } else { May::Nothing }
+/// What the loss of a whole file may do. Even the newest segment is missed: `LOG-END` names it.
+fn may_change(sample: &Sample, path: &str) -> May {
+    sample.may(path, 0..u64::MAX)
 }
 
 #[test]
@@ -16,9 +15,7 @@ fn a_cut_file_is_noticed_or_harmless() {
             let inside = (0..len).step_by(512).flat_map(|at| [at, at + 1, at + 255]);
             let near_the_end = (1..=40).filter_map(|bytes| len.checked_sub(bytes));
             for to in inside.chain(near_the_end).filter(|&to| to < len) {
-                // Without its two headers a segment is no part of the log.
-                let may = if to < 8192 { may_lose(sample, &path) } else { May::Nothing };
-                judge.case(|| format!("{path} cut to {to} of {len}"), may, |disk| set_len(disk, &path, to));
+                judge.case(|| format!("{path} cut to {to} of {len}"), May::Nothing, |disk| set_len(disk, &path, to));
             }
         }
     });
@@ -48,7 +45,7 @@ fn a_grown_file_is_noticed_or_harmless() {
 fn a_missing_file_is_an_error_and_never_an_empty_database() {
     each_sample("missing", |sample, judge| {
         for (path, _) in sample.files() {
-            judge.case(|| format!("{path} is missing"), may_lose(sample, &path), |disk| remove(disk, &path));
+            judge.case(|| format!("{path} is missing"), May::Nothing, |disk| remove(disk, &path));
         }
         for folder in ["db/log/", "db/ks/1/", "db/ks/2/", "db/ks/"] {
             judge.case(
@@ -80,7 +77,7 @@ fn a_file_of_another_database_is_noticed_or_harmless() {
                     let bytes = other.read(&path);
                     judge.case(
                         || format!("{path} from another database"),
-                        may_lose(sample, &path),
+                        may_change(sample, &path),
                         |disk| replace(disk, &path, &bytes),
                     );
                 }
@@ -98,7 +95,7 @@ fn files_of_one_kind_exchanged_are_noticed_or_harmless() {
         for (at, (path, _)) in files.iter().enumerate() {
             for (other, _) in files[at + 1..].iter().filter(|(other, _)| kind(other) == kind(path)) {
                 let (bytes, other_bytes) = (sample.read(path), sample.read(other));
-                let may = either(may_lose(sample, path), may_lose(sample, other));
+                let may = either(may_change(sample, path), may_change(sample, other));
                 judge.case(
                     || format!("{path} and {other} exchanged"),
                     may,

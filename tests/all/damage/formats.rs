@@ -104,3 +104,8 @@ fn a_newer_log_is_refused_by_name() {
     assert!(!segments.is_empty());
     segments.iter().for_each(|path| refuses(&sample, path, &[(0, 92), (4096, 92)]));
 }
+
+#[test]
+fn a_newer_log_end_is_refused_by_name() {
+    refuses(&Sample::build(End::Closed, 5, 0), "db/LOG-END", &[(0, 68), (4096, 68)]);
+}

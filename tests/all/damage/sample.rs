@@ -7,6 +7,7 @@ use duramen::{BackendKind, Database, Durability, KeyspaceOptions};
 use duramen_base::vfs::sim::{Image, SimVfs};
 use duramen_base::vfs::{OpenMode, Vfs};
 
+use super::judge::May;
 use crate::fault::history::Content;
 use crate::fault::run::{Dice, Machine, key, send, writes};
 
@@ -19,10 +20,12 @@ pub(super) enum End {
     Checkpointed,
     /// The process died, after a second without commits.
     Killed,
+    /// The process died when the last commit had returned, and nothing of the background work had come since.
+    Busy,
 }
 
 impl End {
-    pub(super) const ALL: [End; 3] = [End::Closed, End::Checkpointed, End::Killed];
+    pub(super) const ALL: [End; 4] = [End::Closed, End::Checkpointed, End::Killed, End::Busy];
 }
 
 /// A database to damage.
@@ -35,6 +38,8 @@ pub(super) struct Sample {
     pub(super) states: Vec<Content>,
     /// The disk as it was at earlier moments, oldest first: what stale blocks are taken from.
     pub(super) earlier: Vec<Image>,
+    /// The disk before the last commit.
+    before_last: Image,
 }
 
 fn options(name: &str) -> KeyspaceOptions {
@@ -62,6 +67,7 @@ impl Sample {
             content: Content::new(),
             states: vec![Content::new()],
             earlier: Vec::new(),
+            before_last: Image::empty(),
         };
         let mut commit = |db: &Database, sample: &mut Sample, number: u64, count: u64| {
             let mut all = writes(&mut dice, number, &names);
@@ -83,13 +89,16 @@ impl Sample {
             sample.earlier.push(machine.disk.image());
         }
         for number in 8..=12 {
+            sample.before_last = machine.disk.image();
             commit(&db, &mut sample, number, 0);
         }
         if end == End::Checkpointed {
             db.checkpoint().unwrap();
         }
-        (0..3).for_each(|_| machine.upkeep());
-        if end == End::Killed {
+        if end != End::Busy {
+            (0..3).for_each(|_| machine.upkeep());
+        }
+        if matches!(end, End::Killed | End::Busy) {
             let disk = machine.disk.kill();
             drop((db, keyspaces));
             sample.image = disk.image();
@@ -109,9 +118,8 @@ impl Sample {
         self.image.read(Path::new(path)).unwrap()
     }
 
-    /// The file of the log with the newest records, and the block of it where they end. A segment that waits for its use may be an older
-    /// one under a new name: then its header says so.
-    pub(super) fn log_end(&self) -> (String, u64) {
+    /// The file of the log with the newest records. A segment that waits for its use may be an older one under a new name: then its header says so.
+    pub(super) fn last_segment(&self) -> String {
         let in_use = |path: &str| {
             let bytes = self.read(path);
             let number = bytes.get(40..48).map(|number| u64::from_le_bytes(number.try_into().unwrap()));
@@ -119,9 +127,18 @@ impl Sample {
                 && bytes.starts_with(b"DURAMLOG")
                 && number == path.rsplit('/').next().unwrap().parse().ok()
         };
-        let last = self.files().into_iter().map(|(path, _)| path).filter(|path| in_use(path)).max().unwrap();
-        let end = self.read(&last).iter().rposition(|&byte| byte != 0).unwrap() as u64;
-        (last, end - end % 4096)
+        self.files().into_iter().map(|(path, _)| path).filter(|path| in_use(path)).max().unwrap()
+    }
+
+    /// What damage to bytes `from..` of a file may do. If the process died behind a commit, nothing on the disk but the commit itself knows that it was
+    /// synced; so its bytes may go, and with them what stands in the same block or file.
+    pub(super) fn may(&self, path: &str, bytes: std::ops::Range<u64>) -> May {
+        if self.end != End::Busy || path != self.last_segment() {
+            return May::Nothing;
+        }
+        let before = self.before_last.read(Path::new(path)).unwrap_or_default();
+        let known = before.iter().rposition(|&byte| byte != 0).map_or(0, |at| at as u64 + 1);
+        if bytes.end > known { May::LoseTheTail } else { May::Nothing }
     }
 }
 

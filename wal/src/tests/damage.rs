@@ -93,6 +93,69 @@ fn after_a_clean_end_there_is_no_tail() {
     assert_eq!(placed.lsn, scan_start_of_second(&config));
 }
 
+/// The last segment is put back as it was at an earlier moment, whole blocks are lost, or all of it: `LOG-END` knows better.
+#[test]
+fn a_log_that_lost_its_end_as_a_whole_is_refused() {
+    for loss in [0, 1, 2] {
+        let config = config_on(Arc::new(MemVfs::new()));
+        let wal = Wal::create(config.clone()).unwrap();
+        commit_sync(&wal, 100);
+        let mut before = vec![0; 32 << 10];
+        segment(&config, 1).read_exact_at(&mut before, 0).unwrap();
+        let placed = commit_sync(&wal, 100);
+        wal.close().unwrap();
+        match loss {
+            0 => segment(&config, 1).write_all_at(&before, 0).unwrap(),
+            1 => segment(&config, 1).write_all_at(&[0; 4096], SEGMENT_HEADER_BYTES).unwrap(),
+            _ => config.vfs.remove_file(segment(&config, 1).path()).unwrap(),
+        }
+        match (loss, scan(&config)) {
+            (0, Err(Error::Corruption { offset, .. })) => assert_eq!(offset, at(placed.lsn)),
+            (1, Err(Error::Corruption { offset, .. })) => assert_eq!(offset, SEGMENT_HEADER_BYTES),
+            (2, Err(Error::Corruption { .. })) => {}
+            (_, other) => panic!("{loss}: {other:?}"),
+        }
+    }
+}
+
+/// Without a clean end: half a second of commits is what may be lost with their segment, and no opening is forgotten.
+#[test]
+fn a_tick_says_outside_of_the_log_how_far_it_is_durable() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    let (_, first) = (commit_sync(&wal, 100), segment(&config, 1));
+    let mut before = vec![0; 32 << 10];
+    first.read_exact_at(&mut before, 0).unwrap();
+    let placed = commit_sync(&wal, 100);
+    wal.tick(Duration::from_secs(1)).unwrap();
+    first.write_all_at(&before, 0).unwrap();
+    refused_at(&config, 1, at(placed.lsn));
+}
+
+#[test]
+fn a_fresh_segment_that_is_gone_is_missed() {
+    let (config, _) = log();
+    let wal = scan(&config).unwrap().finish().unwrap();
+    commit_sync(&wal, 100);
+    config.vfs.remove_file(segment(&config, 2).path()).unwrap();
+    refused_at(&config, 2, 0);
+}
+
+#[test]
+fn a_missing_log_end_is_an_error_and_an_older_one_is_harmless() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    let end = File::open(&*config.vfs, &config.end_path, OpenMode::ReadWrite).unwrap();
+    let mut before = vec![0; 8192];
+    end.read_exact_at(&mut before, 0).unwrap();
+    commit_sync(&wal, 100);
+    wal.close().unwrap();
+    end.write_all_at(&before, 0).unwrap();
+    assert_eq!(replayed(&scan(&config).unwrap(), 0).len(), 1);
+    config.vfs.remove_file(&config.end_path).unwrap();
+    assert!(matches!(scan(&config), Err(Error::Corruption { file, .. }) if file == config.end_path));
+}
+
 fn scan_start_of_second(config: &WalConfig) -> Lsn {
     let mut block = vec![0; 8192];
     segment(config, 2).read_exact_at(&mut block, 0).unwrap();

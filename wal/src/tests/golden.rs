@@ -11,7 +11,7 @@ use crate::record::{crc, record_bytes};
 use crate::{HeaderRead, Mark, MarkSet, RecordHeader, RecordKind, SegmentHeader};
 
 /// The bytes of a golden file: hexadecimal, with comments after `#`.
-fn golden(text: &str) -> Vec<u8> {
+pub(crate) fn golden(text: &str) -> Vec<u8> {
     let digits: String = text
         .lines()
         .flat_map(|line| line.split('#').next().unwrap_or_default().chars())

@@ -96,8 +96,8 @@ fn no_sleeper_is_forgotten() {
 fn failing() {
     let disk = SimVfs::new();
     let config = config_on(Arc::new(disk.clone()));
-    // Creating the log takes two syncs of data; one of those that follow fails and drops what it should have written.
-    disk.inject(Fault::new(FaultKind::SyncDrops).on(&[OpKind::SyncData]).at(4));
+    // Creating the log takes three syncs of data; one of those that follow fails and drops what it should have written.
+    disk.inject(Fault::new(FaultKind::SyncDrops).on(&[OpKind::SyncData]).at(5));
     let (wal, acked) = run(&config, 2, |wal, sequencer, acked, _| {
         let Ok((ts, placed)) = commit_sequenced(wal, sequencer, 10) else { return };
         match wal.sync_through(placed.end) {
@@ -118,7 +118,7 @@ fn nothing_is_acknowledged_after_a_failed_sync() {
 fn full() {
     let disk = SimVfs::new();
     let config = config_on(Arc::new(disk.clone()));
-    disk.inject(Fault::new(FaultKind::Error(OsError::NoSpace)).on(&[OpKind::Write]).at(3).times(2));
+    disk.inject(Fault::new(FaultKind::Error(OsError::NoSpace)).on(&[OpKind::Write]).at(5).times(2));
     let (_, acked) = run(&config, 2, |wal, sequencer, acked, number| {
         let Ok((ts, placed)) = commit_sequenced(wal, sequencer, 10) else { return };
         match number {
