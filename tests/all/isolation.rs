@@ -1,7 +1,9 @@
 //! What docs/isolation.md promises of optimistic Snapshot, anomaly by anomaly, in fixed interleavings on each backend.
 //!
 //! Not random histories: each test is one script, in the order in which it stands. A permitted anomaly is shown, or the table would say
-//! less than it seems to.
+//! less than it seems to. The scripts of the suite, at every level and in every mode, are run by `isolation/anomalies.rs`.
+
+mod anomalies;
 
 use duramen::{BackendKind, Database, Error, Keyspace, Reader};
 

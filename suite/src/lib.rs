@@ -1,0 +1,26 @@
+//! What each isolation level of Duramen shows and prevents: proved by scripts and random histories, on the options of your own program.
+//!
+//! ```
+//! use duramen_suite::{AnomalyTable, Script, Target};
+//! let table = AnomalyTable::run(&Target::every_backend(), &Script::library());
+//! assert!(table.violations().is_empty(), "{:?}", table.violations());
+//! println!("{}", table.to_markdown());
+//! ```
+//! The program `duramen-suite` does the same and more from the command line. Everything here uses the public interface of `duramen` and nothing
+//! below it, so a program with a file system or clock of its own can hold its own setup to the same promises ([`Target::new`]).
+#![forbid(unsafe_code)]
+
+mod anomaly;
+mod locking;
+mod script;
+mod session;
+mod setting;
+mod table;
+mod target;
+mod threads;
+
+pub use anomaly::{Anomaly, Promise};
+pub use script::{Event, Outcome, Script, ScriptError, ScriptRun};
+pub use setting::Setting;
+pub use table::{AnomalyTable, Cell, Verdict};
+pub use target::Target;

@@ -1,0 +1,118 @@
+//! The program `duramen-suite`: the anomaly suite from the command line. Everything it does is in the library.
+//!
+//! Exits with 0 if every promise held, with 1 if one did not, with 2 if it could not find out.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use duramen_suite::{AnomalyTable, Outcome, Script, Setting, Target};
+
+/// What each isolation level of Duramen shows and prevents.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every script at every level and mode on every backend and prints the table.
+    Table {
+        /// Prints every script with what happened in it, too.
+        #[arg(long)]
+        scripts: bool,
+        /// Prints JSON instead.
+        #[arg(long)]
+        json: bool,
+        /// Replaces the table between the markers of this Markdown file.
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
+    /// Runs a script of the library by name, or a file.
+    Script {
+        /// Its name, or the path of a file.
+        name: String,
+        /// Level and mode, as Snapshot/Optimistic; all that are offered if not given.
+        #[arg(long)]
+        setting: Option<String>,
+    },
+    /// Lists the scripts.
+    Scripts,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<bool, String> {
+    match command {
+        Command::Table { scripts, json, write } => print_table(scripts, json, write.as_deref()),
+        Command::Script { name, setting } => run_script(&name, setting.as_deref()),
+        Command::Scripts => {
+            for script in Script::library() {
+                let anomaly = script.anomaly().map_or(String::new(), |anomaly| anomaly.to_string());
+                println!("{:28} {anomaly:20} {}", script.name(), script.about());
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn print_table(scripts: bool, json: bool, write: Option<&Path>) -> Result<bool, String> {
+    let table = AnomalyTable::run(&Target::every_backend(), &Script::library());
+    let violations = table.violations();
+    if let Some(path) = write {
+        let io = |error| format!("{}: {error}", path.display());
+        let text = std::fs::read_to_string(path).map_err(io)?;
+        let text = table.put_into(&text).ok_or_else(|| format!("{} has no markers", path.display()))?;
+        std::fs::write(path, text).map_err(io)?;
+    }
+    if json {
+        println!("{}", table.to_json());
+    } else {
+        if scripts {
+            println!("{}", table.to_text());
+        }
+        println!("{}", table.to_markdown());
+        violations.iter().for_each(|line| println!("VIOLATION {line}"));
+        println!("{} violation(s)", violations.len());
+    }
+    Ok(violations.is_empty())
+}
+
+fn run_script(name: &str, setting: Option<&str>) -> Result<bool, String> {
+    let script = match Script::library().into_iter().find(|script| script.name() == name) {
+        Some(script) => script,
+        None => {
+            let text = std::fs::read_to_string(PathBuf::from(name)).map_err(|error| format!("{name}: {error}"))?;
+            Script::parse(name, &text).map_err(|error| error.to_string())?
+        }
+    };
+    let settings = match setting {
+        Some(text) => vec![Setting::parse(text).ok_or_else(|| format!("{text} is no level/mode"))?],
+        None => Setting::all().collect(),
+    };
+    println!("{script}");
+    let mut judged = true;
+    for setting in settings {
+        for target in Target::every_backend() {
+            let run = script.run(&target, setting);
+            if run.outcome == Outcome::NotOffered {
+                continue;
+            }
+            judged &= !matches!(run.outcome, Outcome::Failed(_));
+            println!("{setting} on {}: {:?} {:?}", target.name(), run.outcome, run.saw);
+            run.events.iter().for_each(|event| println!("    {event}"));
+        }
+    }
+    Ok(judged)
+}
