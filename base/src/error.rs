@@ -278,6 +278,7 @@ pub enum IoOp {
     Punch,
     Lock,
     Stat,
+    Spawn,
 }
 
 impl fmt::Display for IoOp {
@@ -297,6 +298,7 @@ impl fmt::Display for IoOp {
             IoOp::Punch => "punch",
             IoOp::Lock => "lock",
             IoOp::Stat => "stat",
+            IoOp::Spawn => "start thread",
         })
     }
 }

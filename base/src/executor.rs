@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::{Error, IoOp, Result};
 use crate::sync::{Condvar, Mutex, thread};
 
 /// What a job wants after a step.
@@ -36,9 +37,10 @@ pub enum Next {
 ///     }
 /// }
 /// let executor = ManualExecutor::new();
-/// let _handle = executor.spawn("countdown", Box::new(Countdown(3)));
+/// let _handle = executor.spawn("countdown", Box::new(Countdown(3)))?;
 /// assert!(!executor.run_all(2));
 /// assert!(executor.run_all(1));
+/// # Ok::<(), duramen_base::Error>(())
 /// ```
 pub trait Job: Send {
     /// Does one bounded piece of work.
@@ -48,7 +50,10 @@ pub trait Job: Send {
 /// Runs jobs.
 pub trait Executor: Send + Sync + 'static {
     /// Takes `job` over; `name` is for humans (thread name).
-    fn spawn(&self, name: &str, job: Box<dyn Job>) -> JobHandle;
+    ///
+    /// # Errors
+    /// `Io` with [`IoOp::Spawn`] if the system has no thread for it; the job was never stepped.
+    fn spawn(&self, name: &str, job: Box<dyn Job>) -> Result<JobHandle>;
 }
 
 /// What the runner of a job and its handle tell each other.
@@ -107,9 +112,10 @@ impl Control {
 ///         Next::After(std::time::Duration::from_secs(3600))
 ///     }
 /// }
-/// let mut handle = ThreadExecutor.spawn("idle", Box::new(Idle));
+/// let mut handle = ThreadExecutor.spawn("idle", Box::new(Idle))?;
 /// handle.wake();
 /// handle.stop(); // at once: it does not sleep the hour out
+/// # Ok::<(), duramen_base::Error>(())
 /// ```
 pub struct JobHandle {
     control: Arc<Control>,
@@ -132,8 +138,9 @@ enum Runner {
 ///         Next::Done
 ///     }
 /// }
-/// let handle = ManualExecutor::new().spawn("idle", Box::new(Idle));
+/// let handle = ManualExecutor::new().spawn("idle", Box::new(Idle))?;
 /// handle.waker().wake();
+/// # Ok::<(), duramen_base::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Waker(Arc<Control>);
@@ -207,11 +214,12 @@ impl Drop for JobHandle {
 pub struct ThreadExecutor;
 
 impl Executor for ThreadExecutor {
-    fn spawn(&self, name: &str, mut job: Box<dyn Job>) -> JobHandle {
+    fn spawn(&self, name: &str, mut job: Box<dyn Job>) -> Result<JobHandle> {
         let control = Arc::<Control>::default();
         let shared = Arc::clone(&control);
-        let thread = thread::spawn_named(name, move || while run_step(&shared, job.as_mut()) {});
-        JobHandle { control, runner: Some(Runner::Thread(thread)) }
+        let thread = thread::try_spawn_named(name, move || while run_step(&shared, job.as_mut()) {})
+            .map_err(|source| Error::Io { op: IoOp::Spawn, path: name.into(), source })?;
+        Ok(JobHandle { control, runner: Some(Runner::Thread(thread)) })
     }
 }
 
@@ -305,10 +313,10 @@ impl ManualExecutor {
 }
 
 impl Executor for ManualExecutor {
-    fn spawn(&self, _name: &str, job: Box<dyn Job>) -> JobHandle {
+    fn spawn(&self, _name: &str, job: Box<dyn Job>) -> Result<JobHandle> {
         let manual = ManualJob { control: Arc::default(), job: Arc::new(Mutex::new(Some(job))) };
         self.jobs.lock().push(manual.clone());
-        JobHandle { control: Arc::clone(&manual.control), runner: Some(Runner::Manual(manual)) }
+        Ok(JobHandle { control: Arc::clone(&manual.control), runner: Some(Runner::Manual(manual)) })
     }
 }
 

@@ -17,6 +17,8 @@ pub mod deadlock;
 pub mod error;
 pub mod executor;
 pub mod framed;
+#[cfg(any(test, feature = "testing"))]
+pub mod golden;
 pub mod host;
 pub mod ids;
 pub mod image;

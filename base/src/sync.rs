@@ -35,7 +35,15 @@ mod imp {
         where
             F: FnOnce() + Send + 'static,
         {
-            std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system refused a thread")
+            try_spawn_named(name, run).expect("the system refused a thread")
+        }
+
+        /// The same for those who can go on without; the error is the system's.
+        pub fn try_spawn_named<F>(name: &str, run: F) -> std::io::Result<JoinHandle<()>>
+        where
+            F: FnOnce() + Send + 'static,
+        {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run)
         }
     }
 

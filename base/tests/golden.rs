@@ -7,16 +7,11 @@ use duramen_base::image::{Body, Identity, Image, ImageBuilder, ImageKind, ImageS
 use duramen_base::vfs::{File, MemVfs, OpenMode};
 use duramen_base::{Batch, BatchView, DbUuid, KeyspaceId, Op, OpKind, Result, Timestamp};
 
-/// The bytes of a golden file.
-fn golden(text: &str) -> Vec<u8> {
-    let digits: String = text
-        .lines()
-        .flat_map(|line| line.split('#').next().unwrap_or_default().chars())
-        .filter(|digit| !digit.is_whitespace())
-        .collect();
-    assert!(digits.len().is_multiple_of(2), "a byte has two digits");
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal")).collect()
-}
+// As a file: this test is built without the feature that the crate has it under.
+#[path = "../src/golden.rs"]
+#[allow(unreachable_pub, reason = "it is public there")]
+mod text;
+use text::bytes as golden;
 
 #[track_caller]
 fn check(written: &[u8], text: &str) {

@@ -255,7 +255,7 @@ pub(crate) fn read_units(file: &duramen_base::vfs::File, addr: DiskAddr) -> Resu
     let offset = addr.unit * UNIT_BYTES as u64;
     let mut bytes = vec![0; usize::from(addr.units) * UNIT_BYTES];
     file.read_exact_at(&mut bytes, offset)?;
-    let stored = Image::stored_len(&bytes).map_err(|fault| file.corruption(offset, fault.0))?;
+    let stored = Image::stored_len(&bytes).map_err(|fault| fault.in_file(file.path(), offset))?;
     if stored < 64 || stored > bytes.len() {
         return Err(file.corruption(offset, "an image that does not fit its units"));
     }
@@ -273,5 +273,5 @@ pub(crate) fn decode_image(
     ks_id: u32,
 ) -> Result<Image> {
     let expect = Identity { kind, self_id, ks_id, write_seq: u32::from(addr.write_seq) };
-    Image::decode(bytes, &expect).map_err(|fault| file.corruption(addr.unit * UNIT_BYTES as u64, fault.0))
+    Image::decode(bytes, &expect).map_err(|fault| fault.in_file(file.path(), addr.unit * UNIT_BYTES as u64))
 }

@@ -230,14 +230,6 @@ mod tests {
         assert_eq!((read, uuid), (catalog, DbUuid::from_bytes([7; 16])));
     }
 
-    /// The bytes of a golden file: hexadecimal text with comments after `#`.
-    fn golden(text: &str) -> Vec<u8> {
-        let digits: String = text.lines().flat_map(|line| line.split('#').next()).collect();
-        let digits: Vec<char> = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
-        let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
-        digits.chunks(2).map(byte).collect()
-    }
-
     fn bytes_of(vfs: &MemVfs, path: &Path) -> Vec<u8> {
         let file = duramen_base::vfs::File::open(vfs, path, duramen_base::vfs::OpenMode::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
@@ -248,7 +240,10 @@ mod tests {
     #[test]
     fn a_catalog_has_these_bytes() {
         let (vfs, dir, _) = written();
-        assert_eq!(bytes_of(&vfs, &dir.join("CATALOG-1")), golden(include_str!("../tests/golden/catalog.hex")));
+        assert_eq!(
+            bytes_of(&vfs, &dir.join("CATALOG-1")),
+            duramen_base::golden::bytes(include_str!("../tests/golden/catalog.hex"))
+        );
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! Drop: no new admissions, wait for admitted ones, the drop synced in the log, then the catalog, then the folder.
 //! A crash in between is finished (drop) or undone (create) by the next open; see `recovery.rs`.
 //!
+//! On disk: Keyspace event (keyspace_event.hex)
+//! ```text
+//!   u8 what (1: drop), u32 id of the keyspace, little-endian: the payload of a `KsEvent` record of the log
+//! ```
 //! Latch order: `catalog` (I/O under it), then `open` (short).
 
 use std::collections::BTreeMap;
@@ -25,7 +29,7 @@ use crate::keyspace::{Inner, Keyspace, KeyspaceInfo};
 /// Most bytes of a keyspace's name.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Payload of a `KsEvent` record: what happened (1: drop), then the id. On disk. Never renumber.
+/// On disk. Never renumber.
 const EVENT_DROP: u8 = 1;
 
 /// A `KsEvent` that says that `id` is dropped.
@@ -219,4 +223,25 @@ pub(crate) fn remove_folder(vfs: &dyn Vfs, parent: &Path, dir: &Path) -> Result<
     }
     vfs.remove_dir(dir).map_err(|source| Error::from_io(IoOp::Remove, dir, source))?;
     vfs.sync_dir(parent).map_err(|source| Error::from_io(IoOp::SyncDir, parent, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_has_these_bytes() {
+        let pinned = duramen_base::golden::bytes(include_str!("../tests/golden/keyspace_event.hex"));
+        let id = KeyspaceId::new(0x0102_0304);
+        assert_eq!(encode_drop(id)[..], pinned);
+        assert_eq!(decode_drop(&pinned), Some(id));
+    }
+
+    #[test]
+    fn nothing_else_is_a_drop() {
+        let pinned = encode_drop(KeyspaceId::new(7));
+        assert_eq!(decode_drop(&pinned[..4]), None);
+        assert_eq!(decode_drop(&[&pinned[..], &[0]].concat()), None);
+        assert_eq!(decode_drop(&[2, 7, 0, 0, 0]), None);
+    }
 }

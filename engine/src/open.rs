@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use duramen_base::sync::Arc;
-use duramen_base::vfs::{FileLock, Vfs};
+use duramen_base::vfs::{FileLock, PatientVfs, Vfs};
 use duramen_base::{DbUuid, Error, IoOp, KeyspaceId, Result};
 use duramen_wal::Wal;
 
@@ -31,7 +31,8 @@ const KEYSPACES_DIR: &str = "ks";
 
 impl Database {
     /// Opens or creates the database in `path`.
-    pub(crate) fn open_with(builder: Builder, path: PathBuf) -> Result<Database> {
+    pub(crate) fn open_with(mut builder: Builder, path: PathBuf) -> Result<Database> {
+        builder.vfs = PatientVfs::around(builder.vfs);
         let vfs = Arc::clone(&builder.vfs);
         make_folder(&*vfs, &path, builder.create_if_missing)?;
         refuse_foreign_folder(&*vfs, &path, builder.create_if_missing)?;
@@ -50,7 +51,8 @@ impl Database {
             }
         };
         let core = recovery::recover(rooms, &builder, catalog, db_uuid, dir_lock)?;
-        start_jobs(&core, &builder);
+        // Without its background work a database is of no use: closed in order it is as it was.
+        start_jobs(&core, &builder).inspect_err(|_| drop(core.close()))?;
         Ok(Database { closer: Arc::new(Closer { core: Arc::clone(&core) }), core })
     }
 }
@@ -197,10 +199,11 @@ pub(crate) fn remove_strangers(vfs: &dyn Vfs, path: &Path, catalog: &Catalog, ke
     Ok(())
 }
 
-fn start_jobs(core: &Arc<Core>, builder: &Builder) {
-    let log = builder.executor.spawn("duramen-log", Box::new(upkeep::LogJob::new(core)));
-    let upkeep = builder.executor.spawn("duramen-upkeep", Box::new(upkeep::UpkeepJob::new(core)));
+fn start_jobs(core: &Arc<Core>, builder: &Builder) -> Result<()> {
+    let log = builder.executor.spawn("duramen-log", Box::new(upkeep::LogJob::new(core)))?;
+    let upkeep = builder.executor.spawn("duramen-upkeep", Box::new(upkeep::UpkeepJob::new(core)))?;
     core.set_jobs(log, upkeep);
+    Ok(())
 }
 
 /// Where the log of a database lies.

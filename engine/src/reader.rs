@@ -76,6 +76,21 @@ pub trait Reader: sealed::View {
     /// The entries with keys in `range`, in key order; from the back with `.rev()`, or from both ends at once.
     ///
     /// The iterator keeps its view: what the transaction writes after this call it does not show.
+    ///
+    /// A tuple of bounds that borrow their keys can be read in two ways, so the compiler wants to be told the type of the keys:
+    ///
+    /// ```
+    /// use std::ops::Bound;
+    /// # use duramen::{BackendKind, Database, Reader};
+    /// # let db = Database::in_memory()?;
+    /// # let ks = db.keyspace("trees", BackendKind::BTree)?;
+    /// # db.update(|tx| ["ash", "beech", "oak"].iter().try_for_each(|key| tx.put(&ks, key, "")))?;
+    /// # let snapshot = db.snapshot()?;
+    /// let (low, high) = (b"ash".to_vec(), b"oak".to_vec());
+    /// let bounds = (Bound::Excluded(&low), Bound::Included(&high));
+    /// assert_eq!(snapshot.range::<Vec<u8>>(&ks, bounds)?.count(), 2);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
     fn range<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, range: impl RangeBounds<K>) -> Result<Iter> {
         let bytes = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
         let (lower, upper) = (bytes(range.start_bound()), bytes(range.end_bound()));

@@ -139,16 +139,7 @@ pub(crate) fn with_dir<V: Vfs>(disk: V) -> V {
     disk
 }
 
-/// The bytes of a golden file: hexadecimal text with comments after `#`.
-pub(crate) fn golden(text: &str) -> Vec<u8> {
-    let code = |line: &str| line.split('#').next().unwrap_or_default().to_owned();
-    let digits: Vec<char> =
-        text.lines().flat_map(|line| code(line).chars().collect::<Vec<_>>()).filter(|c| !c.is_whitespace()).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hexadecimal"))
-        .collect()
-}
+pub(crate) use duramen_base::golden::bytes as golden;
 
 /// Holds what is written to a golden file.
 #[track_caller]

@@ -4,7 +4,7 @@
 //! could leave at each entry of the journal; `check.rs` opens it and compares. Not here: faults (calls that fail), and damage (bytes that change).
 //!
 //! `DURAMEN_CRASH_STATES=<number>` visits that many distinct states instead of those of the quick form, `DURAMEN_CRASH_SEED=<number>` starts at another
-//! run, `DURAMEN_CRASH_RUNS=<number>` ends after that many.
+//! run, `DURAMEN_CRASH_RUNS=<number>` ends after that many. A run that failed is saved, and `DURAMEN_CRASH_JOURNAL=<file>` checks it again (`saved.rs`).
 //!
 //! Next: `run.rs`.
 
@@ -16,9 +16,11 @@ mod found;
 mod history;
 mod noticed;
 mod run;
+mod saved;
 mod states;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -27,7 +29,7 @@ use duramen_base::vfs::sim::OpKind;
 
 use check::{Depth, Promise, look};
 use run::{Plan, Run};
-use states::each_state;
+use states::{State, each_state};
 
 /// Distinct states of the quick form.
 const STATES: u64 = 100_000;
@@ -70,6 +72,9 @@ impl Tally {
 
 #[test]
 fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
+    if let Some(path) = std::env::var_os("DURAMEN_CRASH_JOURNAL") {
+        return check_saved(path.as_ref());
+    }
     let wanted = number("DURAMEN_CRASH_STATES", STATES);
     let (first, runs) = (number("DURAMEN_CRASH_SEED", 1), number("DURAMEN_CRASH_RUNS", u64::MAX));
     let started = Instant::now();
@@ -111,14 +116,9 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
 /// One run, and every state behind every entry of its journal.
 fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
     let run = Run::new(plan);
-    let mut count = 0;
-    let checked = each_state(&run.journal, &Promise::default(), RANDOM_SUBSETS, |state| {
-        count += 1;
-        tally.lock().expect("no worker died").count(state.digest, state.last);
-        look(&run, state.image.clone(), Depth::of(count))
-    });
+    let checked = check_run(&run, &mut |state| tally.lock().expect("no worker died").count(state.digest, state.last));
     if let Err(complaint) = checked {
-        panic!("DURAMEN_SEED={} {plan:?}: {complaint}", crate::random::seed());
+        panic!("{}", saved::save_with(&run, &complaint));
     }
     let mut tally = tally.lock().expect("no worker died");
     tally.runs += 1;
@@ -128,6 +128,27 @@ fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
     for (sum, persists) in tally.persists.iter_mut().zip(run.persists) {
         *sum += persists;
     }
+}
+
+/// Every state behind every entry of the run's journal, each told to `visit`; the first complaint. The same for the same run and seed.
+fn check_run(run: &Run, visit: &mut dyn FnMut(&State)) -> Result<(), String> {
+    let mut count = 0;
+    each_state(&run.journal, &Promise::default(), RANDOM_SUBSETS, |state| {
+        count += 1;
+        visit(state);
+        look(run, state.image.clone(), Depth::of(count))
+    })
+}
+
+/// A run from a file instead of those of the enumeration.
+fn check_saved(path: &Path) {
+    let run = saved::load(path);
+    let mut states = HashSet::new();
+    let checked = check_run(&run, &mut |state| {
+        states.insert(state.digest);
+    });
+    checked.unwrap_or_else(|complaint| panic!("{:?}: {complaint}", run.plan));
+    println!("{}: {} distinct states of {:?}, none lost, partial or refused", path.display(), states.len(), run.plan);
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

@@ -13,4 +13,5 @@ mod locks;
 mod poison;
 pub(crate) mod run;
 mod threaded;
+mod threads;
 pub(crate) mod watch;

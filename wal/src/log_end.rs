@@ -228,8 +228,7 @@ mod tests {
 
     #[test]
     fn a_log_end_has_these_bytes() {
-        let text = include_str!("../tests/golden/log_end.hex");
-        let pinned = crate::tests::golden::golden(text);
+        let pinned = duramen_base::golden::bytes(include_str!("../tests/golden/log_end.hex"));
         let noted = LogEnd { segment_no: 3, end: Lsn::new(0x1_2340) };
         assert_eq!(encode(UUID, 5, noted)[..], pinned);
         assert_eq!(decode_copy(&pinned, UUID), Copy::Valid { count: 5, end: noted });

@@ -46,7 +46,7 @@ fn after_stop_a_job_is_never_stepped_again_and_dropped() {
     for next in [|_| Next::Again, |_| Next::After(HOUR), |_| Next::Done] as [fn(u64) -> Next; 3] {
         check_random(100, move || {
             let (seen, job) = probe(next);
-            let mut handle = ThreadExecutor.spawn("probe", job);
+            let mut handle = ThreadExecutor.spawn("probe", job).expect("there are threads");
             handle.wake();
             handle.stop();
             assert!(seen.dropped.load(Ordering::SeqCst), "E2");
@@ -62,7 +62,7 @@ fn after_stop_a_job_is_never_stepped_again_and_dropped() {
 fn a_wake_is_never_lost() {
     check_random(100, || {
         let (seen, job) = probe(|_| Next::After(HOUR));
-        let handle = ThreadExecutor.spawn("probe", job);
+        let handle = ThreadExecutor.spawn("probe", job).expect("there are threads");
         for _ in 0..3 {
             let before = seen.steps.load(Ordering::SeqCst);
             handle.wake();
@@ -78,7 +78,7 @@ fn a_wake_is_never_lost() {
 fn a_dropped_handle_stops_its_job() {
     check_random(100, || {
         let (seen, job) = probe(|_| Next::Again);
-        drop(ThreadExecutor.spawn("probe", job));
+        drop(ThreadExecutor.spawn("probe", job).expect("there are threads"));
         assert!(seen.dropped.load(Ordering::SeqCst));
     });
 }
@@ -88,7 +88,7 @@ fn a_manual_job_is_stepped_by_one_thread_at_a_time() {
     check_random(100, || {
         let (seen, job) = probe(|_| Next::Again);
         let executor = ManualExecutor::new();
-        let mut handle = executor.spawn("probe", job);
+        let mut handle = executor.spawn("probe", job).expect("there are threads");
         let other = executor.clone();
         let thread = thread::spawn_named("other", move || assert!(!other.run_all(1) || other.run_all(1)));
         executor.run_all(2);
@@ -105,7 +105,7 @@ fn a_manual_executor_runs_until_nobody_is_busy() {
     check_random(1, || {
         let executor = ManualExecutor::new();
         let (counted, job) = probe(|steps| if steps < 5 { Next::Again } else { Next::Done });
-        let _counter = executor.spawn("counter", job);
+        let _counter = executor.spawn("counter", job).expect("there are threads");
         assert!(!executor.run_all(4));
         assert!(executor.run_all(4));
         assert_eq!(counted.steps.load(Ordering::SeqCst), 5);
@@ -128,8 +128,10 @@ fn a_job_woken_by_a_later_one_counts_as_busy() {
     check_random(1, || {
         let executor = ManualExecutor::new();
         let (seen, job) = probe(|_| Next::After(HOUR));
-        let woken = Arc::new(Mutex::new(Some(executor.spawn("woken", job))));
-        let _waker = executor.spawn("waker", Box::new(Waker(Arc::clone(&woken), AtomicUsize::new(0))));
+        let woken = Arc::new(Mutex::new(Some(executor.spawn("woken", job).expect("there are threads"))));
+        let _waker = executor
+            .spawn("waker", Box::new(Waker(Arc::clone(&woken), AtomicUsize::new(0))))
+            .expect("there are threads");
         assert!(!executor.run_all(1));
         assert!(executor.run_all(1));
         assert_eq!(seen.steps.load(Ordering::SeqCst), 2);
@@ -159,7 +161,9 @@ fn a_job_may_drop_its_own_handle() {
         let executor = ManualExecutor::new();
         let handle = Arc::new(Mutex::new(None));
         let dropped = Arc::new(AtomicBool::new(false));
-        let spawned = executor.spawn("self-ending", Box::new(SelfEnding(Arc::clone(&handle), Arc::clone(&dropped))));
+        let spawned = executor
+            .spawn("self-ending", Box::new(SelfEnding(Arc::clone(&handle), Arc::clone(&dropped))))
+            .expect("there are threads");
         *handle.lock() = Some(spawned);
         assert!(executor.run_all(2));
         assert!(dropped.load(Ordering::SeqCst), "E2: the step that stopped it was the last");
@@ -169,7 +173,7 @@ fn a_job_may_drop_its_own_handle() {
         let dropped = Arc::new(AtomicBool::new(false));
         let job = Box::new(SelfEnding(Arc::clone(&handle), Arc::clone(&dropped)));
         let mut own = handle.lock();
-        *own = Some(ThreadExecutor.spawn("self-ending", job));
+        *own = Some(ThreadExecutor.spawn("self-ending", job).expect("there are threads"));
         drop(own);
         while !dropped.load(Ordering::SeqCst) {
             thread::yield_now();
@@ -182,7 +186,7 @@ fn a_panic_of_a_job_reaches_who_stops_it() {
     #[cfg(not(duramen_sim))] // shuttle ends the whole test at a panic in any thread
     {
         let (_, job) = probe(|_| panic!("the job's own words"));
-        let mut handle = ThreadExecutor.spawn("probe", job);
+        let mut handle = ThreadExecutor.spawn("probe", job).expect("there are threads");
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.stop())).err();
         // Stopped before its first step, it had no time to panic.
         let words = caught.and_then(|cause| cause.downcast_ref::<&str>().map(|words| (*words).to_owned()));

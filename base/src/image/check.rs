@@ -14,7 +14,7 @@ use crate::options::KEY_BYTES_MAX;
 type Checked<T = ()> = Result<T, ImageFault>;
 
 fn require(holds: bool, what: &'static str) -> Checked {
-    if holds { Ok(()) } else { Err(ImageFault(what)) }
+    if holds { Ok(()) } else { Err(ImageFault::new(what)) }
 }
 
 /// Everything that the header alone does not show.
@@ -103,11 +103,12 @@ fn check_record(image: &Image, offset: [u8; 2], at: usize) -> Checked<(RawRecord
         usize::from(u16::from_le_bytes(offset)) * UNIT_BYTES == at,
         "a record is not where the one before it ends",
     )?;
-    let record = record::parse(&image.bytes, at, image.header.base_ts).ok_or(ImageFault("a record cannot be read"))?;
+    let record =
+        record::parse(&image.bytes, at, image.header.base_ts).ok_or(ImageFault::new("a record cannot be read"))?;
     let key_bytes = usize::from(image.header.prefix_len) + record.suffix.len();
     require(key_bytes <= KEY_BYTES_MAX, "a key is longer than keys may be")?;
     let next = record.value.end.next_multiple_of(UNIT_BYTES);
-    let gap = image.bytes.get(record.value.end..next).ok_or(ImageFault("a record is cut off"))?;
+    let gap = image.bytes.get(record.value.end..next).ok_or(ImageFault::new("a record is cut off"))?;
     require(gap.iter().all(|&byte| byte == 0), "a gap is not zero")?;
     Ok((record, next))
 }

@@ -114,24 +114,27 @@ impl Header {
     /// Checks length and checksum of a stored image and what stands in its header by itself. Total.
     pub(super) fn decode(image: &[u8]) -> Result<Header, ImageFault> {
         if stored_len(image)? != image.len() {
-            return Err(ImageFault("the image has not the length that its header says"));
+            return Err(ImageFault::new("the image has not the length that its header says"));
         }
         if u32_le(image, 0) != checksum(image) {
-            return Err(ImageFault("the checksum of the image does not match"));
+            return Err(ImageFault::new("the checksum of the image does not match"));
         }
-        if image[12] != FORMAT {
-            return Err(ImageFault("unknown image format"));
+        if image[12] == 0 {
+            return Err(ImageFault::new("no image format"));
         }
-        let kind = ImageKind::from_byte(image[13]).ok_or(ImageFault("unknown image kind"))?;
+        if image[12] > FORMAT {
+            return Err(ImageFault::newer("image format", image[12].into(), FORMAT.into()));
+        }
+        let kind = ImageKind::from_byte(image[13]).ok_or(ImageFault::new("unknown image kind"))?;
         if u16_le(image, 14) & !KNOWN_FLAGS != 0 {
-            return Err(ImageFault("unknown image flags"));
+            return Err(ImageFault::newer("image flags", u16_le(image, 14).into(), KNOWN_FLAGS.into()));
         }
         if u32_le(image, 8) as usize != image.len() {
-            return Err(ImageFault("the stored length is not the image length"));
+            return Err(ImageFault::new("the stored length is not the image length"));
         }
         let unused = [48..64, 105..128];
         if unused.into_iter().any(|range| image[range].iter().any(|&byte| byte != 0)) {
-            return Err(ImageFault("reserved bytes of the image header are in use"));
+            return Err(ImageFault::new("reserved bytes of the image header are in use"));
         }
         let hot = |index: usize| u16_le(image, 64 + 2 * index);
         Ok(Header {
@@ -161,16 +164,16 @@ impl Header {
     /// Whether this is the image that its parent names: bit rot passes the checksum's test, stale and misplaced images fail here.
     pub(super) fn check_identity(&self, expect: &Identity) -> Result<(), ImageFault> {
         if self.kind != expect.kind {
-            return Err(ImageFault("an image of another kind"));
+            return Err(ImageFault::new("an image of another kind"));
         }
         if self.self_id != expect.self_id {
-            return Err(ImageFault("the image of another page or block"));
+            return Err(ImageFault::new("the image of another page or block"));
         }
         if self.ks_id != expect.ks_id {
-            return Err(ImageFault("an image of another keyspace"));
+            return Err(ImageFault::new("an image of another keyspace"));
         }
         if self.write_seq != expect.write_seq {
-            return Err(ImageFault("a stale image: its write sequence is not the one its parent holds"));
+            return Err(ImageFault::new("a stale image: its write sequence is not the one its parent holds"));
         }
         Ok(())
     }
@@ -179,11 +182,11 @@ impl Header {
 /// The stored length that the first 64 bytes announce, within the limits.
 pub(super) fn stored_len(head: &[u8]) -> Result<usize, ImageFault> {
     if head.len() < 64 {
-        return Err(ImageFault("the image is cut off"));
+        return Err(ImageFault::new("the image is cut off"));
     }
     let len = u32_le(head, STORED_LEN) as usize;
     if !(HEADER_BYTES..=IMAGE_BYTES_MAX).contains(&len) {
-        return Err(ImageFault("the length of the image is out of range"));
+        return Err(ImageFault::new("the length of the image is out of range"));
     }
     Ok(len)
 }

@@ -1,8 +1,10 @@
 //! The words that images are spoken of in: kinds, records, identities, faults, answers. No behaviour beyond naming.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::record::RawRecord;
+use crate::error::Error;
 use crate::ids::Timestamp;
 
 /// What a page holds. On disk. Never renumber.
@@ -98,9 +100,38 @@ pub struct Identity {
     pub write_seq: u32,
 }
 
-/// Why bytes are not the image expected; the caller adds file and offset.
+/// Why bytes are not the image expected; the caller adds file and offset with [`ImageFault::in_file`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageFault(pub &'static str);
+pub struct ImageFault(pub &'static str, Option<Newer>);
+
+/// A number of a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Newer {
+    found: u32,
+    known: u32,
+}
+
+impl ImageFault {
+    /// Damage.
+    pub(super) const fn new(what: &'static str) -> ImageFault {
+        ImageFault(what, None)
+    }
+
+    /// Whole, and written by a later version.
+    pub(super) const fn newer(what: &'static str, found: u32, known: u32) -> ImageFault {
+        ImageFault(what, Some(Newer { found, known }))
+    }
+
+    /// The error: `UnsupportedFormat` for an image of a later version, else `Corruption` of `path` at `offset`.
+    pub fn in_file(self, path: &Path, offset: u64) -> Error {
+        match self.1 {
+            Some(Newer { found, known }) => {
+                Error::UnsupportedFormat { file: path.to_path_buf(), what: self.0, found, known }
+            }
+            None => Error::corruption(path, offset, self.0),
+        }
+    }
+}
 
 /// Answer of [`Image::lookup`](super::Image::lookup).
 #[derive(Clone, Debug, PartialEq, Eq)]

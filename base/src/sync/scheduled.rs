@@ -26,7 +26,15 @@ pub mod thread {
     where
         F: FnOnce() + Send + 'static,
     {
-        shuttle::thread::Builder::new().name(name.to_owned()).spawn(run).expect("shuttle refuses no thread")
+        try_spawn_named(name, run).expect("shuttle refuses no thread")
+    }
+
+    /// The same, as the plain build has it.
+    pub fn try_spawn_named<F>(name: &str, run: F) -> std::io::Result<JoinHandle<()>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        shuttle::thread::Builder::new().name(name.to_owned()).spawn(run)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Two traits, [`Vfs`] and [`VfsFile`], that a disk implements (`os.rs` the real one, `mem.rs` memory, `sim/` the simulated
 //! one), and [`File`], the handle all other code uses: it finishes short reads and writes, repeats interrupted calls, and
-//! turns failures into [`Error`](crate::Error)s that name the file. Only this folder names an operating system.
+//! turns failures into [`Error`](crate::Error)s that name the file. [`PatientVfs`] repeats interrupted calls on names. Only this folder names an operating system.
 //!
 //! V1  What a crash may lose is exactly what was not synced: file bytes by `sync_data`, directory entries by `sync_dir`.
 //! V2  A `sync_data` that failed is never repeated here; its caller decides (the log poisons itself).
@@ -11,12 +11,14 @@ mod file;
 mod mem;
 mod names;
 mod os;
+mod patient;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
 
 pub use file::File;
 pub use mem::MemVfs;
 pub use os::OsVfs;
+pub use patient::PatientVfs;
 
 use std::io;
 use std::path::Path;

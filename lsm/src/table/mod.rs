@@ -318,7 +318,7 @@ fn read_block(file: &File, ks_id: u32, meta: &TableMeta, handle: &Handle, kind: 
         return damaged("a block is not the one that its parent holds");
     }
     let identity = Identity { kind, self_id: handle.offset, ks_id, write_seq: meta.no as u32 };
-    Image::decode(bytes, &identity).map_err(|fault| file.corruption(handle.offset, fault.0))
+    Image::decode(bytes, &identity).map_err(|fault| fault.in_file(file.path(), handle.offset))
 }
 
 /// Fences of an image with keys from `first` to `last`: as short as can be, and beginning with all that the keys share.

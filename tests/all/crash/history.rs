@@ -59,6 +59,11 @@ impl History {
         self.commits.len() as u64
     }
 
+    /// All of them, in order.
+    pub(super) fn commits(&self) -> &[Writes] {
+        &self.commits
+    }
+
     /// Digest of `keyspace` behind the first `prefix` commits.
     pub(super) fn digest(&self, prefix: u64, keyspace: KeyspaceId) -> u64 {
         self.digests[prefix as usize].get(&keyspace).copied().unwrap_or_else(|| digest(&Rows::new()))

@@ -28,9 +28,24 @@ const NEED_SPACE: [OpKind; 9] = [
 /// Calls that need a file descriptor.
 const NEED_DESCRIPTOR: [OpKind; 6] =
     [OpKind::Open, OpKind::Create, OpKind::List, OpKind::SyncDir, OpKind::Lock, OpKind::Random];
-/// Calls that a signal can interrupt.
-const SLOW: [OpKind; 7] =
-    [OpKind::Open, OpKind::Create, OpKind::Read, OpKind::Write, OpKind::WriteZeros, OpKind::SetLen, OpKind::Punch];
+/// Calls that a signal can interrupt: all but those that ask an open file for its length, and syncs of files, after whose failure nobody knows.
+const SLOW: [OpKind; 15] = [
+    OpKind::Open,
+    OpKind::Create,
+    OpKind::Read,
+    OpKind::Write,
+    OpKind::WriteZeros,
+    OpKind::SetLen,
+    OpKind::Punch,
+    OpKind::CreateDir,
+    OpKind::Rename,
+    OpKind::RemoveFile,
+    OpKind::RemoveDir,
+    OpKind::List,
+    OpKind::SyncDir,
+    OpKind::Lock,
+    OpKind::Random,
+];
 
 /// How often a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use duramen_base::golden::bytes as golden;
 use duramen_base::{Lsn, Timestamp};
 
 use super::rig::UUID;
@@ -9,16 +10,6 @@ use crate::big::{Last, PartHead};
 use crate::header::salt;
 use crate::record::{crc, record_bytes};
 use crate::{HeaderRead, Mark, MarkSet, RecordHeader, RecordKind, SegmentHeader};
-
-/// The bytes of a golden file: hexadecimal, with comments after `#`.
-pub(crate) fn golden(text: &str) -> Vec<u8> {
-    let digits: String = text
-        .lines()
-        .flat_map(|line| line.split('#').next().unwrap_or_default().chars())
-        .filter(|digit| !digit.is_whitespace())
-        .collect();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
-}
 
 #[test]
 fn a_record_has_these_bytes() {

@@ -4,7 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
-pub(crate) mod golden;
+mod golden;
 mod retention;
 mod rig;
 mod schedules;

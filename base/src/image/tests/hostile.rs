@@ -157,9 +157,9 @@ fn a_lie_under_a_right_checksum_is_named() {
     for (at, bytes, what) in [
         (4, &[0, 0, 8, 0][..], "the length of the image is out of range"),
         (8, &[0, 1, 0, 0], "the stored length is not the image length"),
-        (12, &[2], "unknown image format"),
+        (12, &[2], "image format"),
         (13, &[0], "unknown image kind"),
-        (14, &[1], "unknown image flags"),
+        (14, &[1], "image flags"),
         (32, &[52], "max_ts is not the newest ts of the records"),
         (48, &[1], "reserved bytes of the image header are in use"),
         (64, &[255, 255], "the parts do not fit the image"),
@@ -261,4 +261,20 @@ proptest! {
         }
         let _ = decode_restamped(bytes);
     }
+}
+
+#[test]
+fn an_image_of_a_later_version_is_refused_by_name() {
+    for (offset, found) in [(12, 2), (14, 1)] {
+        let mut bytes = sample_leaf().to_stored(77);
+        bytes[offset] = found;
+        let error = decode_restamped(bytes).unwrap_err().in_file("tree.dat".as_ref(), 4096);
+        let is_refusal =
+            matches!(&error, crate::Error::UnsupportedFormat { found: named, .. } if *named == u32::from(found));
+        assert!(is_refusal, "{error}");
+    }
+    let mut bytes = sample_leaf().to_stored(77);
+    bytes[12] = 0;
+    let error = decode_restamped(bytes).unwrap_err().in_file("tree.dat".as_ref(), 4096);
+    assert!(matches!(error, crate::Error::Corruption { offset: 4096, .. }), "{error}");
 }
