@@ -1,8 +1,15 @@
 //! Isolation levels as data: what a level asks of reads, locks and commit, for the engine to execute.
 //!
 //! A plan decides nothing by itself and holds no state. What is not offered is refused by name, never silently
-//! replaced by another level. This version offers one combination, optimistic `Snapshot`; each further one is a
-//! further plan here, and a step the engine knows how to execute.
+//! replaced by another level.
+//!
+//! | level | reads (optimistic) | validated at commit | reads (pessimistic) |
+//! |---|---|---|---|
+//! | ReadUncommitted | newest, pending writes included | nothing | the same |
+//! | ReadCommitted | each statement at a snapshot of its own | nothing | the same |
+//! | RepeatableRead | one snapshot, keys recorded | written and read keys | the present, each key locked |
+//! | Snapshot | one snapshot | written keys | one snapshot, writes checked when they are locked |
+//! | Serializable | one snapshot, keys and ranges recorded | written keys, and the rule of `ssi.rs` | the present, keys and ranges locked |
 //!
 //! I1  The levels have no order. `RepeatableRead` forbids write skew and lets phantoms in, `Snapshot` the reverse.
 
@@ -16,9 +23,9 @@ use duramen_base::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IsolationLevel {
-    /// Sees writes that are not committed (PL-1).
+    /// Sees writes that are not committed (PL-1). Only in a database opened with `dirty_reads(true)`.
     ReadUncommitted,
-    /// Each statement sees what was committed when it began (PL-2).
+    /// Each statement sees what was committed when it began, whole transactions only (PL-2, monotonic atomic view).
     ReadCommitted,
     /// What was read stays as it was; new keys may appear in a range (PL-2.99). Not what some databases call by this
     /// name.
@@ -56,11 +63,37 @@ pub enum Concurrency {
     Pessimistic,
 }
 
+impl std::fmt::Display for Concurrency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Concurrency::Optimistic => "optimistic",
+            Concurrency::Pessimistic => "pessimistic",
+        })
+    }
+}
+
 /// Where reads read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadPoint {
     /// At one snapshot, taken at `visible` by the first read and kept to the end.
     Snapshot,
+    /// Each statement (a get, a whole scan) at `visible` as it is when the statement begins.
+    Statement,
+    /// As `Statement`, with the pending writes of others on top: what the dirty board says is newest.
+    Pending,
+    /// The present: under a lock, at `visible` as it is once the lock is granted.
+    Locked,
+}
+
+/// What a plain read locks, to the end of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadLocks {
+    /// Nothing.
+    None,
+    /// Each key read or returned by a scan, shared; absent ones too.
+    Keys,
+    /// Each key read, and every range scanned, shared.
+    KeysAndRanges,
 }
 
 /// When written keys and ranges are locked.
@@ -68,13 +101,41 @@ pub enum ReadPoint {
 pub enum WriteLocks {
     /// All at commit, in one order, before validation; they fall when the commit is visible.
     AtCommit,
+    /// Each as it is written; they fall when the commit is visible.
+    AtWrite,
 }
 
 /// What must be unchanged since the snapshot when the transaction commits, under its locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Validate {
+    /// Nothing but what was read by locking reads.
+    Nothing,
     /// Every key and range written. A transaction that read nothing has no snapshot, and nothing to validate.
     Writes,
+    /// Every key read as well, locked shared for it, if the transaction wrote anything.
+    WritesAndReadKeys,
+}
+
+/// What is remembered of plain reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackReads {
+    /// Nothing.
+    No,
+    /// Keys read and keys returned by scans, absent ones read by name too.
+    Keys,
+    /// Keys, and the intervals that scans have walked.
+    KeysAndRanges,
+}
+
+/// What the transaction has to do with the tables of `ssi.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Serial {
+    /// Nothing: it is not serializable.
+    No,
+    /// Its commit is checked against them, and entered.
+    Checked,
+    /// Its locks make its own commit safe; it is entered for those that are checked.
+    Entered,
 }
 
 /// What the engine does for a transaction of some level. From [`plan`].
@@ -82,9 +143,7 @@ pub enum Validate {
 /// ```
 /// use duramen_txn::{Concurrency, IsolationLevel, ReadPoint, WriteLocks, plan};
 /// let snapshot = plan(IsolationLevel::Snapshot, Concurrency::Optimistic)?;
-/// match snapshot.read_point {
-///     ReadPoint::Snapshot => {} // register at `visible` before the first read
-/// }
+/// assert_eq!(snapshot.read_point, ReadPoint::Snapshot); // register at `visible` before the first read
 /// assert_eq!(snapshot.write_locks, WriteLocks::AtCommit);
 /// # Ok::<(), duramen_base::Error>(())
 /// ```
@@ -92,10 +151,16 @@ pub enum Validate {
 pub struct Plan {
     /// Where reads read.
     pub read_point: ReadPoint,
+    /// What reads lock.
+    pub read_locks: ReadLocks,
     /// When writes lock.
     pub write_locks: WriteLocks,
     /// What commit validates.
     pub validate: Validate,
+    /// What is remembered of reads.
+    pub track_reads: TrackReads,
+    /// Whether the serializable transactions must know of it.
+    pub serial: Serial,
 }
 
 /// The plan of `level` with `concurrency`.
@@ -104,33 +169,48 @@ pub struct Plan {
 /// [`Error::Unsupported`], naming the combination, if it is not offered.
 ///
 /// ```
-/// use duramen_txn::{Concurrency, IsolationLevel, Validate, plan};
-/// let snapshot = plan(IsolationLevel::Snapshot, Concurrency::Optimistic)?;
-/// assert_eq!(snapshot.validate, Validate::Writes);
-/// assert!(plan(IsolationLevel::Serializable, Concurrency::Optimistic).is_err());
+/// use duramen_txn::{Concurrency, IsolationLevel, Serial, Validate, plan};
+/// let serializable = plan(IsolationLevel::Serializable, Concurrency::Optimistic)?;
+/// assert_eq!((serializable.validate, serializable.serial), (Validate::Writes, Serial::Checked));
 /// # Ok::<(), duramen_base::Error>(())
 /// ```
 pub fn plan(level: IsolationLevel, concurrency: Concurrency) -> Result<Plan> {
     use {Concurrency as C, IsolationLevel as L};
     let what = match (level, concurrency) {
-        (L::Snapshot, C::Optimistic) => {
-            return Ok(Plan {
-                read_point: ReadPoint::Snapshot,
-                write_locks: WriteLocks::AtCommit,
-                validate: Validate::Writes,
-            });
-        }
-        (L::Snapshot, C::Pessimistic) => "isolation level Snapshot, pessimistic",
-        (L::ReadUncommitted, C::Optimistic) => "isolation level ReadUncommitted, optimistic",
+        (_, C::Optimistic) => return Ok(optimistic(level)),
         (L::ReadUncommitted, C::Pessimistic) => "isolation level ReadUncommitted, pessimistic",
-        (L::ReadCommitted, C::Optimistic) => "isolation level ReadCommitted, optimistic",
         (L::ReadCommitted, C::Pessimistic) => "isolation level ReadCommitted, pessimistic",
-        (L::RepeatableRead, C::Optimistic) => "isolation level RepeatableRead, optimistic",
         (L::RepeatableRead, C::Pessimistic) => "isolation level RepeatableRead, pessimistic",
-        (L::Serializable, C::Optimistic) => "isolation level Serializable, optimistic",
+        (L::Snapshot, C::Pessimistic) => "isolation level Snapshot, pessimistic",
         (L::Serializable, C::Pessimistic) => "isolation level Serializable, pessimistic",
     };
     Err(Error::Unsupported { what })
+}
+
+fn optimistic(level: IsolationLevel) -> Plan {
+    let snapshot = Plan {
+        read_point: ReadPoint::Snapshot,
+        read_locks: ReadLocks::None,
+        write_locks: WriteLocks::AtCommit,
+        validate: Validate::Writes,
+        track_reads: TrackReads::No,
+        serial: Serial::No,
+    };
+    match level {
+        IsolationLevel::ReadUncommitted => {
+            Plan { read_point: ReadPoint::Pending, validate: Validate::Nothing, ..snapshot }
+        }
+        IsolationLevel::ReadCommitted => {
+            Plan { read_point: ReadPoint::Statement, validate: Validate::Nothing, ..snapshot }
+        }
+        IsolationLevel::RepeatableRead => {
+            Plan { validate: Validate::WritesAndReadKeys, track_reads: TrackReads::Keys, ..snapshot }
+        }
+        IsolationLevel::Snapshot => snapshot,
+        IsolationLevel::Serializable => {
+            Plan { track_reads: TrackReads::KeysAndRanges, serial: Serial::Checked, ..snapshot }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -142,13 +222,24 @@ mod tests {
         use IsolationLevel::*;
         for level in [ReadUncommitted, ReadCommitted, RepeatableRead, Snapshot, Serializable] {
             for concurrency in [Concurrency::Optimistic, Concurrency::Pessimistic] {
-                let name = format!("{level}, {}", format!("{concurrency:?}").to_lowercase());
-                match plan(level, concurrency) {
-                    Ok(_) => assert_eq!(name, "Snapshot, optimistic"),
-                    Err(Error::Unsupported { what }) => assert!(what.ends_with(&name), "{what} for {name}"),
-                    Err(other) => panic!("{other}"),
+                match (concurrency, plan(level, concurrency)) {
+                    (Concurrency::Optimistic, Ok(plan)) => assert_eq!(plan.write_locks, WriteLocks::AtCommit),
+                    (Concurrency::Pessimistic, Err(Error::Unsupported { what })) => {
+                        assert!(what.ends_with(&format!("{level}, {concurrency}")), "{what}");
+                    }
+                    (_, other) => panic!("{level}, {concurrency}: {other:?}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn who_is_validated_against_a_snapshot_reads_at_one() {
+        use IsolationLevel::*;
+        for level in [ReadUncommitted, ReadCommitted, RepeatableRead, Snapshot, Serializable] {
+            let plan = optimistic(level);
+            assert_eq!(plan.validate != Validate::Nothing, plan.read_point == ReadPoint::Snapshot, "{level}");
+            assert_eq!(plan.serial == Serial::Checked, plan.track_reads == TrackReads::KeysAndRanges, "{level}");
         }
     }
 }

@@ -1,28 +1,38 @@
 //! Transactions in memory: which snapshot reads, what was written, who commits first.
 //!
 //! Pure memory: no file, no backend, no log. It answers with facts and plans; the engine executes them against the
-//! log and the stores. First version: horizons, snapshot registration, the write set with savepoints, the plain table
-//! of commit-time locks, and the plan of optimistic snapshot isolation.
+//! log and the stores.
 //!
-//! Where to start: `horizons.rs` (three timestamps), `snapshots.rs` (who reads where), `write_set.rs` (what a
-//! transaction did), `commit_locks.rs` (one order, so no deadlock), `isolation.rs` (levels as data).
+//! Where to start: `isolation.rs` (levels as data), `horizons.rs` (three timestamps), `snapshots.rs` (who reads where),
+//! `write_set.rs` and `read_set.rs` (what a transaction did), `commit_locks.rs` (one order, so no deadlock), `ssi.rs`
+//! (who may not commit if all are to be serializable).
 #![forbid(unsafe_code)]
 
 pub mod commit_locks;
+pub mod dirty_board;
+pub mod footprint;
 pub mod horizons;
 pub mod isolation;
 mod key;
 mod padded;
 #[cfg(test)]
 mod prune_rule;
+pub mod read_set;
 #[cfg(test)]
 mod schedules;
 pub mod snapshots;
+pub mod ssi;
 pub mod write_set;
 
 pub use commit_locks::{CommitLocks, LockItem, LockKind, LockSet};
+pub use dirty_board::{DirtyBoard, Pending, PendingOp, Posted};
+pub use footprint::{Footprint, KeyRange};
 pub use horizons::Horizons;
-pub use isolation::{Concurrency, IsolationLevel, Plan, ReadPoint, Validate, WriteLocks, plan};
+pub use isolation::{
+    Concurrency, IsolationLevel, Plan, ReadLocks, ReadPoint, Serial, TrackReads, Validate, WriteLocks, plan,
+};
 pub use key::Key;
+pub use read_set::{LockedReads, ReadSet, Scan, lock_items_with_reads};
 pub use snapshots::{Registration, Snapshots};
+pub use ssi::{Claim, Ssi};
 pub use write_set::{Own, Savepoint, WriteSet, WriteView};

@@ -68,6 +68,11 @@ impl LockItem {
         &self.place.low
     }
 
+    /// The key, or the low end of the range, to be kept.
+    pub(crate) fn low_key(&self) -> &Key {
+        &self.place.low
+    }
+
     /// How far it reaches.
     pub fn kind(&self) -> &LockKind {
         &self.kind
@@ -82,6 +87,29 @@ impl LockItem {
     /// Whether all of it lies before all of `next`: the order in which a commit takes its locks.
     pub(crate) fn is_before(&self, next: &LockItem) -> bool {
         self.place < next.place && !reaches(&self.place, &self.kind, &next.place)
+    }
+
+    /// Disjoint items in the order of locking that cover the same keys as `items`.
+    pub(crate) fn merge(mut items: Vec<LockItem>) -> Vec<LockItem> {
+        // Of two that begin at one place the range goes first.
+        items.sort_unstable_by(|a, b| a.place.cmp(&b.place).then_with(|| b.is_range().cmp(&a.is_range())));
+        items.dedup_by(|next, last| {
+            let merges = reaches(&last.place, &last.kind, &next.place);
+            if let (true, LockKind::Range { high }, LockKind::Range { high: next_high }) =
+                (merges, &mut last.kind, &mut next.kind)
+            {
+                *high = match (high.take(), next_high.take()) {
+                    (Some(one), Some(other)) => Some(one.max(other)),
+                    (None, _) | (_, None) => None,
+                };
+            }
+            merges
+        });
+        items
+    }
+
+    fn is_range(&self) -> bool {
+        self.kind != LockKind::Key
     }
 }
 
