@@ -15,25 +15,25 @@
 
 mod handle;
 mod order;
+mod validate;
 
 pub use handle::{CommitHandle, CommitInfo};
-pub(crate) use order::CommitOrder;
+pub(crate) use order::{CommitOrder, Held};
+pub(crate) use validate::ReadChecks;
 
-use std::ops::Bound;
+use std::cell::Cell;
 use std::time::Duration;
 
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, thread};
-use duramen_base::{
-    Admission, Batch, ConflictInfo, Deadline, Error, KeyBounds, KeyspaceId, Lsn, Op, OpKind, Result, ScanOpts,
-    Timestamp, WorkBudget, mutant,
-};
-use duramen_txn::{LockSet, Plan, Validate, WriteLocks, WriteSet};
+use duramen_base::{Admission, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget};
+use duramen_txn::{Claim, Plan, WriteSet};
 
 use crate::core::Core;
 use crate::host::waits_for_wrong_horizon;
 use crate::keyspace::Inner as KeyspaceInner;
 use crate::options::Durability;
+use crate::transaction::OnBoard;
 
 /// How long a commit waits for the commit-time locks of others, and for memory.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +51,13 @@ pub(crate) struct Request<'a> {
     /// What it read at, if it read; its registration is held by the caller.
     pub(crate) snapshot_ts: Option<Timestamp>,
     pub(crate) plan: &'a Plan,
+    pub(crate) origin: TxnOrigin,
+    /// What it read and must find unchanged.
+    pub(crate) reads: Option<ReadChecks>,
+    /// If it is serializable: what the others are told, taken when it is sequenced.
+    pub(crate) claim: Cell<Option<Claim>>,
+    /// Its entries on the dirty board, taken when it is applied.
+    pub(crate) posted: Cell<Option<Box<OnBoard>>>,
 }
 
 /// A commit that was sequenced and applied.
@@ -91,14 +98,19 @@ impl Core {
         self.set_log_full(matches!(staged, Err(Error::DiskFull { .. })));
         let staged = staged?;
 
-        let (ts, placed) = self.order.sequence(|ts| staged.place_commit(ts));
+        let sequence = || self.order.sequence(|ts| staged.place_commit(ts));
+        let (ts, placed) = match request.claim.take() {
+            None => sequence(),
+            Some(claim) => self.sequence_serializable(claim, sequence)?,
+        };
 
         for ((keyspace, ops), admission) in request.keyspaces.iter().zip(batch.view().sections()).zip(admissions) {
             debug_assert_eq!(keyspace.id, ops.keyspace(), "sections are in the order of the keyspaces");
             keyspace.store.apply(admission, &ops, ts);
         }
         drop(gates);
-        self.order.applied(ts, Some(locks));
+        let held = Held { _locks: locks, _posted: request.posted.take(), origin: request.origin };
+        self.order.applied(ts, Some(held));
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         Ok(Sequenced { info: CommitInfo { ts, lsn: placed.lsn, log_epoch: self.wal.log_epoch() }, end: placed.end })
     }
@@ -144,65 +156,10 @@ impl Core {
         Ok(())
     }
 
-    fn lock_and_validate(&self, request: &Request<'_>, deadline: Deadline) -> Result<LockSet> {
-        let snapshot_ts = request.snapshot_ts.unwrap_or(Timestamp::ZERO);
-        let items = match request.plan.write_locks {
-            WriteLocks::AtCommit => request.write_set.lock_items(),
-        };
-        let locks = self.locks.acquire(items, snapshot_ts, &*self.parts.clock, deadline)?;
-        let validates = match request.plan.validate {
-            // A transaction that never read conflicts with nobody.
-            Validate::Writes => request.snapshot_ts.is_some(),
-        };
-        if validates && !mutant!("skip_validation") {
-            for keyspace in request.keyspaces {
-                for op in request.write_set.ops(keyspace.id) {
-                    self.check_conflict(keyspace, &op, snapshot_ts)?;
-                }
-            }
-        }
-        Ok(locks)
-    }
-
-    /// Fails if anything `op` writes was written after `snapshot_ts`. Its lock is held, so the answer stays true.
-    fn check_conflict(&self, keyspace: &KeyspaceInner, op: &Op<'_>, snapshot_ts: Timestamp) -> Result<()> {
-        let (newer_ts, range_end) = match op.kind {
-            OpKind::Put | OpKind::Delete => (keyspace.store.newer_than(op.key, snapshot_ts)?, None),
-            OpKind::DeleteRange => {
-                let conflicts = is_range_newer(keyspace, op, snapshot_ts)?;
-                // Which commit it was, a cursor does not say.
-                (conflicts.then_some(Timestamp::MAX), Some(op.value.to_vec()))
-            }
-        };
-        let Some(newer_ts) = newer_ts else { return Ok(()) };
-        self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-        Err(Error::WriteConflict(Box::new(ConflictInfo {
-            keyspace: keyspace.id,
-            key: op.key.to_vec(),
-            range_end,
-            snapshot_ts,
-            newer_ts: (newer_ts != Timestamp::MAX).then_some(newer_ts),
-            other: None,
-        })))
-    }
-
     fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Vec<Admission>> {
         let sections = batch.view().sections();
         request.keyspaces.iter().zip(sections).map(|(keyspace, ops)| keyspace.store.admit(&ops, deadline)).collect()
     }
-}
-
-/// Whether anything in the range of `op` was written after `snapshot_ts`.
-fn is_range_newer(keyspace: &KeyspaceInner, op: &Op<'_>, snapshot_ts: Timestamp) -> Result<bool> {
-    let upper = if op.value.is_empty() { Bound::Unbounded } else { Bound::Excluded(op.value) };
-    let bounds = KeyBounds { lower: Bound::Included(op.key), upper };
-    let mut cursor = keyspace.store.cursor(snapshot_ts, bounds, ScanOpts { fill_cache: false })?;
-    while cursor.next()? {
-        if cursor.newer_seen() {
-            return Ok(true);
-        }
-    }
-    Ok(cursor.newer_seen())
 }
 
 /// The keyspaces of a write set, in the order of its sections.

@@ -13,7 +13,7 @@ use duramen_base::sync::{Arc, Mutex};
 use duramen_base::vfs::{FileLock, Vfs};
 use duramen_base::{Budget, DbUuid, Error, Lsn, Result, StoreEnv};
 use duramen_base::{KeyspaceId, KeyspaceOptions, StoreHost};
-use duramen_txn::{CommitLocks, Horizons, Snapshots};
+use duramen_txn::{CommitLocks, Concurrency, DirtyBoard, Horizons, IsolationLevel, Snapshots, Ssi};
 use duramen_wal::Wal;
 
 use crate::commit::CommitOrder;
@@ -22,6 +22,9 @@ use crate::keyspace;
 use crate::keyspaces::Keyspaces;
 use crate::observer::LogObserver;
 use crate::options::Durability;
+
+/// Facts about serializable transactions take this part of the memory at most.
+const SSI_SHARE: u64 = 16;
 
 pub(crate) struct Core {
     /// A number of the process, to tell keyspace handles of different open databases apart.
@@ -32,8 +35,13 @@ pub(crate) struct Core {
     pub(crate) observer: Arc<LogObserver>,
     pub(crate) order: CommitOrder,
     pub(crate) locks: Arc<CommitLocks>,
+    pub(crate) ssi: Ssi,
+    /// Kept only for a database with dirty reads.
+    pub(crate) board: Option<Arc<DirtyBoard>>,
     pub(crate) keyspaces: Keyspaces,
     pub(crate) durability: Durability,
+    pub(crate) isolation: IsolationLevel,
+    pub(crate) concurrency: Concurrency,
     pub(crate) log_bytes_before_checkpoint: u64,
     pub(crate) counters: Counters,
     pub(crate) log_wakeup: LogWakeup,
@@ -108,6 +116,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) rollbacks: AtomicU64,
     pub(crate) conflicts: AtomicU64,
+    pub(crate) serialization_failures: AtomicU64,
     pub(crate) retries: AtomicU64,
 }
 
@@ -118,6 +127,9 @@ pub(crate) struct Opened {
     pub(crate) observer: Arc<LogObserver>,
     pub(crate) keyspaces: Keyspaces,
     pub(crate) durability: Durability,
+    pub(crate) isolation: IsolationLevel,
+    pub(crate) concurrency: Concurrency,
+    pub(crate) dirty_reads: bool,
     pub(crate) log_bytes_before_checkpoint: u64,
     pub(crate) dir_lock: Box<dyn FileLock>,
     pub(crate) instance: u64,
@@ -131,6 +143,7 @@ pub(crate) fn next_instance() -> u64 {
 impl Core {
     pub(crate) fn new(parts: Parts, opened: Opened) -> Arc<Core> {
         let last_checkpoint = Mutex::new(LastCheckpoint { at: parts.clock.now(), log_end: Lsn::new(0) });
+        let ssi = Ssi::new(Arc::clone(&parts.budget), parts.budget.limit() / SSI_SHARE);
         Arc::new(Core {
             instance: opened.instance,
             parts,
@@ -139,8 +152,12 @@ impl Core {
             horizons: opened.horizons,
             observer: opened.observer,
             locks: CommitLocks::new(),
+            ssi,
+            board: opened.dirty_reads.then(DirtyBoard::new),
             keyspaces: opened.keyspaces,
             durability: opened.durability,
+            isolation: opened.isolation,
+            concurrency: opened.concurrency,
             log_bytes_before_checkpoint: opened.log_bytes_before_checkpoint,
             counters: Counters::default(),
             log_wakeup: LogWakeup::default(),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::vfs::MemVfs;
-use duramen_base::{DbUuid, Error, KeyspaceOptions, Result, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget};
+use duramen_base::{
+    DbUuid, Error, KeyspaceOptions, Result, Timestamp, TxnOrigin, Urgency, VerifyLevel, VerifyReport, WorkBudget,
+};
 
 use crate::core::Core;
 use crate::keyspace::{Keyspace, KeyspaceInfo};
@@ -153,7 +155,7 @@ impl Database {
         self.core.drop_keyspace(name)
     }
 
-    /// Begins a read-write transaction with the default options: optimistic snapshot isolation.
+    /// Begins a transaction with the default options: those of the database, if nothing else was chosen optimistic snapshot isolation.
     ///
     /// # Errors
     /// [`Error::Poisoned`]: reopen to write. [`Error::Closed`].
@@ -167,24 +169,29 @@ impl Database {
     /// tx.commit()?;
     /// # Ok::<(), duramen::Error>(())
     /// ```
+    #[track_caller]
     pub fn begin(&self) -> Result<Transaction> {
         self.begin_with(TxnOptions::default())
     }
 
-    /// Begins a read-write transaction.
+    /// Begins a transaction. Transactions of all levels and modes run beside each other; what each is promised, docs/isolation.md says.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]: the combination of level and concurrency is not offered; else as [`Database::begin`].
+    /// [`Error::Unsupported`]: the combination of level and concurrency is not offered. [`Error::InvalidArgument`]: options that contradict each
+    /// other. Else as [`Database::begin`].
     ///
     /// ```
     /// use duramen::{Database, Error, IsolationLevel, TxnOptions};
     /// let db = Database::in_memory()?;
-    /// let refused = db.begin_with(TxnOptions::default().isolation(IsolationLevel::Serializable));
+    /// db.begin_with(TxnOptions::default().isolation(IsolationLevel::Serializable))?.commit()?;
+    /// // Only a database opened with `dirty_reads(true)` can show pending writes.
+    /// let refused = db.begin_with(TxnOptions::default().isolation(IsolationLevel::ReadUncommitted));
     /// assert!(matches!(refused, Err(Error::Unsupported { .. })));
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn begin_with(&self, options: TxnOptions) -> Result<Transaction> {
-        Transaction::new(&self.core, options)
+        Transaction::new(&self.core, options, TxnOrigin::here(None))
     }
 
     /// Runs `work` in a transaction and commits it; on an error that running again can mend (a conflict), runs it again, until it succeeds.
@@ -206,6 +213,7 @@ impl Database {
     /// assert_eq!(count, 1);
     /// # Ok::<(), duramen::Error>(())
     /// ```
+    #[track_caller]
     pub fn update<R>(&self, work: impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
         self.update_with(TxnOptions::default(), work)
     }
@@ -222,10 +230,11 @@ impl Database {
     /// db.update_with(TxnOptions::default().durability(Durability::Buffered), |tx| tx.put(&ks, "a", "1"))?;
     /// # Ok::<(), duramen::Error>(())
     /// ```
+    #[track_caller]
     pub fn update_with<R>(&self, options: TxnOptions, mut work: impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
-        let mut runs = 0;
+        let (mut runs, begun_at) = (0, TxnOrigin::here(None));
         loop {
-            match self.run_once(options.clone(), &mut work) {
+            match self.run_once(options.clone(), begun_at, &mut work) {
                 Err(error) if error.is_retryable() => {
                     runs += 1;
                     self.core.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -236,8 +245,13 @@ impl Database {
         }
     }
 
-    fn run_once<R>(&self, options: TxnOptions, work: &mut impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
-        let tx = self.begin_with(options)?;
+    fn run_once<R>(
+        &self,
+        options: TxnOptions,
+        begun_at: TxnOrigin,
+        work: &mut impl FnMut(&Transaction) -> Result<R>,
+    ) -> Result<R> {
+        let tx = Transaction::new(&self.core, options, begun_at)?;
         match work(&tx) {
             Ok(result) => tx.commit().map(|_| result),
             Err(error) if error.is_retryable() => Err(error),

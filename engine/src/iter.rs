@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use duramen_base::sync::Arc;
-use duramen_base::{KeyBounds, Result, ScanOpts, Timestamp, Value};
-use duramen_txn::{Own, Registration, WriteView};
+use duramen_base::{Error, KeyBounds, Result, ScanOpts, Timestamp, Value};
+use duramen_txn::{Own, Registration, Scan, WriteView};
 
 use crate::any_backend::AnyCursor;
 use crate::keyspace::{Inner, Keyspace};
@@ -36,7 +36,8 @@ pub struct Entry {
     pub value: Value,
 }
 
-/// The entries of a key range, in key order, from either end. Owns what it needs: it may outlive its transaction, and keeps its snapshot alive.
+/// The entries of a key range, in key order, from either end. Owns what it needs, and keeps its snapshot alive: it may outlive its transaction,
+/// unless the commit of that has to know how far it came; then it answers `TxnAborted` once the transaction has ended.
 ///
 /// ```
 /// use duramen::{BackendKind, Database, Reader};
@@ -60,6 +61,8 @@ pub struct Iter {
     front: Option<End>,
     back: Option<End>,
     finished: bool,
+    /// Where it says how far it came, if its transaction must know.
+    scan: Option<Arc<Scan>>,
 }
 
 /// One end: the store's cursor, and where it stands.
@@ -95,7 +98,14 @@ impl Iter {
             front: None,
             back: None,
             finished: bounds.is_empty(),
+            scan: None,
         }
+    }
+
+    /// The same, telling `scan` how far it comes.
+    pub(crate) fn noted_by(mut self, scan: Option<Arc<Scan>>) -> Iter {
+        self.scan = scan;
+        self
     }
 
     fn at(&self) -> Timestamp {
@@ -112,10 +122,23 @@ impl Iter {
         if self.finished {
             return None;
         }
-        let entry = check_open(&self.registration).and_then(|()| self.advance(way)).transpose();
+        let entry =
+            check_open(&self.registration).and_then(|()| self.advance(way)).and_then(|entry| self.note(way, entry));
+        let entry = entry.transpose();
         // X2, and the end of the range: nothing follows.
         self.finished = !matches!(entry, Some(Ok(_)));
         entry
+    }
+
+    /// Tells the transaction what is about to be given, if it must know; refuses if it has ended.
+    fn note(&self, way: Way, entry: Option<Entry>) -> Result<Option<Entry>> {
+        let Some(scan) = &self.scan else { return Ok(entry) };
+        let key = entry.as_ref().map(|entry| &*entry.key);
+        let may_give = match way {
+            Way::Forward => scan.note_forward(key),
+            Way::Backward => scan.note_backward(key),
+        };
+        if may_give { Ok(entry) } else { Err(Error::TxnAborted) }
     }
 
     fn advance(&mut self, way: Way) -> Result<Option<Entry>> {

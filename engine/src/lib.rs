@@ -49,18 +49,18 @@ pub use commit::{CommitHandle, CommitInfo};
 pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::{
-    BackendKind, ConflictInfo, ConflictPlace, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Lsn, Problem, Result,
-    SsiParty, SsiReport, StoreStats, Timestamp, TxnOrigin, Value, VerifyLevel, VerifyReport, options::KEY_BYTES_MAX,
-    options::VALUE_BYTES_MAX,
+    BackendKind, ConflictInfo, ConflictPlace, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, LockMode, Lsn, Problem,
+    Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnOrigin, Value, VerifyLevel, VerifyReport,
+    options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
 };
-pub use duramen_txn::{Concurrency, IsolationLevel, Savepoint};
+pub use duramen_txn::{Concurrency, IsolationLevel};
 pub use iter::{Entry, Iter};
 pub use keyspace::{Keyspace, KeyspaceInfo};
 pub use options::{Builder, Durability, TxnOptions, WRITE_SET_BYTES_MAX};
 pub use reader::Reader;
 pub use snapshot::Snapshot;
 pub use stats::{Health, LogStats, Stats};
-pub use transaction::Transaction;
+pub use transaction::{LockRead, Savepoint, Transaction};
 
 /// The seams to files, clock and threads, for programs that bring their own (simulation, encryption, special devices).
 pub mod seams {

@@ -48,43 +48,53 @@ pub enum Durability {
 /// ```
 /// use duramen::{Concurrency, Database, IsolationLevel, TxnOptions};
 /// let db = Database::in_memory()?;
-/// let options = TxnOptions::default().label("transfer").isolation(IsolationLevel::Snapshot).concurrency(Concurrency::Optimistic);
+/// let options = TxnOptions::default().label("transfer").isolation(IsolationLevel::Serializable).concurrency(Concurrency::Optimistic);
 /// let tx = db.begin_with(options)?;
 /// tx.rollback();
+///
+/// // A report that must not be refused at its end: it waits for a moment at which nobody can make it wrong.
+/// let report = TxnOptions::default().isolation(IsolationLevel::Serializable).read_only(true).deferrable(true);
+/// db.begin_with(report)?.commit()?;
 /// # Ok::<(), duramen::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TxnOptions {
-    pub(crate) isolation: IsolationLevel,
-    pub(crate) concurrency: Concurrency,
+    pub(crate) isolation: Option<IsolationLevel>,
+    pub(crate) concurrency: Option<Concurrency>,
     pub(crate) durability: Option<Durability>,
     pub(crate) label: Option<&'static str>,
-}
-
-impl Default for TxnOptions {
-    /// Optimistic snapshot isolation with the durability of the database.
-    fn default() -> TxnOptions {
-        TxnOptions {
-            isolation: IsolationLevel::Snapshot,
-            concurrency: Concurrency::Optimistic,
-            durability: None,
-            label: None,
-        }
-    }
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
 }
 
 impl TxnOptions {
-    /// The isolation level. Offered so far: [`IsolationLevel::Snapshot`]; beginning with another is [`Error::Unsupported`].
+    /// The isolation level, if not the one of the database. Beginning with a combination that is not offered is [`Error::Unsupported`].
     #[must_use]
     pub fn isolation(mut self, level: IsolationLevel) -> TxnOptions {
-        self.isolation = level;
+        self.isolation = Some(level);
         self
     }
 
-    /// Optimistic or pessimistic. Offered so far: [`Concurrency::Optimistic`].
+    /// Optimistic or pessimistic, if not as the database's default says.
     #[must_use]
     pub fn concurrency(mut self, concurrency: Concurrency) -> TxnOptions {
-        self.concurrency = concurrency;
+        self.concurrency = Some(concurrency);
+        self
+    }
+
+    /// Declares that nothing will be written: a write is [`Error::ReadOnly`]. At levels that read one snapshot it is taken at the beginning, of
+    /// what is acknowledged; a serializable one need not be checked at its end if no transaction that runs beside it can make it wrong.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> TxnOptions {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Lets an optimistic, read-only, serializable transaction wait at its beginning for a snapshot with which it is never refused.
+    /// [`Error::InvalidArgument`] with any other.
+    #[must_use]
+    pub fn deferrable(mut self, deferrable: bool) -> TxnOptions {
+        self.deferrable = deferrable;
         self
     }
 
@@ -95,7 +105,7 @@ impl TxnOptions {
         self
     }
 
-    /// A name for reports.
+    /// A name for errors and reports. Where the transaction was begun they say by themselves.
     #[must_use]
     pub fn label(mut self, label: &'static str) -> TxnOptions {
         self.label = Some(label);
@@ -107,13 +117,18 @@ impl TxnOptions {
 ///
 /// ```
 /// use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
-/// use duramen::{Database, Durability};
+/// use duramen::{Concurrency, Database, Durability, IsolationLevel};
 /// use std::sync::Arc;
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("db");
 /// let builder = Database::builder().memory_bytes(64 << 20).cache_bytes(16 << 20).durability(Durability::Buffered);
 /// let db = builder.create_if_missing(true).log_bytes_before_checkpoint(16 << 20).log_segment_bytes(1 << 20, 8 << 20).open(&path)?;
 /// db.close()?;
+///
+/// // What transactions are that do not choose themselves; and room for readers at `ReadUncommitted`.
+/// # let path = dir.path().join("db2");
+/// let builder = Database::builder().isolation(IsolationLevel::Serializable).concurrency(Concurrency::Optimistic).dirty_reads(true);
+/// builder.open(&path)?.close()?;
 ///
 /// // Memory for a disk, a clock that stands until told to move, and background work only when asked for.
 /// let (clock, jobs) = (ManualClock::default(), ManualExecutor::new());
@@ -127,6 +142,9 @@ impl TxnOptions {
 pub struct Builder {
     pub(crate) create_if_missing: bool,
     pub(crate) durability: Durability,
+    pub(crate) isolation: IsolationLevel,
+    pub(crate) concurrency: Concurrency,
+    pub(crate) dirty_reads: bool,
     pub(crate) memory_bytes: u64,
     pub(crate) cache_bytes: Option<u64>,
     pub(crate) log_bytes_before_checkpoint: u64,
@@ -141,6 +159,9 @@ impl Default for Builder {
         Builder {
             create_if_missing: true,
             durability: Durability::default(),
+            isolation: IsolationLevel::Snapshot,
+            concurrency: Concurrency::Optimistic,
+            dirty_reads: false,
             memory_bytes: 256 << 20,
             cache_bytes: None,
             log_bytes_before_checkpoint: 64 << 20,
@@ -164,6 +185,27 @@ impl Builder {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Builder {
         self.durability = durability;
+        self
+    }
+
+    /// Isolation level of transactions that do not choose their own (default: [`IsolationLevel::Snapshot`]).
+    #[must_use]
+    pub fn isolation(mut self, level: IsolationLevel) -> Builder {
+        self.isolation = level;
+        self
+    }
+
+    /// Concurrency of transactions that do not choose their own (default: [`Concurrency::Optimistic`]).
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: Concurrency) -> Builder {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Whether transactions may read at [`IsolationLevel::ReadUncommitted`] (default: no). Every write then also goes to a board in memory.
+    #[must_use]
+    pub fn dirty_reads(mut self, dirty_reads: bool) -> Builder {
+        self.dirty_reads = dirty_reads;
         self
     }
 

@@ -65,7 +65,7 @@ pub trait Reader: sealed::View {
 
     /// The values of `keys`, in their order.
     fn multi_get<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, keys: &[K]) -> Result<Vec<Option<Value>>> {
-        keys.iter().map(|key| self.view_get(keyspace, key.as_ref())).collect()
+        self.view_multi_get(keyspace, &mut keys.iter().map(AsRef::as_ref))
     }
 
     /// Whether `key` has a value.
@@ -137,6 +137,14 @@ pub(crate) mod sealed {
     pub trait View {
         #[doc(hidden)]
         fn view_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>>;
+        #[doc(hidden)]
+        fn view_multi_get(
+            &self,
+            keyspace: &Keyspace,
+            keys: &mut dyn Iterator<Item = &[u8]>,
+        ) -> Result<Vec<Option<Value>>> {
+            keys.map(|key| self.view_get(keyspace, key)).collect()
+        }
         #[doc(hidden)]
         fn view_iter(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter>;
     }

@@ -69,6 +69,8 @@ pub struct Stats {
     pub rollbacks: u64,
     /// Commits refused for a write conflict, since opening.
     pub conflicts: u64,
+    /// Commits refused because no serial order explains them, since opening.
+    pub serialization_failures: u64,
     /// Times [`crate::Database::update`] ran a closure again, since opening.
     pub retries: u64,
     /// Every commit up to here can be read by new transactions.
@@ -101,6 +103,7 @@ impl Core {
             commits: count(&self.counters.commits),
             rollbacks: count(&self.counters.rollbacks),
             conflicts: count(&self.counters.conflicts),
+            serialization_failures: count(&self.counters.serialization_failures),
             retries: count(&self.counters.retries),
             visible: self.horizons.visible(),
             durable: self.horizons.durable(),

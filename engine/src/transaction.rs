@@ -2,8 +2,15 @@
 //!
 //! It executes the plan that `txn` gives for its level. Writes stay in memory until the commit; nothing needs undoing.
 //!
-//! B1  The snapshot is taken at the first read (or by `pin_snapshot`) and never moves.
+//! B1  The snapshot, at a level that reads at one, is taken at the first read (or by `pin_snapshot`) and never moves.
 //! B2  After an error that ends it, and after commit or rollback, every call answers `TxnAborted`.
+//! B3  No later statement of a transaction reads below an earlier one.
+//!
+//! Next: `transaction/reading.rs` (reads), `transaction/locking.rs` (reads that lock), `transaction/ending.rs` (commit).
+
+mod ending;
+mod locking;
+mod reading;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -12,22 +19,22 @@ use duramen_base::error::ErrorGroup;
 use duramen_base::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, KeyBounds, Reservation, Result, Timestamp, Value};
-use duramen_txn::{Own, Plan, Registration, Savepoint, WriteSet, plan};
+use duramen_base::{Error, Reservation, Result, Timestamp, TxnOrigin, Value, mutant};
+use duramen_txn::{IsolationLevel, Plan, Posted, ReadPoint, ReadSet, Registration, WriteSet, plan};
 
-use crate::commit::{CommitHandle, CommitInfo, Request, Sequenced, position_of};
+use crate::commit::{CommitHandle, CommitInfo, Sequenced, position_of};
 use crate::core::Core;
-use crate::iter::Iter;
 use crate::keyspace::{Inner as KeyspaceInner, Keyspace};
 use crate::options::{Durability, TxnOptions, WRITE_SET_BYTES_MAX};
-use crate::reader::sealed::View;
+pub use locking::LockRead;
 
 /// The budget is told of a write set's growth in steps of this many bytes.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 
 /// A read-write transaction over any keyspaces of one database. `Send`; its methods take `&self`, so one can iterate and write.
 ///
-/// It reads one snapshot, taken at its first read, overlaid with its own writes. Dropping it rolls it back.
+/// What it sees of others its isolation level says (by default one snapshot, taken at its first read); its own writes it always sees. Dropping
+/// it rolls it back.
 ///
 /// ```
 /// use duramen::{BackendKind, Database, Reader};
@@ -43,9 +50,30 @@ pub struct Transaction {
     core: Arc<Core>,
     plan: Plan,
     options: TxnOptions,
-    registration: OnceCell<Arc<Registration>>,
+    origin: TxnOrigin,
+    /// Where it reads, at a level that reads at one moment (B1).
+    snapshot: OnceCell<Snapshot>,
+    /// The newest moment that a statement of its own read at (B3).
+    newest_read: Cell<Timestamp>,
+    reads: RefCell<Reads>,
     writes: RefCell<Writes>,
     dead: Cell<bool>,
+}
+
+/// The one moment a transaction reads at.
+struct Snapshot {
+    registration: Arc<Registration>,
+    /// Of a serializable one that is checked at its end.
+    enlisted: Cell<Option<Registration>>,
+}
+
+/// What it read, as far as its end must know.
+struct Reads {
+    set: ReadSet,
+    /// The keyspaces of reads that are validated, by id.
+    keyspaces: Vec<Arc<KeyspaceInner>>,
+    /// Moments of locking reads, kept until they were validated.
+    kept: Vec<Arc<Registration>>,
 }
 
 struct Writes {
@@ -53,28 +81,57 @@ struct Writes {
     /// The keyspaces written, by id.
     keyspaces: Vec<Arc<KeyspaceInner>>,
     memory: Reservation,
+    /// The same writes where others can see them, in a database with dirty reads.
+    posted: Option<Box<OnBoard>>,
+}
+
+/// The writes of a transaction on the dirty board, until they are visible or undone.
+pub(crate) struct OnBoard {
+    posted: Posted,
+    /// Keeps what readers must know of keys since they were written.
+    _registration: Registration,
+}
+
+/// A point of a transaction to which its writes can be undone. Belongs to the transaction that made it.
+///
+/// See [`Transaction::savepoint`] for an example.
+#[derive(Clone, Debug)]
+pub struct Savepoint {
+    writes: duramen_txn::Savepoint,
+    posted_count: usize,
 }
 
 impl Transaction {
-    pub(crate) fn new(core: &Arc<Core>, options: TxnOptions) -> Result<Transaction> {
+    pub(crate) fn new(core: &Arc<Core>, options: TxnOptions, begun_at: TxnOrigin) -> Result<Transaction> {
         core.check_writable()?;
-        let plan = plan(options.isolation, options.concurrency)?;
+        let isolation = options.isolation.unwrap_or(core.isolation);
+        let plan = plan(isolation, options.concurrency.unwrap_or(core.concurrency))?;
+        if isolation == IsolationLevel::ReadUncommitted && core.board.is_none() {
+            return Err(Error::Unsupported { what: "isolation level ReadUncommitted, without `dirty_reads(true)`" });
+        }
         let memory = core.parts.budget.reserve_anyway(0);
-        Ok(Transaction {
+        let mut transaction = Transaction {
             core: Arc::clone(core),
             plan,
-            options,
-            registration: OnceCell::new(),
-            writes: RefCell::new(Writes { set: WriteSet::new(), keyspaces: Vec::new(), memory }),
+            origin: TxnOrigin { label: options.label, ..begun_at },
+            snapshot: OnceCell::new(),
+            newest_read: Cell::new(Timestamp::ZERO),
+            reads: RefCell::new(Reads { set: ReadSet::new(plan.track_reads), keyspaces: Vec::new(), kept: Vec::new() }),
+            writes: RefCell::new(Writes { set: WriteSet::new(), keyspaces: Vec::new(), memory, posted: None }),
             dead: Cell::new(false),
-        })
+            options,
+        };
+        if transaction.options.read_only || transaction.options.deferrable {
+            transaction.begin_read_only()?;
+        }
+        Ok(transaction)
     }
 
     /// Sets the value of `key`; seen by this transaction at once, by others after the commit.
     ///
     /// # Errors
     /// `KeyTooLarge`, `ValueTooLarge`, `TxnTooLarge`, `NoSuchKeyspace`, `InvalidArgument` (a keyspace of another open database): nothing changed, go on.
-    /// `TxnAborted`: an earlier error ended the transaction.
+    /// `ReadOnly`: it was begun read-only. `TxnAborted`: an earlier error ended the transaction.
     pub fn put(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
         check_key(key)?;
@@ -82,7 +139,12 @@ impl Transaction {
             return Err(Error::ValueTooLarge { bytes: value.len() });
         }
         let bytes = key.len() + value.len();
-        self.write(keyspace, bytes, |set| set.put(keyspace.id(), key, Value::from(value)))
+        self.write(
+            keyspace,
+            bytes,
+            |set| set.put(keyspace.id(), key, Value::from(value)),
+            |board, ts| board.put(keyspace.id(), key, Value::from(value), ts),
+        )
     }
 
     /// Removes `key`; one that is absent is fine.
@@ -103,7 +165,12 @@ impl Transaction {
     pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<()> {
         let key = key.as_ref();
         check_key(key)?;
-        self.write(keyspace, key.len(), |set| set.delete(keyspace.id(), key))
+        self.write(
+            keyspace,
+            key.len(),
+            |set| set.delete(keyspace.id(), key),
+            |board, ts| board.delete(keyspace.id(), key, ts),
+        )
     }
 
     /// Removes every key from `low` up to, without, `high`; an empty `high` means to the end of the keyspace. Costs the same however many keys there
@@ -125,13 +192,18 @@ impl Transaction {
         let (low, high) = (low.as_ref(), high.as_ref());
         check_key(low)?;
         check_key(high)?;
-        self.write(keyspace, low.len() + high.len(), |set| set.delete_range(keyspace.id(), low, high))
+        self.write(
+            keyspace,
+            low.len() + high.len(),
+            |set| set.delete_range(keyspace.id(), low, high),
+            |board, ts| board.delete_range(keyspace.id(), low, high, ts),
+        )
     }
 
     /// Takes the snapshot now instead of at the first read.
     ///
     /// # Errors
-    /// `TxnAborted`, `Closed`.
+    /// `Unsupported`: at its level it does not read at one moment. `TxnAborted`, `Closed`.
     ///
     /// ```
     /// # use duramen::{BackendKind, Database, Reader};
@@ -145,7 +217,15 @@ impl Transaction {
     /// ```
     pub fn pin_snapshot(&self) -> Result<Timestamp> {
         self.check_alive()?;
-        Ok(self.snapshot().ts())
+        match self.plan.read_point {
+            ReadPoint::Snapshot => Ok(self.snapshot()?.ts()),
+            ReadPoint::Statement | ReadPoint::Pending => {
+                Err(Error::Unsupported { what: "pinning the snapshot at a level where each statement reads anew" })
+            }
+            ReadPoint::Locked => {
+                Err(Error::Unsupported { what: "pinning the snapshot of a transaction that locks what it reads" })
+            }
+        }
     }
 
     /// A point that [`Transaction::rollback_to`] can return to.
@@ -167,7 +247,9 @@ impl Transaction {
     /// ```
     pub fn savepoint(&self) -> Result<Savepoint> {
         self.check_alive()?;
-        Ok(self.writes.borrow_mut().set.savepoint())
+        let mut writes = self.writes.borrow_mut();
+        let posted_count = writes.posted.as_ref().map_or(0, |board| board.posted.len());
+        Ok(Savepoint { writes: writes.set.savepoint(), posted_count })
     }
 
     /// Undoes every write since `savepoint`, which stays usable; later savepoints are gone. What was read stays read.
@@ -176,7 +258,15 @@ impl Transaction {
     /// `InvalidArgument`: a savepoint of another transaction, or one rolled back past; nothing changed. `TxnAborted`.
     pub fn rollback_to(&self, savepoint: &Savepoint) -> Result<()> {
         self.check_alive()?;
-        self.writes.borrow_mut().set.rollback_to(savepoint)
+        let mut writes = self.writes.borrow_mut();
+        writes.set.rollback_to(&savepoint.writes)?;
+        if mutant!("savepoint_forgets_reads") {
+            self.reads.borrow_mut().set = ReadSet::new(self.plan.track_reads);
+        }
+        if let Some(board) = &mut writes.posted {
+            board.posted.truncate(savepoint.posted_count);
+        }
+        Ok(())
     }
 
     /// Number of keys and ranges written so far.
@@ -202,7 +292,8 @@ impl Transaction {
     /// A transaction that wrote nothing returns when everything it read was acknowledged.
     ///
     /// # Errors
-    /// * [`Error::WriteConflict`], [`Error::LockTimeout`]: nothing was written; run the transaction again ([`crate::Database::update`] does).
+    /// * [`Error::WriteConflict`], [`Error::SerializationFailure`], [`Error::SnapshotTooOld`], [`Error::LockTimeout`]: nothing was written; run the
+    ///   transaction again ([`crate::Database::update`] does). A serializable transaction that wrote nothing may be refused too.
     /// * [`Error::DiskFull`]: nothing was written; free some space.
     /// * [`Error::TxnTooLarge`]: nothing was written; it can never fit the memory budget.
     /// * [`Error::Poisoned`]: nothing was written; reopen.
@@ -255,54 +346,24 @@ impl Transaction {
         self.options.durability.unwrap_or(self.core.durability)
     }
 
-    /// Steps 1 to 5 of the commit; for a transaction without writes, waits until what it read was acknowledged.
-    fn sequence(&self) -> Result<Option<Sequenced>> {
-        self.check_alive()?;
-        self.dead.set(true);
-        let writes = self.writes.borrow();
-        let snapshot_ts = self.registration.get().map(|registration| registration.ts());
-        if writes.set.is_empty() {
-            if let Some(ts) = snapshot_ts {
-                self.core.wait_acked(ts)?;
-            }
-            return Ok(None);
-        }
-        // A savepoint's rollback may have left keyspaces without a write.
-        let mut written = Vec::new();
-        if writes.set.keyspaces().count() < writes.keyspaces.len() {
-            let place = |id| position_of(&writes.keyspaces, id).expect("noted at the write");
-            written.extend(writes.set.keyspaces().map(|id| Arc::clone(&writes.keyspaces[place(id)])));
-        }
-        let keyspaces = if written.is_empty() { &writes.keyspaces } else { &written };
-        let request = Request { write_set: &writes.set, keyspaces, snapshot_ts, plan: &self.plan };
-        let sequenced = self.core.sequence(&request)?;
-        Ok(Some(sequenced))
-    }
-
-    /// What it reads at (B1).
-    fn snapshot(&self) -> &Arc<Registration> {
-        self.registration.get_or_init(|| {
-            let horizons = &self.core.horizons;
-            Arc::new(self.core.parts.snapshots.register(|| horizons.visible()))
-        })
-    }
-
-    /// Returns when everything this transaction read is acknowledged, so that it may be told to others.
-    pub(crate) fn wait_reads_acked(&self) -> Result<()> {
-        match self.registration.get() {
-            Some(registration) => self.core.wait_acked(registration.ts()),
-            None => Ok(()),
-        }
-    }
-
     fn check_alive(&self) -> Result<()> {
         self.core.check_open()?;
         if self.dead.get() { Err(Error::TxnAborted) } else { Ok(()) }
     }
 
-    fn write(&self, keyspace: &Keyspace, bytes: usize, change: impl FnOnce(&mut WriteSet)) -> Result<()> {
+    /// Notes a write: in the write set by `change`, and on the dirty board, if there is one, by `post`.
+    fn write(
+        &self,
+        keyspace: &Keyspace,
+        bytes: usize,
+        change: impl FnOnce(&mut WriteSet),
+        post: impl FnOnce(&mut Posted, Timestamp),
+    ) -> Result<()> {
         self.check_alive()?;
         self.core.check_keyspace(&keyspace.inner)?;
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
         let mut writes = self.writes.borrow_mut();
         let needed = writes.set.bytes() + bytes as u64;
         let budget = WRITE_SET_BYTES_MAX.min(self.core.parts.budget.limit() / 2);
@@ -317,7 +378,22 @@ impl Transaction {
         if held != writes.memory.bytes() && writes.set.bytes() >= RESERVE_STEP_BYTES {
             writes.memory.resize(held);
         }
+        if self.core.board.is_some() {
+            self.post(&mut writes, post);
+        }
         Ok(())
+    }
+
+    /// Shows a write to readers at `ReadUncommitted`.
+    #[cold]
+    fn post(&self, writes: &mut Writes, post: impl FnOnce(&mut Posted, Timestamp)) {
+        let Some(board) = &self.core.board else { return };
+        let on_board = writes.posted.get_or_insert_with(|| {
+            let horizons = &self.core.horizons;
+            let registration = self.core.parts.snapshots.register(|| horizons.visible());
+            Box::new(OnBoard { posted: Posted::on(board), _registration: registration })
+        });
+        post(&mut on_board.posted, self.core.horizons.visible());
     }
 
     /// An error of the environment, the data or the state ends a read-write transaction (B2).
@@ -336,31 +412,12 @@ fn check_key(key: &[u8]) -> Result<()> {
     Ok(())
 }
 
-impl View for Transaction {
-    fn view_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
-        self.check_alive()?;
-        self.core.check_keyspace(&keyspace.inner)?;
-        match self.writes.borrow().set.get(keyspace.id(), key) {
-            Some(Own::Put(value)) => return Ok(Some(value)),
-            Some(Own::Deleted) => return Ok(None),
-            None => {}
-        }
-        self.ends_if_serious(keyspace.inner.read(key, self.snapshot().ts()))
-    }
-
-    fn view_iter(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {
-        self.check_alive()?;
-        self.core.check_keyspace(&keyspace.inner)?;
-        let view = self.writes.borrow().set.view(keyspace.id());
-        Ok(Iter::new(keyspace, self.snapshot(), view, bounds))
-    }
-}
-
 impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.dead.get() && !self.writes.borrow().set.is_empty() {
             self.core.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
         }
+        self.leave_the_serializable();
     }
 }
 
@@ -368,7 +425,7 @@ impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
             .field("label", &self.options.label)
-            .field("isolation", &self.options.isolation)
+            .field("plan", &self.plan)
             .field("writes", &self.write_count())
             .finish_non_exhaustive()
     }

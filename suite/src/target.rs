@@ -86,7 +86,7 @@ impl Target {
 }
 
 fn in_memory(builder: Builder) -> Result<Database> {
-    builder.vfs(Arc::new(MemVfs::new())).open("db")
+    builder.vfs(Arc::new(MemVfs::new())).dirty_reads(true).open("db")
 }
 
 fn backends() -> Vec<BackendKind> {

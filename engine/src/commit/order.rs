@@ -18,8 +18,10 @@
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use duramen_base::sync::{Arc, Condvar, Mutex, thread};
-use duramen_base::{Timestamp, mutant};
+use duramen_base::{Timestamp, TxnOrigin, mutant};
 use duramen_txn::{Horizons, LockSet};
+
+use crate::transaction::OnBoard;
 
 /// Commits in flight between sequencing and visibility, at most.
 const SLOT_COUNT: u64 = 1024;
@@ -41,8 +43,22 @@ pub(crate) struct CommitOrder {
 struct Slot {
     /// The commit that was applied here last.
     applied: AtomicU64,
-    /// Its locks, until it is visible.
-    locks: Mutex<Option<LockSet>>,
+    /// What it holds until it is visible, and whose it is.
+    content: Mutex<Content>,
+}
+
+#[derive(Default)]
+struct Content {
+    held: Option<Held>,
+    origin: Option<(Timestamp, TxnOrigin)>,
+}
+
+/// What a commit gives back when it is visible.
+pub(crate) struct Held {
+    pub(crate) _locks: LockSet,
+    /// Its entries on the dirty board.
+    pub(crate) _posted: Option<Box<OnBoard>>,
+    pub(crate) origin: TxnOrigin,
 }
 
 impl CommitOrder {
@@ -80,10 +96,11 @@ impl CommitOrder {
         self.sequencer.lock().prev()
     }
 
-    /// Says that the commit `ts` is applied; its locks fall when it is visible (O3).
-    pub(crate) fn applied(&self, ts: Timestamp, locks: Option<LockSet>) {
+    /// Says that the commit `ts` is applied; what it holds falls when it is visible (O3).
+    pub(crate) fn applied(&self, ts: Timestamp, held: Option<Held>) {
         let slot = self.slot(ts);
-        *slot.locks.lock() = locks;
+        let origin = held.as_ref().map(|held| (ts, held.origin));
+        *slot.content.lock() = Content { held, origin };
         if mutant!("publish_out_of_order") {
             self.horizons.raise_visible(ts);
         }
@@ -116,21 +133,27 @@ impl CommitOrder {
             return;
         }
         // The locks are taken out before anybody can see the prefix: from then on a slot may be used again (O4).
-        let take_locks = |ts: u64| self.slot(Timestamp::new(ts)).locks.lock().take();
+        let take_held = |ts: u64| self.slot(Timestamp::new(ts)).content.lock().held.take();
         if end == first.next() {
-            let locks = take_locks(first.get());
+            let held = take_held(first.get());
             self.horizons.raise_visible(first);
-            drop(locks);
+            drop(held);
         } else {
-            let locks: Vec<_> = (first.get()..end.get()).map(take_locks).collect();
+            let held: Vec<_> = (first.get()..end.get()).map(take_held).collect();
             self.horizons.raise_visible(end.prev());
-            drop(locks);
+            drop(held);
         }
         // SeqCst: pairs with the count of a sleeper, which looks at the horizon once more after it counted itself.
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.sleep.lock());
             self.advanced.notify_all();
         }
+    }
+
+    /// Who committed at `ts`, if fewer than `SLOT_COUNT` have since.
+    pub(crate) fn origin_of(&self, ts: Timestamp) -> Option<TxnOrigin> {
+        let content = self.slot(ts).content.lock();
+        content.origin.filter(|(of, _)| *of == ts).map(|(_, origin)| origin)
     }
 
     fn slot(&self, ts: Timestamp) -> &Slot {

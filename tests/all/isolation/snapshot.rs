@@ -1,28 +1,11 @@
 //! What docs/isolation.md promises of optimistic Snapshot, anomaly by anomaly, in fixed interleavings on each backend.
 //!
 //! Not random histories: each test is one script, in the order in which it stands. A permitted anomaly is shown, or the table would say
-//! less than it seems to. The scripts of the suite, at every level and in every mode, are run by `isolation/anomalies.rs`.
+//! less than it seems to.
 
-mod anomalies;
+use duramen::{Error, Reader};
 
-use duramen::{BackendKind, Database, Error, Keyspace, Reader};
-
-const KINDS: [BackendKind; 3] = [BackendKind::BTree, BackendKind::Lsm, BackendKind::Model];
-
-/// Runs `script` on each backend, with x and y at 50.
-fn on_each_backend(script: impl Fn(&Database, &Keyspace)) {
-    for kind in KINDS {
-        let db = Database::in_memory().unwrap();
-        let ks = db.keyspace("accounts", kind).unwrap();
-        db.update(|tx| ["x", "y"].iter().try_for_each(|key| tx.put(&ks, key, "50"))).unwrap();
-        script(&db, &ks);
-    }
-}
-
-fn read(reader: &impl Reader, ks: &Keyspace, key: &str) -> String {
-    let value = reader.get(ks, key).unwrap().map(|value| value.to_vec()).unwrap_or_default();
-    String::from_utf8(value).unwrap()
-}
+use super::{on_each_backend, read};
 
 #[test]
 fn lost_updates_are_refused() {

@@ -1,0 +1,113 @@
+//! How a transaction ends: what the commit protocol is told of it, and what is checked if it wrote nothing.
+
+use std::cell::Cell;
+
+use duramen_base::sync::Arc;
+use duramen_base::{Result, Timestamp};
+use duramen_txn::{Claim, Footprint, LockedReads, Serial, TrackReads};
+
+use super::{Transaction, Writes};
+use crate::commit::{ReadChecks, Request, Sequenced, position_of};
+use crate::keyspace::Inner as KeyspaceInner;
+
+impl Transaction {
+    /// Steps 1 to 5 of the commit; for a transaction without writes, checks what it read and waits until that was acknowledged.
+    pub(super) fn sequence(&self) -> Result<Option<Sequenced>> {
+        self.check_alive()?;
+        self.dead.set(true);
+        let mut writes = self.writes.borrow_mut();
+        if writes.set.is_empty() {
+            self.end_reading()?;
+            return Ok(None);
+        }
+        let posted = writes.posted.take();
+        let written = self.written_keyspaces(&writes);
+        let (reads, claim) = self.what_was_read(Some(&writes));
+        let request = Request {
+            write_set: &writes.set,
+            keyspaces: written.as_deref().unwrap_or(&writes.keyspaces),
+            snapshot_ts: self.snapshot_ts(),
+            plan: &self.plan,
+            origin: self.origin,
+            reads,
+            claim: Cell::new(claim),
+            posted: Cell::new(posted),
+        };
+        self.core.sequence(&request).map(Some)
+    }
+
+    /// The keyspaces that have a write, if a savepoint's rollback left others without one.
+    fn written_keyspaces(&self, writes: &Writes) -> Option<Vec<Arc<KeyspaceInner>>> {
+        if writes.set.keyspaces().count() == writes.keyspaces.len() {
+            return None;
+        }
+        let place = |id| position_of(&writes.keyspaces, id).expect("noted at the write");
+        Some(writes.set.keyspaces().map(|id| Arc::clone(&writes.keyspaces[place(id)])).collect())
+    }
+
+    /// The end of a transaction that wrote nothing.
+    fn end_reading(&self) -> Result<()> {
+        let (reads, claim) = self.what_was_read(None);
+        if let Some(reads) = reads {
+            self.core.check_reads(&reads)?;
+        }
+        if let Some(claim) = claim {
+            self.core.check_serializable_reader(claim)?;
+        }
+        self.wait_reads_acked()
+    }
+
+    /// What must be found unchanged, and what other serializable transactions are told.
+    fn what_was_read(&self, writes: Option<&Writes>) -> (Option<ReadChecks>, Option<Claim>) {
+        let is_checked = self.plan.serial == Serial::Checked
+            && self.snapshot.get().is_none_or(|snapshot| {
+                let enlisted = snapshot.enlisted.take();
+                let is_enlisted = enlisted.is_some();
+                snapshot.enlisted.set(enlisted);
+                is_enlisted
+            });
+        let mut reads = self.reads.borrow_mut();
+        if reads.set.is_empty() && !is_checked {
+            return (None, None);
+        }
+        let LockedReads { mut keys, ranges } = reads.set.locked();
+        let plain = reads.set.footprint();
+        let claim = is_checked.then(|| Claim {
+            snapshot_ts: self.snapshot_ts(),
+            reads: plain.clone().with(
+                keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone())),
+                ranges.iter().map(|(range, _)| range.clone()),
+            ),
+            writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(&writes.set.lock_items())),
+            origin: self.origin,
+        });
+        if self.plan.track_reads == TrackReads::Keys
+            && writes.is_some()
+            && let Some(snapshot_ts) = self.snapshot_ts()
+        {
+            keys.extend(plain.keys().iter().map(|(keyspace, key)| (*keyspace, key.clone(), snapshot_ts)));
+        }
+        let keyspaces = std::mem::take(&mut reads.keyspaces);
+        let checks = (!keys.is_empty() || !ranges.is_empty()).then_some(ReadChecks { keyspaces, keys, ranges });
+        (checks, claim)
+    }
+
+    fn snapshot_ts(&self) -> Option<Timestamp> {
+        self.snapshot.get().map(|snapshot| snapshot.ts())
+    }
+
+    /// Returns when everything this transaction read is acknowledged, so that it may be told to others.
+    pub(crate) fn wait_reads_acked(&self) -> Result<()> {
+        let newest = self.newest_read.get().max(self.snapshot_ts().unwrap_or(Timestamp::ZERO));
+        self.core.wait_acked(newest)
+    }
+
+    /// Gives the registration of a serializable transaction back, and ends its scans.
+    pub(super) fn leave_the_serializable(&mut self) {
+        self.reads.get_mut().set.close_scans();
+        if let Some(enlisted) = self.snapshot.get().and_then(|snapshot| snapshot.enlisted.take()) {
+            drop(enlisted);
+            self.core.ssi.note_end();
+        }
+    }
+}
