@@ -14,6 +14,7 @@ pub mod footprint;
 pub mod horizons;
 pub mod isolation;
 mod key;
+pub mod locks;
 mod padded;
 #[cfg(test)]
 mod prune_rule;
@@ -22,6 +23,7 @@ pub mod read_set;
 mod schedules;
 pub mod snapshots;
 pub mod ssi;
+mod wait_graph;
 pub mod write_set;
 
 pub use commit_locks::{CommitLocks, LockItem, LockKind, LockSet};
@@ -32,6 +34,10 @@ pub use isolation::{
     Concurrency, IsolationLevel, Plan, ReadLocks, ReadPoint, Serial, TrackReads, Validate, WriteLocks, plan,
 };
 pub use key::Key;
+pub use locks::{
+    AgeTicket, DeadlockCallback, DeadlockHandling, Grant, HeldLock, HeldLocks, KeyspaceNames, LockManager, LockMark,
+    LockOptions, LockOwner, LockStats, LockWaiter, OwnerSpec, Wait, WaitArrow, WaitGraph,
+};
 pub use read_set::{LockedReads, ReadSet, Scan, lock_items_with_reads};
 pub use snapshots::{Registration, Snapshots};
 pub use ssi::{Claim, Ssi};

@@ -78,6 +78,11 @@ impl LockItem {
         &self.kind
     }
 
+    /// The key or low end, and how far it reaches.
+    pub(crate) fn into_parts(self) -> (Key, LockKind) {
+        (self.place.low, self.kind)
+    }
+
     /// Whether some key lies in both.
     pub fn overlaps(&self, other: &LockItem) -> bool {
         let (first, second) = if self.place <= other.place { (self, other) } else { (other, self) };

@@ -1,0 +1,56 @@
+//! Locks between transactions of one thread, which never wait: what is granted, refused, given back.
+
+use duramen_base::clock::ManualClock;
+use duramen_base::{Budget, Error, KeyspaceId, LockMode, LockOp};
+
+use super::*;
+
+const KS: KeyspaceId = KeyspaceId::new(1);
+const S: LockMode = LockMode::Shared;
+const X: LockMode = LockMode::Exclusive;
+
+fn check(manager: &LockManager) {
+    let clock = || manager.now();
+    for shard in &manager.shards {
+        for keyspace in &shard.lock().keyspaces {
+            keyspace.check(&mut grant::Rules::new(manager.order(), &clock));
+        }
+    }
+}
+
+#[test]
+fn all_that_was_locked_falls_together() {
+    let locks = LockManager::standalone();
+    let mut owner = locks.owner(OwnerSpec::here());
+    for number in 0..200_u32 {
+        let keyspace = KeyspaceId::new(1 + number % 40);
+        let key = number.to_be_bytes();
+        owner.lock_key(keyspace, &key, if number % 3 == 0 { S } else { X }, LockOp::Put, Wait::NoWait).unwrap();
+        if number % 3 == 0 {
+            owner.lock_key(keyspace, &key, X, LockOp::Put, Wait::NoWait).unwrap();
+        }
+        owner.lock_range(keyspace, &key, None, S, LockOp::Scan, Wait::NoWait).unwrap();
+    }
+    check(&locks);
+    drop(owner);
+    check(&locks);
+    assert_eq!(locks.counts(), (0, 0));
+}
+
+#[test]
+fn a_lock_too_many_for_the_budget_is_refused_and_the_rest_stays() {
+    let locks = LockManager::new(Arc::new(ManualClock::default()), Budget::new(64 << 10), LockOptions::default());
+    let mut owner = locks.owner(OwnerSpec::here());
+    let mut granted = 0_u32;
+    let error = loop {
+        match owner.lock_key(KS, &granted.to_be_bytes(), X, LockOp::Put, Wait::NoWait) {
+            Ok(_) => granted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::LockBudget), "{error}");
+    assert!((300..1000).contains(&granted), "{granted} locks of 120 bytes in 64 KiB");
+    assert_eq!(locks.counts(), (granted as usize, 0));
+    drop(owner);
+    assert_eq!(locks.budget.used(), 0);
+}
