@@ -11,6 +11,9 @@
 #![forbid(unsafe_code)]
 
 mod anomaly;
+mod dice;
+mod history;
+mod invariant;
 mod locking;
 mod script;
 mod session;
@@ -20,6 +23,8 @@ mod target;
 mod threads;
 
 pub use anomaly::{Anomaly, Promise};
+pub use history::{HistoriesFound, HistoriesRow, HistoryFound, HistoryKind, HistoryOptions};
+pub use invariant::{InvariantRow, InvariantsFound};
 pub use script::{Event, Outcome, Script, ScriptError, ScriptRun};
 pub use setting::Setting;
 pub use table::{AnomalyTable, Cell, Verdict};

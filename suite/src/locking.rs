@@ -1,18 +1,22 @@
 //! Reads with and without locks, and who waits for a lock: the calls of the engine that not every version offers.
 
-use duramen::{Database, Keyspace, Reader, Result, Transaction};
+use duramen::{Database, Keyspace, Reader, Result, Transaction, Value};
 
 use crate::script::{Lock, Span};
 use crate::session::{number_of, row_of};
 
 /// The number at `key`.
 pub(crate) fn get(tx: &Transaction, keyspace: &Keyspace, key: &str, lock: Lock) -> Result<Option<i64>> {
-    let value = match lock {
-        Lock::None => tx.get(keyspace, key)?,
-        Lock::Share => tx.get_for_share(keyspace, key)?,
-        Lock::Update => tx.get_for_update(keyspace, key)?,
-    };
-    Ok(value.map(|value| number_of(&value)))
+    Ok(get_bytes(tx, keyspace, key, lock)?.map(|value| number_of(&value)))
+}
+
+/// The value at `key`.
+pub(crate) fn get_bytes(tx: &Transaction, keyspace: &Keyspace, key: &str, lock: Lock) -> Result<Option<Value>> {
+    match lock {
+        Lock::None => tx.get(keyspace, key),
+        Lock::Share => tx.get_for_share(keyspace, key),
+        Lock::Update => tx.get_for_update(keyspace, key),
+    }
 }
 
 /// The numbers in `range`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use duramen_suite::{AnomalyTable, Outcome, Script, Setting, Target};
+use duramen_suite::{AnomalyTable, HistoriesFound, InvariantsFound, Outcome, Script, Setting, Target};
 
 /// What each isolation level of Duramen shows and prevents.
 #[derive(Parser)]
@@ -40,6 +40,24 @@ enum Command {
     },
     /// Lists the scripts.
     Scripts,
+    /// Runs workloads with invariants (bank, tickets, doctors on duty, ...) at every level and mode that is offered.
+    Invariants {
+        /// How many seeds.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Makes random histories at every level and mode that is offered, with little memory, and checks them twice.
+    Histories {
+        /// How many seeds.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +81,18 @@ fn run(command: Command) -> Result<bool, String> {
                 println!("{:28} {anomaly:20} {}", script.name(), script.about());
             }
             Ok(true)
+        }
+        Command::Invariants { seeds, seed } => {
+            let found = InvariantsFound::run(&Target::every_tiny_backend(), seed..seed + seeds);
+            let found = found.map_err(|error| error.to_string())?;
+            println!("{found}");
+            Ok(found.complaints.is_empty())
+        }
+        Command::Histories { seeds, seed } => {
+            let found = HistoriesFound::run(&Target::every_tiny_backend(), seed..seed + seeds);
+            let found = found.map_err(|error| error.to_string())?;
+            println!("{found}");
+            Ok(found.complaints.is_empty())
         }
     }
 }

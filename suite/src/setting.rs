@@ -4,6 +4,8 @@ use std::fmt;
 
 use duramen::{Concurrency, Database, Error, IsolationLevel, Result, TxnOptions};
 
+use crate::target::Target;
+
 /// The levels, in the order of the table. They have no order of strength: RepeatableRead and Snapshot cannot be compared.
 pub(crate) const LEVELS: [IsolationLevel; 5] = [
     IsolationLevel::ReadUncommitted,
@@ -55,6 +57,19 @@ impl Setting {
             Err(Error::Unsupported { .. }) => Ok(false),
             Err(other) => Err(other),
         }
+    }
+
+    /// The settings that databases of these targets offer.
+    pub(crate) fn offered(targets: &[Target]) -> Result<Vec<Setting>> {
+        let Some(target) = targets.first() else { return Ok(Vec::new()) };
+        let (db, _) = target.open()?;
+        let mut offered = Vec::new();
+        for setting in Setting::all() {
+            if setting.is_offered(&db)? {
+                offered.push(setting);
+            }
+        }
+        Ok(offered)
     }
 
     /// Options of a transaction that runs so.

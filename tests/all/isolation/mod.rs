@@ -8,6 +8,7 @@
 
 mod anomalies;
 mod dirty;
+mod histories;
 mod levels;
 mod locking_reads;
 mod reports;
