@@ -13,6 +13,7 @@
 mod anomaly;
 mod dice;
 mod history;
+mod interleave;
 mod invariant;
 mod locking;
 mod script;
@@ -24,6 +25,7 @@ mod threads;
 
 pub use anomaly::{Anomaly, Promise};
 pub use history::{HistoriesFound, HistoriesRow, HistoryFound, HistoryKind, HistoryOptions};
+pub use interleave::{Interleavings, InterleavingsRow, RandomScripts};
 pub use invariant::{InvariantRow, InvariantsFound};
 pub use script::{Event, Outcome, Script, ScriptError, ScriptRun};
 pub use setting::Setting;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use duramen_suite::{AnomalyTable, HistoriesFound, InvariantsFound, Outcome, Script, Setting, Target};
+use duramen_suite::{
+    AnomalyTable, HistoriesFound, Interleavings, InvariantsFound, Outcome, RandomScripts, Script, Setting, Target,
+};
 
 /// What each isolation level of Duramen shows and prevents.
 #[derive(Parser)]
@@ -46,6 +48,15 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         seeds: u64,
         /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Runs every interleaving of small scripts and compares with what brute force says and PostgreSQL publishes; then random scripts.
+    Interleavings {
+        /// How many random scripts.
+        #[arg(long, default_value_t = 2000)]
+        random: u64,
+        /// Seed of the first of them.
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
@@ -88,6 +99,7 @@ fn run(command: Command) -> Result<bool, String> {
             println!("{found}");
             Ok(found.complaints.is_empty())
         }
+        Command::Interleavings { random, seed } => Ok(print_interleavings(random, seed)),
         Command::Histories { seeds, seed } => {
             let found = HistoriesFound::run(&Target::every_tiny_backend(), seed..seed + seeds);
             let found = found.map_err(|error| error.to_string())?;
@@ -95,6 +107,18 @@ fn run(command: Command) -> Result<bool, String> {
             Ok(found.complaints.is_empty())
         }
     }
+}
+
+fn print_interleavings(random: u64, seed: u64) -> bool {
+    Target::every_backend().iter().all(|target| {
+        let all = Interleavings::run(target);
+        let drawn = RandomScripts::run(target, seed..seed + random);
+        println!("{}, optimistic:\n\n{all}\n\n{drawn}", target.name());
+        if let Some(example) = &drawn.example {
+            println!("\n{example}");
+        }
+        all.complaints.is_empty() && drawn.complaints.is_empty()
+    })
 }
 
 fn print_table(scripts: bool, json: bool, write: Option<&Path>) -> Result<bool, String> {

@@ -42,6 +42,7 @@ mod run;
 mod text;
 
 pub use parse::ScriptError;
+pub(crate) use run::{End, kind_of};
 pub use run::{Event, Outcome, ScriptRun};
 
 use std::fmt;

@@ -118,7 +118,9 @@ impl Order {
             let newest = self.versions(key).last().map(|version| version.element);
             let there = history.state.get(&key).and_then(|value| value.last().copied());
             if newest != there {
-                let what = format!("G0: key {key} holds {there:?} in the end, and the newest commit wrote {newest:?}");
+                let what = format!(
+                    "dirty write (G0): key {key} holds {there:?} in the end, and the newest commit wrote {newest:?}"
+                );
                 self.complaints.push(what);
             }
         }
@@ -136,8 +138,10 @@ impl Order {
                 });
                 let written = written.cloned().unwrap_or_default();
                 if !written.starts_with(&before) {
-                    let what =
-                        format!("P4: T{} lost an append to key {key}: {written:?} after {before:?}", version.txn);
+                    let what = format!(
+                        "lost update (P4): T{} lost an append to key {key}: {written:?} after {before:?}",
+                        version.txn
+                    );
                     complaints.push(what);
                 }
                 before = written;
