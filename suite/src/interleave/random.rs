@@ -14,9 +14,9 @@ use crate::target::Target;
 /// ```
 /// use duramen::BackendKind;
 /// use duramen_suite::{RandomScripts, Target};
-/// let found = RandomScripts::run(&Target::in_memory(BackendKind::BTree), 0..300);
+/// let found = RandomScripts::run(&Target::in_memory(BackendKind::BTree), 0..100);
 /// assert!(found.complaints.is_empty(), "{:?}", found.complaints);
-/// assert!(found.scripts == 300 && found.unexplained_at_snapshot > 0);
+/// assert!(found.scripts == 100 && found.unexplained_at_snapshot > 0);
 /// // The shortest way to what Snapshot permits, found by leaving things out.
 /// let example = found.example.as_ref().expect("one was shrunk");
 /// println!("{found}\n{example}");

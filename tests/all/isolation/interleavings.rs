@@ -7,7 +7,7 @@ use duramen_suite::{Interleavings, RandomScripts, Target};
 use crate::random;
 
 /// Random scripts of the quick form.
-const SCRIPTS: u64 = 400;
+const SCRIPTS: u64 = 300;
 
 #[test]
 fn every_interleaving_at_serializable_is_explained_by_an_order() {
