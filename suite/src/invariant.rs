@@ -33,7 +33,8 @@ const TRANSACTIONS: usize = 60;
 /// use duramen_suite::{InvariantsFound, Target};
 /// let found = InvariantsFound::run(&[Target::tiny(BackendKind::Lsm)], 0..1)?;
 /// assert!(found.complaints.is_empty(), "{:?}", found.complaints);
-/// let bank = found.rows.iter().find(|row| row.invariant == "bank").expect("there is one");
+/// let is_bank = |row: &&duramen_suite::InvariantRow| row.invariant == "bank" && row.setting == "Snapshot/Optimistic";
+/// let bank = found.rows.iter().find(is_bank).expect("there is one");
 /// assert!(bank.promised && bank.broken == 0 && bank.audits > 0);
 /// println!("{found}");
 /// # Ok::<(), duramen::Error>(())
