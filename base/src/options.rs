@@ -44,7 +44,8 @@ impl std::fmt::Display for BackendKind {
 pub struct KeyspaceOptions {
     /// Which structure.
     pub backend: BackendKind,
-    /// LSM: memory of one memtable in bytes before it is flushed; at least 4 KiB.
+    /// Memory in bytes of one memtable before it is flushed (LSM), or of one write buffer before it is drained (B-tree: more if the tree is large,
+    /// a quarter of the memory budget at most); at least 4 KiB.
     pub memtable_bytes: u64,
     /// Page size to aim at in bytes: B-tree leaves, LSM data blocks; 1 KiB to 64 KiB. A page grows beyond it if one record asks.
     pub page_bytes: u32,

@@ -1,13 +1,14 @@
 //! Cursors: the keys of a store at one timestamp, in both directions.
 //!
-//! A cursor holds a leaf image by counting it and walks it without any latch; the next leaf is found by key, from the root. So splits,
-//! merges and checkpoints never disturb it: whatever image it meets answers rightly for its timestamp, because that is registered.
+//! A cursor holds a leaf image by counting it and walks it without any latch, together with what it copied from the write buffers for that stretch
+//! of keys; the next leaf is found by key, from the root. So drains, splits, merges and checkpoints never disturb it: whatever it meets answers
+//! rightly for its timestamp, because that is registered.
 //!
-//! Q1  The image was looked up after the list of range deletes that it is read with (G4).
+//! Q1  The image was looked up after the list of range deletes that it is read with, and that after the buffers (G4).
 //! Q2  A move first works out where it leads, reading what it must, and then goes there: an error leaves the position as it was (C3).
 //! Q3  Everything between the old and the new position was looked at for something newer, range deletes included.
 //!
-//! Next: `cursor/leaf_walk.rs` (one leaf as a list of keys).
+//! Next: `cursor/leaf_walk.rs` (a stretch of one leaf as a list of keys), `cursor/window.rs` (what the buffers have to say about it).
 
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -16,13 +17,17 @@ use duramen_base::backend::BackendCursor;
 use duramen_base::sync::Arc;
 use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
-use crate::range_tombs::RangeTombs;
 use crate::read::Target;
 use crate::store::Store;
 
 mod leaf_walk;
+mod window;
 
-use leaf_walk::LeafWalk;
+use leaf_walk::{Gap, LeafWalk, Spot};
+use window::{Covers, Window};
+
+/// Keys copied from a buffer at once: few at first, so that a short scan costs little.
+const BUFFERED_KEYS: std::ops::Range<usize> = 16..512;
 
 /// A position among the keys of a B-tree; [`BTree`](crate::BTree) has an example.
 pub struct BTreeCursor {
@@ -36,6 +41,8 @@ pub struct BTreeCursor {
     /// Room for the next key.
     next_key: Vec<u8>,
     newer_seen: bool,
+    /// How many keys the next load copies from each buffer.
+    buffered_keys: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +50,15 @@ enum State {
     /// Made and not moved yet (C1).
     Nowhere,
     BeforeFirst,
-    /// On the key at this index of the leaf's walk.
-    On(usize),
+    /// On this key of the leaf's walk.
+    On(Spot),
     AfterLast,
 }
 
 /// The leaf it stands in.
 struct Leaf {
     walk: LeafWalk,
-    tombs: Arc<RangeTombs>,
+    covers: Covers,
 }
 
 /// Where a move starts: at, or just beside, a key; or at an end of everything.
@@ -111,6 +118,7 @@ impl BTreeCursor {
             key: Vec::new(),
             next_key: Vec::new(),
             newer_seen: false,
+            buffered_keys: BUFFERED_KEYS.start,
         })
     }
 
@@ -119,21 +127,28 @@ impl BTreeCursor {
     }
 
     /// The leaf in which a move from `from` starts.
-    fn load(&self, from: &From<'_>, way: Way) -> Result<Leaf> {
+    fn load(&mut self, from: &From<'_>, way: Way) -> Result<Leaf> {
         let target = match (from, way) {
             (From::Key(key, Inclusive(false)), Way::Down) if !key.is_empty() => Target::Before(key),
             (From::Key(key, _), _) => Target::At(key),
             (From::End, Way::Up) => Target::At(&[]),
             (From::End, Way::Down) => Target::Last,
         };
-        let tombs = self.store.tombs(); // Q1
+        let layers = self.store.buffers.layers_if_any(); // Q1
+        let covers = Covers::new(self.store.tombs(), layers.as_deref());
         let view = self.store.leaf_view(target, self.at)?;
-        Ok(Leaf { walk: LeafWalk::new(view, &tombs, self.at), tombs })
+        let fences = (view.image.low_fence(), view.image.high_fence());
+        let window = match &layers {
+            None => Window::plain(fences.0, fences.1),
+            Some(layers) => Window::new(layers, fences, from, way, self.at, self.buffered_keys),
+        };
+        self.buffered_keys = (self.buffered_keys * 2).min(BUFFERED_KEYS.end);
+        Ok(Leaf { walk: LeafWalk::new(view, window, &covers, self.at), covers })
     }
 
     /// Goes from `from` in the direction `way` to the first key shown inside the bounds; the one place where a cursor moves (Q2).
     /// `gap`: where in its own leaf it starts; `None`: the leaf must be looked up.
-    fn go(&mut self, mut from: From<'_>, gap: Option<usize>, way: Way, mut newer: bool) -> Result<bool> {
+    fn go(&mut self, mut from: From<'_>, gap: Option<Gap>, way: Way, mut newer: bool) -> Result<bool> {
         let mut loaded = if gap.is_some() { None } else { Some(self.load(&from, way)?) };
         let mut gap = gap;
         let mut key = Vec::new();
@@ -141,17 +156,17 @@ impl BTreeCursor {
             let leaf = loaded.as_ref().or(self.leaf.as_ref()).expect("a cursor that moves has a leaf");
             let start = gap.take().unwrap_or_else(|| leaf.walk.gap(&from, way));
             let found = leaf.walk.go(start, way, &self.bounds(), &mut key, &mut newer);
-            let edge = if way == Way::Up { leaf.walk.high_fence() } else { leaf.walk.low_fence() };
+            let edge = if way == Way::Up { leaf.walk.high() } else { leaf.walk.low() };
             let is_last = edge.is_empty() || self.is_outside(edge, way);
             let until = match found {
                 Some(_) => Until::Key(&key),
                 None if is_last => Until::Bound,
                 None => Until::Fence(edge),
             };
-            newer |= self.newer_range_delete(&leaf.tombs, &from, until, way);
-            if let Some(index) = found {
+            newer |= self.newer_range_delete(&leaf.covers, &from, until, way);
+            if let Some(spot) = found {
                 self.leaf = loaded.or_else(|| self.leaf.take());
-                (self.state, self.key, self.newer_seen) = (State::On(index), key, newer);
+                (self.state, self.key, self.newer_seen) = (State::On(spot), key, newer);
                 return Ok(true);
             }
             if is_last {
@@ -178,8 +193,8 @@ impl BTreeCursor {
     }
 
     /// Q3: whether a range delete newer than the cursor covers anything from `from` until `until`.
-    fn newer_range_delete(&self, tombs: &RangeTombs, from: &From<'_>, until: Until<'_>, way: Way) -> bool {
-        if tombs.is_empty() {
+    fn newer_range_delete(&self, covers: &Covers, from: &From<'_>, until: Until<'_>, way: Way) -> bool {
+        if covers.is_empty() {
             return false;
         }
         let bound_of = |way| as_slice(if way == Way::Up { &self.upper } else { &self.lower });
@@ -195,7 +210,7 @@ impl BTreeCursor {
             Until::Fence(fence) => Bound::Included(fence),
         };
         let (lower, upper) = if way == Way::Up { (start, end) } else { (end, start) };
-        tombs.newest_in(lower, upper).is_some_and(|newest| newest > self.at)
+        covers.any_newer_in(lower, upper, self.at)
     }
 
     /// Goes to the first (`Up`) or last (`Down`) key inside the bounds.
@@ -214,6 +229,7 @@ impl BTreeCursor {
     }
 
     fn seek_towards(&mut self, key: &[u8], way: Way) -> Result<bool> {
+        self.buffered_keys = BUFFERED_KEYS.start;
         let bounds = self.bounds();
         let is_before_all = if way == Way::Up { bounds.is_below(key) } else { bounds.is_above(key) };
         if bounds.is_empty() || is_before_all {
@@ -225,11 +241,11 @@ impl BTreeCursor {
 
     fn step(&mut self, way: Way) -> Result<bool> {
         match self.state {
-            State::On(index) => {
-                if self.step_in_plain_leaf(index, way) {
+            State::On(spot) => {
+                if self.step_in_plain_leaf(spot, way) {
                     return Ok(true);
                 }
-                let gap = if way == Way::Up { index + 1 } else { index };
+                let gap = spot.beyond(way);
                 let key = std::mem::take(&mut self.key);
                 let moved = self.go(From::Key(Cow::Borrowed(&key), Inclusive(false)), Some(gap), way, self.newer_seen);
                 if moved.is_err() {
@@ -243,9 +259,9 @@ impl BTreeCursor {
     }
 
     /// The common step: the next key of the same leaf, with nothing to look at on the way.
-    fn step_in_plain_leaf(&mut self, index: usize, way: Way) -> bool {
-        let Some(leaf) = self.leaf.as_ref().filter(|leaf| leaf.walk.is_plain()) else { return false };
-        let Some(next) = leaf.walk.beside(index, way) else { return false };
+    fn step_in_plain_leaf(&mut self, spot: Spot, way: Way) -> bool {
+        let Some(leaf) = &self.leaf else { return false };
+        let Some(next) = leaf.walk.plain_beside(spot, way) else { return false };
         leaf.walk.key_into(next, &mut self.next_key);
         if !self.bounds().contains(&self.next_key) {
             return false;
@@ -255,9 +271,9 @@ impl BTreeCursor {
         true
     }
 
-    fn on(&self) -> (&Leaf, usize) {
+    fn on(&self) -> (&Leaf, Spot) {
         match (&self.leaf, self.state) {
-            (Some(leaf), State::On(index)) => (leaf, index),
+            (Some(leaf), State::On(spot)) => (leaf, spot),
             _ => panic!("the cursor stands on no key"),
         }
     }
@@ -286,18 +302,18 @@ impl BackendCursor for BTreeCursor {
     }
 
     fn value(&self) -> &[u8] {
-        let (leaf, index) = self.on();
-        leaf.walk.value(index)
+        let (leaf, spot) = self.on();
+        leaf.walk.value(spot)
     }
 
     fn value_owned(&self) -> Value {
-        let (leaf, index) = self.on();
-        leaf.walk.value_owned(index)
+        let (leaf, spot) = self.on();
+        leaf.walk.value_owned(spot)
     }
 
     fn ts(&self) -> Timestamp {
-        let (leaf, index) = self.on();
-        leaf.walk.ts(index)
+        let (leaf, spot) = self.on();
+        leaf.walk.ts(spot)
     }
 
     fn newer_seen(&self) -> bool {

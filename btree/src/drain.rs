@@ -1,98 +1,210 @@
-//! Draining range deletes: taking what they cover out of the pages, one page at a time, so that the list can get short again.
+//! The drain: a frozen buffer goes into the pages, leaf by leaf in key order.
 //!
-//! Only range deletes that no reader can look behind are drained: then covered versions simply go, without a trace in the history.
+//! ```text
+//!   begin    its range deletes join the list of the tree
+//!   leaf     all its changes to one leaf at once: the leaf is patched or rebuilt, pruned, and split if it grew
+//!   end      the buffer leaves
+//! ```
+//! One buffer at a time, the oldest first, in steps of a bounded number of bytes. Readers see buffer and pages all the while (W1).
 //!
-//! Z1  A range delete counts as drained when every leaf that overlaps it was gone through after it could be seen by all (R3).
-//! Z2  A leaf that holds nothing covered is not touched, so it does not turn dirty.
+//! Z1  The range deletes of a buffer are in the list of the tree before any of its changes is in a page, so no page forgets a timestamp that
+//!     one of them is compared with.
+//! Z2  `newest` is at or above every commit of a buffer before any of it is in a page (G3).
+//! Z3  An error leaves the drain where it was: the leaf is as before or as after, and what is left of the buffer begins there.
 
-use duramen_base::image::Image;
+use std::ops::{Bound, Range};
+
+use duramen_base::image::Body;
+use duramen_base::memtable::{KeyVersions, Memtable};
 use duramen_base::sync::Arc;
-use duramen_base::{Result, SnapSet, Timestamp, WorkBudget};
+use duramen_base::{Result, SnapSet, Timestamp};
 
-use crate::leaf::{Content, LeafRef, Rules};
-use crate::pid_table::{Page, Resident};
-use crate::range_tombs::DrainRange;
-use crate::read::Target;
+use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
+use crate::pid_table::ROOT_PID;
+use crate::read::{LeafView, Target};
+use crate::split::Change;
 use crate::store::Store;
+use crate::upkeep::Upkeep;
+
+/// Bytes copied from the buffer at once, and the least that is ahead when a leaf is begun: so a leaf gets all its changes at once.
+const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
 
 /// A drain in progress.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    range: DrainRange,
-    /// Leaves below this were gone through.
-    next_key: Vec<u8>,
+    buffer: Arc<Memtable>,
+    ahead: Ahead,
+}
+
+/// Changes on their way from the buffer to leaves, by key ascending, those of a key newest first.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    changes: Vec<Copied>,
+    /// Changes before this one are in leaves.
+    next: usize,
+    /// Whether all of the buffer was copied.
+    is_last: bool,
+    last_key: Option<Vec<u8>>,
+    scratch: KeyVersions,
+}
+
+/// A change whose bytes lie in `Ahead::bytes`.
+#[derive(Clone, Debug)]
+struct Copied {
+    key: Range<usize>,
+    ts: Timestamp,
+    value: Option<Range<usize>>,
+}
+
+impl Ahead {
+    /// Copies more if little is left.
+    fn fill(&mut self, buffer: &Memtable) {
+        let begin = self.changes.get(self.next).map_or(self.bytes.len(), |change| change.key.start);
+        if self.is_last || self.bytes.len() - begin >= AHEAD_BYTES.start {
+            return;
+        }
+        self.bytes.drain(..begin);
+        self.changes.drain(..self.next);
+        self.next = 0;
+        for change in &mut self.changes {
+            change.key = change.key.start - begin..change.key.end - begin;
+            change.value = change.value.as_ref().map(|value| value.start - begin..value.end - begin);
+        }
+        let (bytes, changes, last_key) = (&mut self.bytes, &mut self.changes, &mut self.last_key);
+        let from = last_key.take();
+        let from = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let copied: Result<bool> = buffer.flush_from(from, &mut self.scratch, |versions| {
+            copy(versions, bytes, changes);
+            let goes_on = bytes.len() < AHEAD_BYTES.end;
+            if !goes_on {
+                *last_key = Some(versions.key.clone());
+            }
+            Ok(goes_on)
+        });
+        self.is_last = copied.expect("copying cannot fail");
+    }
+
+    fn point(&self, change: &Copied) -> Point<'_> {
+        let body = change.value.as_ref().map_or(Body::Tombstone, |value| Body::Value(&self.bytes[value.clone()]));
+        Point { key: &self.bytes[change.key.clone()], ts: change.ts, body }
+    }
+
+    fn first_key(&self) -> Option<&[u8]> {
+        self.changes.get(self.next).map(|change| &self.bytes[change.key.clone()])
+    }
+
+    /// Whether everything was copied and is in leaves.
+    fn is_done(&self) -> bool {
+        self.is_last && self.next == self.changes.len()
+    }
+
+    /// The changes below `high` (empty: all).
+    fn points_below(&self, high: &[u8]) -> Vec<Point<'_>> {
+        let rest = &self.changes[self.next..];
+        let is_below = |change: &Copied| high.is_empty() || self.bytes[change.key.clone()] < *high;
+        let count = rest.partition_point(is_below);
+        rest[..count].iter().map(|change| self.point(change)).collect()
+    }
+}
+
+fn copy(versions: &KeyVersions, bytes: &mut Vec<u8>, changes: &mut Vec<Copied>) {
+    let mut append = |part: &[u8]| {
+        let start = bytes.len();
+        bytes.extend_from_slice(part);
+        start..bytes.len()
+    };
+    let key = append(&versions.key);
+    for (ts, body) in versions.iter() {
+        let value = match body {
+            Body::Value(value) => Some(append(value)),
+            Body::Tombstone => None,
+        };
+        changes.push(Copied { key: key.clone(), ts, value });
+    }
 }
 
 impl Store {
-    /// Goes through some leaves; whether there is more to drain.
-    pub(crate) fn drain_step(&self, drain: &mut Option<Drain>, budget: WorkBudget) -> Result<bool> {
+    /// Begins the drain of the oldest frozen buffer, unless one is under way; whether there is one now.
+    pub(crate) fn begin_drain(&self, up: &mut Upkeep) -> bool {
+        if up.drain.is_some() {
+            return true;
+        }
+        let Some(buffer) = self.buffers.next_to_drain() else { return false };
+        self.note_contained(buffer.max_ts()); // Z2
+        let tombs = buffer.tombs();
+        if !tombs.is_empty() {
+            let oldest = self.snapshots().oldest();
+            self.change_tombs(|list| list.united(&tombs, oldest)); // Z1
+            up.tombs_changed = true;
+        }
+        up.drain = Some(Drain { buffer, ahead: Ahead::default() });
+        true
+    }
+
+    /// Does one bounded step of the drain in progress; the bytes of the leaves it changed and of what it wrote.
+    pub(crate) fn step_drain(&self, up: &mut Upkeep, bytes_max: u64) -> Result<u64> {
+        let Some(mut drain) = up.drain.take() else { return Ok(0) };
+        let outcome = self.drain_leaves(up, &mut drain, bytes_max.max(1));
+        if outcome.is_ok() && drain.ahead.is_done() {
+            self.note_drained(drain.buffer.min_ts());
+            self.buffers.remove_drained(&drain.buffer); // W1
+        } else {
+            up.drain = Some(drain); // Z3
+        }
+        outcome
+    }
+
+    fn drain_leaves(&self, up: &mut Upkeep, drain: &mut Drain, bytes_max: u64) -> Result<u64> {
         let snaps = self.snapshots();
-        if drain.is_none() {
-            let Some(range) = self.tombs_if_any().and_then(|tombs| tombs.next_to_drain(snaps.oldest())) else {
-                return Ok(false);
-            };
-            *drain = Some(Drain { next_key: range.low.to_vec(), range });
-        }
-        let Some(Drain { range, next_key }) = drain else { unreachable!("it was just set") };
         let mut bytes = 0;
-        while bytes < budget.bytes.max(1) {
-            let (leaf_bytes, high) = self.drain_leaf(range, next_key, &snaps)?;
-            bytes += leaf_bytes;
-            let is_done = high.is_empty() || (!range.high.is_empty() && *high >= *range.high);
-            if is_done {
-                self.change_tombs(|tombs| tombs.with_drained(range)); // Z1
-                self.unsaved.lock().tombs_changed = true;
-                *drain = None;
-                return Ok(true);
-            }
-            *next_key = high;
+        while bytes < bytes_max {
+            drain.ahead.fill(&drain.buffer);
+            let Some(key) = drain.ahead.first_key() else { break };
+            let (pid, leaf) = self.upkeep_leaf(Target::At(key))?;
+            let points = drain.ahead.points_below(leaf.image.high_fence());
+            let count = points.len();
+            bytes += leaf.image.bytes().len() as u64;
+            self.change_leaf(up, pid, &leaf, &points, &snaps);
+            drain.ahead.next += count;
+            bytes += self.write_behind(up, bytes_max)?;
         }
-        Ok(true)
+        Ok(bytes)
     }
 
-    /// Takes what `range` covers out of the leaf of `key`; its bytes and its high fence.
-    fn drain_leaf(&self, range: &DrainRange, key: &[u8], snaps: &SnapSet) -> Result<(u64, Vec<u8>)> {
-        let tombs = self.tombs();
-        self.with_leaf_mut(Target::At(key), |pid, slot, page| {
-            let Page::Resident(leaf) = &*page else { unreachable!("the leaf was read in") };
-            let answer = (leaf.bytes(), leaf.image.high_fence().to_vec());
-            if holds_covered(leaf, range) {
-                let (image, spill) = (Arc::clone(&leaf.image), leaf.spill.clone());
-                let old = LeafRef { image: &image, spill: spill.as_deref() };
-                let content = Content::merge(old, &[], Timestamp::ZERO, &Rules::new(snaps, &tombs));
-                self.rebuild_leaf(slot, page, pid, &content);
-            }
-            answer
-        })
-    }
-
-    /// Rebuilds a dirty leaf without what nobody needs any more.
-    pub(crate) fn tidy(&self, pid: u64) {
-        let (snaps, tombs) = (self.snapshots(), self.tombs());
-        let _shared = self.structure.read();
-        let slot = self.pages.known(pid);
-        let mut page = slot.page.write();
-        let Page::Resident(leaf) = &*page else { return };
-        if leaf.image.level() > 0 || leaf.image.max_ts() == Timestamp::ZERO || !leaf.is_dirty() {
-            return;
+    /// Puts changes into a leaf, which may split for them; or (without any) rebuilds it without what nobody needs.
+    pub(crate) fn change_leaf(
+        &self,
+        up: &mut Upkeep,
+        pid: u64,
+        leaf: &LeafView,
+        points: &[Point<'_>],
+        snaps: &SnapSet,
+    ) {
+        let image = &leaf.image;
+        let tombs = self.tombs().overlapping(image.low_fence(), image.high_fence());
+        let rules = Rules::new(snaps, &tombs);
+        let old = LeafRef { image, spill: leaf.spill.as_deref() };
+        if !points.is_empty()
+            && let Some(image) = old.patched(points, &rules, self.leaf_bytes())
+        {
+            return self.put_changed(up, pid, NewLeaf::of(image));
         }
-        let (image, spill) = (Arc::clone(&leaf.image), leaf.spill.clone());
-        let old = LeafRef { image: &image, spill: spill.as_deref() };
-        let content = Content::merge(old, &[], Timestamp::ZERO, &Rules::new(&snaps, &tombs));
-        self.rebuild_leaf(slot, &mut page, pid, &content);
+        let content = Content::merge(old, points, &rules);
+        let cuts = content.cut(self.leaf_bytes());
+        if cuts.len() > 1 {
+            return self.split_leaf(up, pid, image, &content, &cuts);
+        }
+        let spec = leaf_spec(pid, self.keyspace(), image.right_pid(), image.low_fence(), image.high_fence());
+        let new = content.build(0..content.group_count(), &spec, self.spill_reservation());
+        self.put_changed(up, pid, new);
     }
-}
 
-/// Whether a leaf holds a version that `range` covers (Z2).
-fn holds_covered(leaf: &Resident, range: &DrainRange) -> bool {
-    let image: &Image = &leaf.image;
-    let mut key = Vec::new();
-    let mut covers = |key_into: &dyn Fn(&mut Vec<u8>), ts: Timestamp| {
-        key_into(&mut key);
-        ts < range.ts && *key >= *range.low && (range.high.is_empty() || *key < *range.high)
-    };
-    leaf.spill.is_some()
-        || (0..image.count()).any(|index| covers(&|key| image.key_into(index, key), image.record(index).ts))
-        || (0..image.hist_count())
-            .any(|index| covers(&|key| image.hist_key_into(index, key), image.hist_record(index).ts))
+    /// Puts a changed leaf back, and notes what is to be done about it later.
+    fn put_changed(&self, up: &mut Upkeep, pid: u64, new: NewLeaf) {
+        if new.image.bytes().len() * 4 < self.leaf_bytes() && pid != ROOT_PID {
+            up.underfull.insert(pid);
+        }
+        self.commit_change(up, Change::of(new));
+    }
 }

@@ -1,14 +1,14 @@
 //! Leaves as values: an image, its spill and some operations in; one or more images out. No page table, no latch, no file.
 //!
 //! A leaf is taken apart into [`Content`] (keys with their versions, merged with the operations and pruned), cut by size, and built
-//! again. Everything borrows from the old image and the batch, so a rebuild copies each byte once.
+//! again. Everything borrows from the old image and the operations, so a rebuild copies each byte once.
 //!
 //! F1  Versions of a key are newest first, strictly descending.
-//! F2  An operation that is not newer than what its key holds is dropped: redo over newer content (K5).
+//! F2  An operation that is not newer than what its key holds in the leaf is dropped: redo over newer content (K5).
 //! F3  A version goes only by the pruning rule (P1 to P3), or below a range delete that no reader can look behind.
 //! F4  Whatever the versions are, a rebuild succeeds: history that does not fit the largest image goes to the spill.
 //!
-//! Next: `leaf/patch.rs` (a few keys changed), `inner.rs` (the same for inner pages), `apply.rs` (who calls this).
+//! Next: `leaf/patch.rs` (a few keys changed), `inner.rs` (the same for inner pages), `drain.rs` (who calls this).
 
 use std::ops::Range;
 
@@ -28,6 +28,7 @@ const TS_BYTES: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point<'a> {
     pub(crate) key: &'a [u8],
+    pub(crate) ts: Timestamp,
     pub(crate) body: Body<'a>,
 }
 
@@ -125,8 +126,8 @@ pub(crate) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// `leaf` with `points` (ascending, all inside its fences, written by the commit `at`) merged in and pruned.
-    pub(crate) fn merge(leaf: LeafRef<'a>, points: &[Point<'a>], at: Timestamp, rules: &Rules<'_>) -> Content<'a> {
+    /// `leaf` with `points` (by key ascending, those of a key newest first, all inside its fences) merged in and pruned.
+    pub(crate) fn merge(leaf: LeafRef<'a>, points: &[Point<'a>], rules: &Rules<'_>) -> Content<'a> {
         let mut content = Content {
             groups: Vec::with_capacity(leaf.image.count() + points.len()),
             versions: Vec::with_capacity(leaf.image.count() + leaf.image.hist_count() + points.len()),
@@ -136,7 +137,7 @@ impl<'a> Content<'a> {
         let mut sources = Sources::new(leaf, points);
         let mut versions = Vec::new();
         let mut key = Vec::new();
-        while let Some(suffix) = sources.next_group(at, &mut versions) {
+        while let Some(suffix) = sources.next_group(&mut versions) {
             // The common record: frozen, alone, and nothing to cover it.
             let is_settled = matches!(versions[..], [Version { ts: Timestamp::ZERO, .. }]) && rules.tombs.is_empty();
             if !is_settled {
@@ -329,7 +330,7 @@ impl<'a, 'p> Sources<'a, 'p> {
     }
 
     /// The least key not yet walked; its versions, newest first, replace `versions`.
-    fn next_group(&mut self, at: Timestamp, versions: &mut Vec<Version<'a>>) -> Option<&'a [u8]> {
+    fn next_group(&mut self, versions: &mut Vec<Version<'a>>) -> Option<&'a [u8]> {
         let main = (self.main < self.image.count()).then(|| self.image.record(self.main));
         let suffix = match (main, self.beside) {
             (None, None) => return None,
@@ -345,7 +346,7 @@ impl<'a, 'p> Sources<'a, 'p> {
         if self.beside == Some(suffix) {
             self.take_history(suffix, versions);
             self.take_spilled(suffix, versions);
-            self.take_point(suffix, at, versions);
+            self.take_points(suffix, versions);
             self.beside = self.next_beside();
         }
         Some(suffix)
@@ -366,16 +367,14 @@ impl<'a, 'p> Sources<'a, 'p> {
         }
     }
 
-    fn take_point(&mut self, suffix: &[u8], at: Timestamp, versions: &mut Vec<Version<'a>>) {
+    fn take_points(&mut self, suffix: &[u8], versions: &mut Vec<Version<'a>>) {
         let prefix_bytes = self.prefix.len();
-        let Some((point, rest)) = self.points.split_first().filter(|(point, _)| point.key[prefix_bytes..] == *suffix)
-        else {
-            return;
-        };
+        let count = self.points.iter().take_while(|point| point.key[prefix_bytes..] == *suffix).count();
+        let (points, rest) = self.points.split_at(count);
         self.points = rest;
-        if versions.first().is_none_or(|newest| newest.ts < at) {
-            versions.insert(0, Version { ts: at, body: point.body }); // F2
-        }
+        let newer = points.iter().take_while(|point| versions.first().is_none_or(|newest| newest.ts < point.ts)); // F2
+        let newer: Vec<Version<'a>> = newer.map(|point| Version { ts: point.ts, body: point.body }).collect();
+        versions.splice(0..0, newer);
     }
 
     fn take_history(&mut self, suffix: &[u8], versions: &mut Vec<Version<'a>>) {

@@ -1,8 +1,8 @@
 //! The B-tree backend: one keyspace in one file, `tree.dat`, fastest at reads and scans.
 //!
-//! Pages are immutable images in a table of page ids; whoever changes a page puts another image in its place. Checkpoints write the
-//! images that changed to fresh units of the file and then switch superblocks, so no live block is ever overwritten. Older versions
-//! that a snapshot needs lie in the history section of their page.
+//! Commits go into a buffer in memory. Upkeep drains it into the pages, leaf by leaf: pages are immutable images in a table of page ids, and a
+//! changed page is another image in its place. Images that changed are written to fresh units of the file, and a checkpoint then switches
+//! superblocks, so no live block is ever overwritten. Older versions that a snapshot needs lie in the history section of their page.
 //!
 //! What this crate does not know: the log, transactions, isolation. It asks its [`StoreHost`](duramen_base::StoreHost) for snapshots,
 //! horizons and durability, and takes whole committed batches.
@@ -11,13 +11,16 @@
 //!
 //! ```text
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
-//!   table    pid_table   spill   store (state, latch order)
-//!   work     read   apply   split   cursor | evict   work   merge   drain   checkpoint | open   verify
+//!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
+//!   callers  admit   read   cursor   evict
+//!   upkeep   work (what next)   drain   split   merge   sweep   write   checkpoint | open   verify
 //! ```
-//! Next: `store.rs` for the latches, `checkpoint.rs` for durability, `superblock.rs` and `map.rs` for the file.
+//! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
+//! for the file.
 #![forbid(unsafe_code)]
 
-mod apply;
+mod admit;
+mod buffers;
 mod checkpoint;
 mod cursor;
 mod drain;
@@ -34,9 +37,12 @@ mod spill;
 mod split;
 mod store;
 mod superblock;
+mod sweep;
 mod units;
+mod upkeep;
 mod verify;
 mod work;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -149,9 +155,7 @@ impl Backend for BTree {
     }
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
-        self.store.apply(ops, at);
-        drop(admission); // its pages stayed until here (E2)
-        self.store.make_room();
+        self.store.apply(admission, ops, at);
     }
 
     fn persisted(&self) -> Timestamp {
@@ -186,9 +190,10 @@ impl Backend for BTree {
             Page::Resident(root) => u32::from(root.image.level()) + 1,
             Page::OnDisk(_) | Page::Free => 0,
         };
+        let buffered = store.buffers.layers().bytes();
         StoreStats {
-            memory_bytes: count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
-            unsaved_bytes: count(&store.counters.dirty_bytes),
+            memory_bytes: buffered + count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
+            unsaved_bytes: buffered + count(&store.counters.dirty_bytes),
             disk_bytes: store.file.len().unwrap_or(0),
             units: store.pages.count(),
             depth,

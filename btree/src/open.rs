@@ -10,7 +10,7 @@ use duramen_base::sync::Arc;
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, KeyspaceId, Result, StoreEnv, mutant};
 
-use crate::checkpoint::{SPILL_PART_BYTES, Stage, Upkeep, chunk_image, padded, write_seq_of};
+use crate::checkpoint::{SPILL_PART_BYTES, chunk_image};
 use crate::leaf::leaf_spec;
 use crate::map::{ChunkId, DiskAddr, FANOUT, PageMap, decode_chunk};
 use crate::pid_table::{PidTable, ROOT_PID};
@@ -19,9 +19,13 @@ use crate::read::{decode_image, read_units};
 use crate::store::Store;
 use crate::superblock::{Copy, Superblock, TombsAt, offset_of};
 use crate::units::{SUPERBLOCK_UNITS, UNIT_BYTES, Units};
+use crate::upkeep::Upkeep;
+use crate::write::padded;
 
 /// The one file of a store.
 pub(crate) const FILE_NAME: &str = "tree.dat";
+/// Write sequence of the pages of an empty store.
+const FIRST_WRITE_SEQ: u16 = 3;
 const NEW_FILE_NAME: &str = "tree.dat.tmp";
 /// Number of the first superblock; the copy beside it has the one before.
 const FIRST_SEQ: u64 = 2;
@@ -51,7 +55,7 @@ pub(crate) fn create(env: &StoreEnv) -> Result<()> {
 /// The bytes of an empty store: two superblocks, an empty root, a map of one page.
 fn empty_file(env: &StoreEnv) -> Vec<u8> {
     let ks_id = env.keyspace.get();
-    let write_seq = write_seq_of(FIRST_SEQ);
+    let write_seq = FIRST_WRITE_SEQ;
     let root_at = DiskAddr { unit: SUPERBLOCK_UNITS, units: 1, write_seq };
     let map_root = DiskAddr { unit: SUPERBLOCK_UNITS + 1, ..root_at };
     let root = ImageBuilder::new(&leaf_spec(ROOT_PID, env.keyspace, 0, &[], &[])).finish();
@@ -96,10 +100,9 @@ pub(crate) fn open(env: StoreEnv) -> Result<Arc<Store>> {
     let used = map.pages().map(|(_, addr)| addr).chain(map.chunks().map(|(_, addr, _)| addr)).chain(tomb_pages.clone());
     let units = Units::from_used(used.collect())
         .map_err(|addr| file.corruption(addr.unit * UNIT_BYTES as u64, "a unit that the page map uses twice"))?;
-    let pages = PidTable::new();
+    let pages = PidTable::new(env.host.budget());
     pages.fill(map.pages());
-    let up = Upkeep { superblock, map, units, tomb_pages, stage: Stage::Idle, drain: None, failed: None };
-    Ok(Arc::new(Store::new(env, file, pages, tombs, up)))
+    Ok(Arc::new(Store::new(env, file, pages, tombs, Upkeep::new(superblock, map, tomb_pages, units))))
 }
 
 /// The superblock that is the store (B3).

@@ -2,14 +2,15 @@
 //!
 //! Slots never move, so a reference to one stays good while others are added. Which page is whose child is not known here.
 //!
-//! T1  A dirty page is resident; a page that is not resident has a disk address in a durable superblock.
+//! T1  A dirty page is resident and has no disk address. A page that is not resident has one, which the durable superblock or the checkpoint to
+//!     come names; a clean resident page has the one it would be read from.
 //! T2  A writer replaces the whole image; nobody changes one.
 //! T3  Page ids start at 1, the root's; 0 is "none".
 
 use std::sync::OnceLock;
 
 use duramen_base::image::Image;
-use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::{Arc, Mutex, RwLock};
 use duramen_base::{Budget, Reservation};
 
@@ -41,34 +42,31 @@ pub(crate) struct Resident {
     pub(crate) spill: Option<Arc<Spill>>,
     /// Its bytes in the budget, until the image leaves its slot.
     reservation: Reservation,
-    /// Where the durable superblock has it, if it is clean.
+    /// Where the file has it; `None`: nowhere yet, it is dirty (T1).
     pub(crate) disk: Option<DiskAddr>,
-    /// Number of the freeze that will write it; zero: clean.
-    pub(crate) dirty_epoch: u64,
 }
 
 impl Resident {
-    /// A page of an image that is where `disk` says, or (`dirty_epoch` not zero) nowhere yet; counted in `budget`.
+    /// A page of an image that is where `disk` says; counted in `budget`.
     pub(crate) fn new(
         image: Image,
         spill: Option<Arc<Spill>>,
         disk: Option<DiskAddr>,
-        dirty_epoch: u64,
         budget: &Arc<Budget>,
     ) -> Resident {
         let reservation = budget.reserve_anyway(image.memory_bytes() as u64);
-        Resident { image: Arc::new(image), spill, reservation, disk, dirty_epoch }
+        Resident { image: Arc::new(image), spill, reservation, disk }
     }
 
-    /// Gets a new image (T2), which no file has yet.
-    pub(crate) fn replace(&mut self, image: Image, spill: Option<Arc<Spill>>, dirty_epoch: u64) {
+    /// Gets a new image (T2), which the file does not have yet.
+    pub(crate) fn replace(&mut self, image: Image, spill: Option<Arc<Spill>>) {
         self.reservation.resize(image.memory_bytes() as u64);
         self.image = Arc::new(image);
-        (self.spill, self.disk, self.dirty_epoch) = (spill, None, dirty_epoch);
+        (self.spill, self.disk) = (spill, None);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty_epoch != 0
+        self.disk.is_none()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -80,8 +78,8 @@ impl Resident {
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) page: RwLock<Page>,
-    /// Newest generation of admissions that needs it here (see `evict.rs`).
-    stamp: AtomicU64,
+    /// Whether the ring of clean leaves names it (see `evict.rs`).
+    in_ring: AtomicBool,
     touched: AtomicBool,
 }
 
@@ -99,14 +97,14 @@ impl Slot {
         self.touched.swap(false, Ordering::Relaxed)
     }
 
-    /// Keeps the page here for the admissions of `generation`. Under the latch of the page.
-    pub(crate) fn stamp(&self, generation: u64) {
+    /// Whether it was not in the ring before.
+    pub(crate) fn enter_ring(&self) -> bool {
         // Relaxed: read and written under the latch of the page.
-        self.stamp.fetch_max(generation, Ordering::Relaxed);
+        !self.in_ring.swap(true, Ordering::Relaxed)
     }
 
-    pub(crate) fn stamped(&self) -> u64 {
-        self.stamp.load(Ordering::Relaxed)
+    pub(crate) fn leave_ring(&self) {
+        self.in_ring.store(false, Ordering::Relaxed);
     }
 }
 
@@ -120,6 +118,8 @@ pub(crate) struct PidTable {
 struct Ids {
     next: u64,
     free: Vec<u64>,
+    /// Memory of the slots.
+    reservation: Reservation,
 }
 
 fn place_of(pid: u64) -> (usize, usize) {
@@ -129,11 +129,12 @@ fn place_of(pid: u64) -> (usize, usize) {
 }
 
 impl PidTable {
-    /// A table without pages.
-    pub(crate) fn new() -> PidTable {
+    /// A table without pages; its memory is counted in `budget`.
+    pub(crate) fn new(budget: &Arc<Budget>) -> PidTable {
+        let reservation = budget.reserve_anyway(0);
         PidTable {
             chunks: std::array::from_fn(|_| OnceLock::new()),
-            ids: Mutex::new(Ids { next: ROOT_PID, free: Vec::new() }),
+            ids: Mutex::new(Ids { next: ROOT_PID, free: Vec::new(), reservation }),
         }
     }
 
@@ -151,10 +152,12 @@ impl PidTable {
         self.slot(pid).expect("a page id that was given out has a slot")
     }
 
-    fn make_slot(&self, pid: u64) {
+    fn make_slot(&self, pid: u64, ids: &mut Ids) {
         let (chunk, _) = place_of(pid);
         self.chunks[chunk].get_or_init(|| {
             let slots = 1usize << (FIRST_CHUNK_SLOTS_LOG2 as usize + chunk);
+            let bytes = ids.reservation.bytes() + (slots * size_of::<Slot>()) as u64;
+            ids.reservation.resize(bytes);
             std::iter::repeat_with(Slot::default).take(slots).collect()
         });
     }
@@ -167,8 +170,7 @@ impl PidTable {
         }
         let pid = ids.next;
         ids.next += 1;
-        drop(ids);
-        self.make_slot(pid);
+        self.make_slot(pid, &mut ids);
         pid
     }
 
@@ -184,15 +186,10 @@ impl PidTable {
             let first_unused = ids.next;
             ids.free.extend(first_unused..pid);
             ids.next = pid + 1;
-            (first_unused..=pid).for_each(|pid| self.make_slot(pid));
+            (first_unused..=pid).for_each(|pid| self.make_slot(pid, &mut ids));
             *self.known(pid).page.write() = Page::OnDisk(addr);
         }
         ids.free.reverse();
-    }
-
-    /// One more than the highest page id ever given out.
-    pub(crate) fn end(&self) -> u64 {
-        self.ids.lock().next
     }
 
     /// Number of pages.
@@ -218,7 +215,7 @@ mod tests {
 
     #[test]
     fn ids_are_given_out_once_and_again_after_release() {
-        let table = PidTable::new();
+        let table = PidTable::new(&Budget::new(1 << 20));
         let ids: Vec<u64> = (0..1000).map(|_| table.allocate()).collect();
         assert_eq!(ids, (1..=1000).collect::<Vec<_>>());
         table.release(17);
@@ -230,7 +227,7 @@ mod tests {
 
     #[test]
     fn holes_of_the_map_are_free_ids() {
-        let table = PidTable::new();
+        let table = PidTable::new(&Budget::new(1 << 20));
         let addr = DiskAddr { unit: 2, units: 1, write_seq: 1 };
         table.fill([(1, addr), (4, addr)].into_iter());
         assert_eq!([table.allocate(), table.allocate(), table.allocate()], [2, 3, 5]);

@@ -1,11 +1,11 @@
 //! The pending range deletes of one store: an interval list that is never changed, only replaced.
 //!
-//! Readers hold an `Arc` of it. Not an index of pages: which pages still hold covered versions is known to `drain.rs` alone, and
+//! Readers hold an `Arc` of it. Not an index of pages: which pages still hold covered versions is known to `sweep.rs` alone, and
 //! noted here as one timestamp per fragment.
 //!
 //! R1  Fragments are ascending and do not overlap; each has at least one timestamp, newest first.
 //! R2  A range delete at t covers versions with ts < t of the keys in `low..high`; an empty high end is the end of the keyspace.
-//! R3  `drained` is at or above t only if no page holds a covered version below t any more. Adding t again (redo) takes that back.
+//! R3  `swept` is at or above t only if no page holds a covered version below t any more. Adding t again (redo) takes that back.
 //! R4  What a checkpoint leaves out (`omitted`, set at its freeze) is dropped here only when its superblock is durable.
 //!
 //! On disk: Range deletes (range_deletes.hex)
@@ -16,10 +16,11 @@
 //!   fragment := varint bytes, low, varint bytes, high, varint count, ts*       ts: varint, newest first
 //! ```
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use duramen_base::{KeyBounds, Timestamp, varint};
+use duramen_base::{KeyBounds, Timestamp, memtable, varint};
 
 /// One interval and the range deletes that cover all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) struct Fragment {
     low: Box<[u8]>,
     high: Box<[u8]>,
     stamps: Vec<Timestamp>,
-    drained: Timestamp,
+    swept: Timestamp,
     omitted: Timestamp,
 }
 
@@ -37,7 +38,7 @@ impl Fragment {
             low: low.into(),
             high: high.into(),
             stamps: vec![ts],
-            drained: Timestamp::ZERO,
+            swept: Timestamp::ZERO,
             omitted: Timestamp::ZERO,
         }
     }
@@ -56,7 +57,7 @@ impl Fragment {
             self.stamps.insert(index, ts);
         }
         // R3: after a crash a range delete may come again, and versions below it may have come back before it.
-        self.drained = self.drained.min(ts.prev());
+        self.swept = self.swept.min(ts.prev());
         self.omitted = self.omitted.min(ts.prev());
     }
 
@@ -68,9 +69,9 @@ impl Fragment {
     }
 }
 
-/// A piece of work for the drain: every version below `ts` of the keys in `low..high` can go from the pages.
+/// A piece of work for the sweep: every version below `ts` of the keys in `low..high` can go from the pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DrainRange {
+pub(crate) struct SweepRange {
     pub(crate) low: Box<[u8]>,
     pub(crate) high: Box<[u8]>,
     pub(crate) ts: Timestamp,
@@ -97,9 +98,36 @@ impl RangeTombs {
         self.fragments.is_empty()
     }
 
-    /// The list with a range delete at `ts` more. Costs a count per fragment that stays.
+    /// The list with those of a buffer more. Costs a count per fragment that stays.
     #[must_use]
-    pub(crate) fn with(&self, low: &[u8], high: &[u8], ts: Timestamp, oldest: Timestamp) -> RangeTombs {
+    pub(crate) fn united(&self, others: &memtable::RangeTombs, oldest: Timestamp) -> RangeTombs {
+        let mut fragments = Vec::with_capacity(self.fragments.len() + 2);
+        let mut rest = VecDeque::from(self.fragments.clone());
+        for new in others.fragments() {
+            while rest.front().is_some_and(|fragment| !ends_after(&fragment.high, new.low)) {
+                fragments.extend(rest.pop_front());
+            }
+            let mut met = Vec::new();
+            while rest.front().is_some_and(|fragment| ends_after(new.high, &fragment.low)) {
+                met.extend(rest.pop_front());
+            }
+            let met = RangeTombs { fragments: met };
+            let mut part =
+                new.tss.iter().rev().fold(met, |part, &ts| part.with(new.low, new.high, ts, oldest)).fragments;
+            // A piece beyond the end may be met by the next one.
+            let beyond = part.pop_if(|last| !new.high.is_empty() && *last.low >= *new.high);
+            beyond.into_iter().for_each(|piece| rest.push_front(piece));
+            fragments.append(&mut part);
+        }
+        fragments.extend(rest);
+        let tombs = RangeTombs { fragments };
+        debug_assert!(tombs.is_ordered(), "R1: fragments are ascending and do not overlap");
+        tombs
+    }
+
+    /// The list with a range delete at `ts` more.
+    #[must_use]
+    fn with(&self, low: &[u8], high: &[u8], ts: Timestamp, oldest: Timestamp) -> RangeTombs {
         if !ends_after(high, low) {
             return self.clone();
         }
@@ -201,30 +229,35 @@ impl RangeTombs {
         RangeTombs { fragments }
     }
 
-    /// The next piece of work for the drain, if any: only range deletes that no reader can look behind.
-    pub(crate) fn next_to_drain(&self, oldest: Timestamp) -> Option<DrainRange> {
+    /// The next piece of work for the sweep, if any: only range deletes that no reader can look behind.
+    pub(crate) fn next_to_sweep(&self, oldest: Timestamp) -> Option<SweepRange> {
         self.fragments.iter().find_map(|fragment| {
-            let ts = fragment.newest_at(oldest).filter(|&ts| ts > fragment.drained)?;
-            Some(DrainRange { low: fragment.low.clone(), high: fragment.high.clone(), ts })
+            let ts = fragment.newest_at(oldest).filter(|&ts| ts > fragment.swept)?;
+            Some(SweepRange { low: fragment.low.clone(), high: fragment.high.clone(), ts })
         })
+    }
+
+    /// Whether no page holds anything that they cover.
+    pub(crate) fn are_all_swept(&self) -> bool {
+        self.fragments.iter().all(|fragment| fragment.stamps.first().is_none_or(|&newest| newest <= fragment.swept))
     }
 
     /// The list after the pages of `range` were gone through (R3). `redone` are those added again meanwhile.
     #[must_use]
-    pub(crate) fn with_drained(&self, range: &DrainRange) -> RangeTombs {
+    pub(crate) fn with_swept(&self, range: &SweepRange) -> RangeTombs {
         self.map(|fragment| {
             let inside = *fragment.low >= *range.low
                 && (range.high.is_empty() || (!fragment.high.is_empty() && *fragment.high <= *range.high));
-            if inside && fragment.drained < range.ts {
-                fragment.drained = range.ts;
+            if inside && fragment.swept < range.ts {
+                fragment.swept = range.ts;
             }
         })
     }
 
-    /// The list at the freeze of a checkpoint: what is drained by now will be left out (R4).
+    /// The list at the freeze of a checkpoint: what is swept by now will be left out (R4).
     #[must_use]
     pub(crate) fn with_omitted(&self) -> RangeTombs {
-        self.map(|fragment| fragment.omitted = fragment.drained)
+        self.map(|fragment| fragment.omitted = fragment.swept)
     }
 
     /// The list once that checkpoint is durable (R4).

@@ -6,10 +6,12 @@
 //! D3  Levels fall by one at each step, so a descent ends, whatever a damaged file says.
 
 use duramen_base::image::{Identity, Image, ImageKind};
+use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Error, Found, Hit, LoadTicket, Result, Timestamp, Value, ValueRef};
 
+use crate::buffers::Buffered;
 use crate::leaf::{LeafRef, Seen};
 use crate::map::DiskAddr;
 use crate::pid_table::{Page, ROOT_PID, Resident, Slot};
@@ -72,7 +74,7 @@ pub(crate) struct LeafView {
 }
 
 impl Store {
-    /// D1. The caller holds `structure`.
+    /// D1. The caller holds `structure`, or is upkeep.
     pub(crate) fn descend(&self, target: Target<'_>) -> Result<Descent<'_>> {
         let (mut pid, mut expected) = (ROOT_PID, None);
         loop {
@@ -131,22 +133,18 @@ impl Store {
         }
     }
 
-    /// Runs `change` on the leaf that `target` names, under its latch, reading pages in as needed. Not under any latch.
-    pub(crate) fn with_leaf_mut<T>(
-        &self,
-        target: Target<'_>,
-        mut change: impl FnMut(u64, &Slot, &mut Page) -> T,
-    ) -> Result<T> {
+    /// The leaf that `target` names, for upkeep: read in as needed, and not noted as used.
+    pub(crate) fn upkeep_leaf(&self, target: Target<'_>) -> Result<(u64, LeafView)> {
         loop {
-            self.with_leaf(target, |_, _| Ok(()))?;
-            let _shared = self.structure.read();
-            if let Descent::Leaf { pid, slot } = self.descend(target)? {
-                let mut page = slot.page.write();
-                // It may have been evicted since.
-                if matches!(*page, Page::Resident(_)) {
-                    return Ok(change(pid, slot, &mut page));
-                }
-            }
+            let missing = match self.descend(target)? {
+                Descent::Missing(missing) => missing,
+                Descent::Leaf { pid, .. } => match self.resident_page(pid) {
+                    Some(leaf) if leaf.image.level() == 0 => return Ok((pid, leaf)),
+                    Some(_) => return Err(self.bad_tree("a leaf of the wrong level")),
+                    None => Missing { pid, level: Some(0) },
+                },
+            };
+            self.load(missing)?;
         }
     }
 
@@ -162,6 +160,7 @@ impl Store {
     pub(crate) fn load(&self, missing: Missing) -> Result<()> {
         let slot = self.pages.known(missing.pid);
         loop {
+            let _generation = self.loads.lock().current(); // E3
             let Page::OnDisk(addr) = *slot.page.read() else { return Ok(()) };
             self.make_room();
             let read = self.read_page(missing.pid, addr);
@@ -174,9 +173,9 @@ impl Store {
             if missing.level.is_some_and(|level| level != image.level()) {
                 return Err(self.file.corruption(addr.unit * UNIT_BYTES as u64, "a page of the wrong level")); // D2
             }
-            *page = Page::Resident(Resident::new(image, None, Some(addr), 0, self.budget()));
+            *page = Page::Resident(Resident::new(image, None, Some(addr), self.budget()));
             self.count_page(&page, true);
-            slot.touch();
+            self.note_evictable(slot, &page, missing.pid);
             return Ok(());
         }
     }
@@ -199,6 +198,10 @@ impl Store {
 
     /// The newest version of `key` at or before `at`.
     pub(crate) fn get<'p>(self: &Arc<Store>, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        let newer = match self.buffers.get(key, at) {
+            Buffered::Settled(found) => return Ok(found_in_buffer(found)),
+            Buffered::Open(newer) => newer,
+        };
         let tombs = self.tombs_if_any(); // G4
         let _shared = self.structure.read();
         let missing = match self.descend(Target::At(key))? {
@@ -207,7 +210,8 @@ impl Store {
                 Page::Resident(resident) => {
                     slot.touch();
                     self.check_not_too_old(at)?;
-                    return Ok(find(resident, tombs.as_deref(), key, at));
+                    let found = find(resident, tombs.as_deref(), key, at);
+                    return Ok(Found { newer: found.newer || newer, ..found });
                 }
                 Page::OnDisk(_) => Missing { pid, level: Some(0) },
                 Page::Free => return Err(self.bad_tree("a child page that is free")),
@@ -220,6 +224,12 @@ impl Store {
 
     /// When `key` changed last, if after `since`.
     pub(crate) fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
+        if let Some(newest) = self.buffers.newest(key) {
+            return Ok(Some(newest).filter(|&newest| newest > since)); // W3
+        }
+        if self.newest() <= since {
+            return Ok(None); // G3
+        }
         let tombs = self.tombs_if_any(); // G4
         let covering = tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX));
         let newest = self.with_leaf(Target::At(key), |_, resident| {
@@ -227,6 +237,17 @@ impl Store {
         })?;
         Ok(newest.max(covering).filter(|&newest| newest > since))
     }
+}
+
+/// What a buffer that knows the key says of it.
+fn found_in_buffer<'p>(found: MemFound) -> Found<'p> {
+    let MemFound { version, tomb, newer } = found;
+    let hit = match version.filter(|version| version.ts >= tomb) {
+        Some(KeyVersion { ts, value: Some(value) }) => Hit::Value { bytes: ValueRef::Owned(value), ts },
+        Some(KeyVersion { ts, value: None }) => Hit::Deleted(ts),
+        None => Hit::Deleted(tomb),
+    };
+    Found { hit, newer }
 }
 
 /// Looks a key up in its leaf and under the range deletes.

@@ -1,19 +1,21 @@
 //! Splits: a leaf whose content no longer fits becomes several, its parent gets more children, and so on up to the root.
 //!
-//! P5  Splits happen under `structure` exclusive: nobody sees a state between, and a freeze sees all of one or none.
+//! P5  All pages of a split or merge are built first, then put in place under `structure` exclusive: nobody sees a state between.
 //! P6  The left piece keeps page id and low fence; right links and fences chain on. The root keeps its page id: its pieces move to
 //!     new ids, and it becomes their parent.
-//! P7  Pieces carry the stamp of the page they came from: whoever admitted it finds its keys here.
 
+use std::ops::Range;
+
+use duramen_base::Timestamp;
 use duramen_base::image::Image;
 use duramen_base::sync::Arc;
-use duramen_base::{SnapSet, Timestamp};
 
-use crate::apply::{admitted, count_inside};
 use crate::inner::{self, Child, InnerHead};
-use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
-use crate::pid_table::{Page, ROOT_PID, Slot};
+use crate::leaf::{Content, NewLeaf, leaf_spec};
+use crate::pid_table::{Page, ROOT_PID};
+use crate::spill::Spill;
 use crate::store::Store;
+use crate::upkeep::Upkeep;
 
 /// An inner page on the way from the root, and which child the way went to.
 #[derive(Clone, Debug)]
@@ -23,45 +25,78 @@ pub(crate) struct Step {
     pub(crate) child_index: usize,
 }
 
-impl Store {
-    /// Applies the points that belong to the leaf of the first one, splitting it as needed; how many.
-    pub(crate) fn apply_and_split(&self, points: &[Point<'_>], at: Timestamp, snaps: &SnapSet) -> usize {
-        let tombs = self.tombs();
-        let rules = Rules::new(snaps, &tombs);
-        let _exclusive = self.structure.write();
-        self.note_commit(at);
-        let path = self.path_to(points[0].key, 0);
-        let pid = path.last().map_or(ROOT_PID, |step| step.image.child(step.child_index));
-        let slot = self.pages.known(pid);
-        let mut page = slot.page.write();
-        let leaf = admitted(&page);
-        let (image, spill) = (Arc::clone(&leaf.image), leaf.spill.clone());
-        let here = count_inside(points, image.high_fence());
-        let old = LeafRef { image: &image, spill: spill.as_deref() };
-        let content = Content::merge(old, &points[..here], at, &rules);
-        let cuts = content.cut(self.leaf_bytes());
-        if cuts.len() == 1 {
-            self.rebuild_leaf(slot, &mut page, pid, &content); // another split came first
-            return here;
-        }
-        drop(page);
+/// Pages that change together (P5).
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pages: Vec<(Image, Option<Spill>)>,
+    /// Pages that are in the tree no more.
+    pub(crate) freed: Vec<u64>,
+    /// Readers below this cannot be served any more.
+    too_old_below: Timestamp,
+}
 
-        let fences = fences(&image, cuts[1..].iter().map(|cut| content.separator(cut.start)));
+impl Change {
+    /// One leaf gets new content.
+    pub(crate) fn of(leaf: NewLeaf) -> Change {
+        let mut change = Change::default();
+        change.leaf(leaf);
+        change
+    }
+
+    /// A leaf gets new content, or a place in the tree.
+    pub(crate) fn leaf(&mut self, leaf: NewLeaf) {
+        self.too_old_below = self.too_old_below.max(leaf.too_old_below);
+        self.pages.push((leaf.image, leaf.spill));
+    }
+
+    /// An inner page gets other children, or a place in the tree.
+    pub(crate) fn inner(&mut self, image: Image) {
+        self.pages.push((image, None));
+    }
+}
+
+impl Store {
+    /// Puts pages in place (P5).
+    pub(crate) fn commit_change(&self, up: &mut Upkeep, change: Change) {
+        self.refuse_below(change.too_old_below);
+        // One leaf alone keeps its fences, and needs no more than its own latch (G1).
+        let _exclusive = (change.pages.len() > 1 || !change.freed.is_empty()).then(|| self.structure.write());
+        for (image, spill) in change.pages {
+            self.put_page(up, image, spill);
+        }
+        for pid in change.freed {
+            self.free_page(up, pid);
+        }
+    }
+
+    /// Splits the leaf `pid`, which is `image`, at the cuts of its new content.
+    pub(crate) fn split_leaf(
+        &self,
+        up: &mut Upkeep,
+        pid: u64,
+        image: &Image,
+        content: &Content<'_>,
+        cuts: &[Range<usize>],
+    ) {
+        let path = self.path_to(image.low_fence(), 0);
+        let fences = fences(image, cuts[1..].iter().map(|cut| content.separator(cut.start)));
         let pids = self.piece_pids(pid, cuts.len());
+        let mut change = Change::default();
         for (index, cut) in cuts.iter().enumerate() {
             let right_pid = pids.get(index + 1).copied().unwrap_or(image.right_pid());
             let spec = leaf_spec(pids[index], self.keyspace(), right_pid, &fences[index], &fences[index + 1]);
-            let new: NewLeaf = content.build(cut.clone(), &spec, self.spill_reservation());
-            let piece = self.pages.known(pids[index]);
-            let mut page = piece.page.write();
-            self.install_leaf(piece, &mut page, pids[index], new);
-            piece.stamp(slot.stamped()); // P7
+            change.leaf(content.build(cut.clone(), &spec, self.spill_reservation()));
         }
-        self.add_to_parent(path, 1, pid, children_of(&pids, fences));
-        here
+        self.add_to_parent(&mut change, path, 1, pid, children_of(&pids, fences));
+        self.commit_change(up, change);
     }
 
-    /// The inner pages from the root down to the parent of the page of `level` that encloses `key`. All are here.
+    /// Counted memory for history that may not fit; `None`: there is none left.
+    pub(crate) fn spill_reservation(&self) -> Option<duramen_base::Reservation> {
+        self.may_spill().then(|| self.budget().reserve_anyway(0))
+    }
+
+    /// The inner pages from the root down to the parent of the page of `level` that encloses `key`. All are here, as a page below was read.
     pub(crate) fn path_to(&self, key: &[u8], level: u8) -> Vec<Step> {
         let mut path = Vec::new();
         let mut pid = ROOT_PID;
@@ -69,7 +104,7 @@ impl Store {
             let page = self.pages.known(pid).page.read();
             // The root may itself be of the level asked for; below an inner page of `level + 1` nothing need be looked at.
             let Page::Resident(resident) = &*page else {
-                panic!("K2: inner pages on the way to an admitted leaf are here and stay here")
+                panic!("E1: inner pages on the way to a leaf that was read are here and stay here")
             };
             if resident.image.level() <= level {
                 return path;
@@ -94,9 +129,9 @@ impl Store {
     }
 
     /// Tells the parent of a page of `level - 1` about its pieces, the first of which stands where the page stood.
-    fn add_to_parent(&self, mut path: Vec<Step>, level: u8, pid: u64, pieces: Vec<Child>) {
+    fn add_to_parent(&self, change: &mut Change, mut path: Vec<Step>, level: u8, pid: u64, pieces: Vec<Child>) {
         if pid == ROOT_PID {
-            return self.grow_root(level, pieces);
+            return self.grow_root(change, level, pieces);
         }
         let step = path.pop().expect("a page that is not the root has a parent");
         let mut children = inner::children(&step.image);
@@ -109,7 +144,7 @@ impl Store {
         if cuts.len() == 1 {
             let image = &step.image;
             let head = self.head(step.pid, level, image.right_pid(), image.low_fence(), image.high_fence());
-            self.install_inner(inner::build(&children, &head));
+            change.inner(inner::build(&children, &head));
             return;
         }
         let fences = fences(&step.image, cuts[1..].iter().map(|cut| children[cut.start].key.clone()));
@@ -117,18 +152,18 @@ impl Store {
         for (index, cut) in cuts.iter().enumerate() {
             let right_pid = pids.get(index + 1).copied().unwrap_or(step.image.right_pid());
             let head = self.head(pids[index], level, right_pid, &fences[index], &fences[index + 1]);
-            self.install_inner(inner::build(&children[cut.clone()], &head));
+            change.inner(inner::build(&children[cut.clone()], &head));
         }
-        self.add_to_parent(path, level + 1, step.pid, children_of(&pids, fences));
+        self.add_to_parent(change, path, level + 1, step.pid, children_of(&pids, fences));
     }
 
     /// Makes the root the parent of `pieces`, with as many levels between as they need.
-    fn grow_root(&self, mut level: u8, mut pieces: Vec<Child>) {
+    fn grow_root(&self, change: &mut Change, mut level: u8, mut pieces: Vec<Child>) {
         loop {
             let cuts = inner::cut(&pieces, self.inner_bytes(), false);
             if cuts.len() == 1 {
                 let head = self.head(ROOT_PID, level, 0, &[], &[]);
-                self.install_inner(inner::build(&pieces, &head));
+                change.inner(inner::build(&pieces, &head));
                 return;
             }
             let pids: Vec<u64> = cuts.iter().map(|_| self.pages.allocate()).collect();
@@ -137,7 +172,7 @@ impl Store {
             for (index, cut) in cuts.iter().enumerate() {
                 let right_pid = pids.get(index + 1).copied().unwrap_or(0);
                 let head = self.head(pids[index], level, right_pid, &fences[index], &fences[index + 1]);
-                self.install_inner(inner::build(&pieces[cut.clone()], &head));
+                change.inner(inner::build(&pieces[cut.clone()], &head));
             }
             pieces = children_of(&pids, fences);
             level += 1;
@@ -146,14 +181,6 @@ impl Store {
 
     pub(crate) fn head<'a>(&self, pid: u64, level: u8, right_pid: u64, low: &'a [u8], high: &'a [u8]) -> InnerHead<'a> {
         InnerHead { pid, keyspace: self.keyspace(), level, right_pid, low, high }
-    }
-
-    /// Puts an inner page in its slot. Under `structure` exclusive.
-    pub(crate) fn install_inner(&self, image: Image) {
-        let pid = image.self_id();
-        let slot: &Slot = self.pages.known(pid);
-        let mut page = slot.page.write();
-        self.install(slot, &mut page, pid, image, None);
     }
 }
 

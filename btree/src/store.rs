@@ -2,19 +2,17 @@
 //!
 //! Latch order (a thread takes them downwards and may skip some):
 //! ```text
-//!   upkeep                     one at a time: checkpoint, merges, drain, verify; held across I/O
-//!   structure                  shared: descend, change one leaf; exclusive: split, merge, freeze. Never held across I/O
-//!   slot.page                  one leaf, or parent then child while descending; never held across I/O
-//!   tombs | unsaved | admissions | underfull | pids      leaves of this order: nothing is taken under them
+//!   upkeep                     one at a time: drain, checkpoint, merges, sweep, verify; held across I/O
+//!   structure                  shared: descend; exclusive: put the pages of a split or merge in place. Never held across I/O
+//!   buffers | slot.page        the list of buffers, under it a buffer's own latch | one page; never held across I/O
+//!   ring | loads | tombs | saved | pids      leaves of this order: nothing is taken under them
 //! ```
 //!
-//! G1  Under `structure` shared no page id changes its place in the tree: only contents of leaves do.
-//! G2  A page whose image is newer than the durable superblock's is dirty and noted in `unsaved` for the next freeze, or was taken
-//!     over by the checkpoint in progress.
-//! G3  `newest` is at or above every commit that any page or range delete here contains.
-//! G4  Range deletes are looked up before the page: one that is no longer listed has been worked into every page read later.
-
-use std::collections::BTreeSet;
+//! G1  Only upkeep changes pages. Under `structure` shared no page id changes its place in the tree: only contents of leaves do.
+//! G2  A page whose image is other than the durable superblock's is dirty or has a place of its own (P1 of `upkeep.rs`).
+//! G3  `newest` is at or above every commit that any page or range delete of the tree contains.
+//! G4  Range deletes are looked up before the page: one that is no longer listed has been worked into every page read later. Buffers are
+//!     looked up before both (W1).
 
 use duramen_base::image::Image;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,35 +20,24 @@ use duramen_base::sync::{Arc, Mutex, RwLock};
 use duramen_base::vfs::File;
 use duramen_base::{Budget, Error, KeyspaceId, Result, SnapSet, StoreEnv, StoreMark, Timestamp};
 
-use crate::checkpoint::Upkeep;
-use crate::evict::Generations;
-use crate::leaf::NewLeaf;
-use crate::pid_table::{Page, PidTable, Resident, Slot};
+use crate::buffers::Buffers;
+use crate::evict::{Generations, Ring};
+use crate::pid_table::{Page, PidTable, Resident};
 use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
+use crate::units::UNIT_BYTES;
+use crate::upkeep::Upkeep;
 
 /// Inner pages are half as large as leaves, 8 KiB at most: more of their keys per cache line, and splits stay cheap.
 const INNER_BYTES_MAX: usize = 8 << 10;
 
-/// What is not in durable files yet, and what is.
-#[derive(Debug)]
-pub(crate) struct Unsaved {
-    /// Dirty pages for the next freeze (G2).
-    pub(crate) pages: BTreeSet<u64>,
-    /// Page ids freed since the last freeze.
-    pub(crate) dead: BTreeSet<u64>,
-    /// Whether the list of range deletes changed since the last freeze.
-    pub(crate) tombs_changed: bool,
-    /// Whether a checkpoint is between freeze and end.
-    pub(crate) in_flight: bool,
-    /// State of the durable superblock.
-    pub(crate) mark: StoreMark,
-}
-
-impl Unsaved {
-    pub(crate) fn is_clean(&self) -> bool {
-        self.pages.is_empty() && self.dead.is_empty() && !self.tombs_changed && !self.in_flight
-    }
+/// How far durable files reach, and what bounds it.
+#[derive(Clone, Copy, Debug)]
+struct Saved {
+    /// State of the durable superblock; `persisted` may be ahead of it when nothing is unsaved.
+    mark: StoreMark,
+    /// The oldest commit of the buffers drained since the last checkpoint, `MAX` if there was none.
+    drained_min_ts: Timestamp,
 }
 
 /// Figures that only grow or are kept in step with the page table.
@@ -59,6 +46,8 @@ pub(crate) struct Counters {
     pub(crate) resident_bytes: AtomicU64,
     pub(crate) dirty_bytes: AtomicU64,
     pub(crate) spill_bytes: AtomicU64,
+    /// Bytes of the file that pages take.
+    pub(crate) tree_bytes: AtomicU64,
     pub(crate) persists: AtomicU64,
     pub(crate) reads: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
@@ -75,13 +64,11 @@ pub(crate) struct Store {
     has_tombs: AtomicBool,
     newest: AtomicU64,
     too_old_below: AtomicU64,
-    /// Number of the next freeze. Changes under `structure` exclusive.
-    pub(crate) epoch: AtomicU64,
-    pub(crate) unsaved: Mutex<Unsaved>,
+    saved: Mutex<Saved>,
+    pub(crate) buffers: Buffers,
     pub(crate) upkeep: Mutex<Upkeep>,
-    pub(crate) admissions: Mutex<Generations>,
-    /// Pages that a merge might help.
-    pub(crate) underfull: Mutex<BTreeSet<u64>>,
+    pub(crate) ring: Mutex<Ring>,
+    pub(crate) loads: Mutex<Generations>,
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
     pub(crate) counters: Counters,
@@ -91,6 +78,7 @@ impl Store {
     /// A store in the state of its durable superblock.
     pub(crate) fn new(env: StoreEnv, file: File, pages: PidTable, tombs: RangeTombs, upkeep: Upkeep) -> Store {
         let mark = upkeep.mark();
+        let tree_bytes = AtomicU64::new(upkeep.units.end() * UNIT_BYTES as u64);
         Store {
             env,
             file,
@@ -100,19 +88,13 @@ impl Store {
             tombs: RwLock::new(Arc::new(tombs)),
             newest: AtomicU64::new(mark.contains.get()),
             too_old_below: AtomicU64::new(0),
-            epoch: AtomicU64::new(1),
-            unsaved: Mutex::new(Unsaved {
-                pages: BTreeSet::new(),
-                dead: BTreeSet::new(),
-                tombs_changed: false,
-                in_flight: false,
-                mark,
-            }),
+            saved: Mutex::new(Saved { mark, drained_min_ts: Timestamp::MAX }),
+            buffers: Buffers::new(),
             upkeep: Mutex::new(upkeep),
-            admissions: Mutex::new(Generations::new()),
-            underfull: Mutex::new(BTreeSet::new()),
+            ring: Mutex::default(),
+            loads: Mutex::new(Generations::new()),
             wanted: AtomicU64::new(0),
-            counters: Counters::default(),
+            counters: Counters { tree_bytes, ..Counters::default() },
         }
     }
 
@@ -162,8 +144,8 @@ impl Store {
         Timestamp::new(self.newest.load(Ordering::SeqCst))
     }
 
-    /// Notes that the commit `at` is about to be contained. Under `structure`, so that a freeze sees it with the content (G3).
-    pub(crate) fn note_commit(&self, at: Timestamp) {
+    /// Notes that commits up to `at` are about to be contained (G3).
+    pub(crate) fn note_contained(&self, at: Timestamp) {
         self.newest.fetch_max(at.get(), Ordering::SeqCst);
     }
 
@@ -178,40 +160,36 @@ impl Store {
         self.counters.spill_bytes.load(Ordering::Relaxed) <= self.budget().limit() / 4
     }
 
-    /// Puts a rebuilt leaf in its slot.
-    pub(crate) fn install_leaf(&self, slot: &Slot, page: &mut Page, pid: u64, leaf: NewLeaf) {
-        // Before the history is gone: see `check_not_too_old`.
-        self.too_old_below.fetch_max(leaf.too_old_below.get(), Ordering::SeqCst);
-        self.install(slot, page, pid, leaf.image, leaf.spill.map(Arc::new));
+    /// Readers below `bound` can no longer be served. Said before the history is gone: see `check_not_too_old`.
+    pub(crate) fn refuse_below(&self, bound: Timestamp) {
+        self.too_old_below.fetch_max(bound.get(), Ordering::SeqCst);
     }
 
-    /// Puts a new image in a slot, whose latch the caller holds as `page`, and notes it for the next freeze (G2).
-    pub(crate) fn install(&self, slot: &Slot, page: &mut Page, pid: u64, image: Image, spill: Option<Arc<Spill>>) {
-        debug_assert!(image.self_id() == pid, "T2: page {pid} gets its own image");
-        let epoch = self.epoch.load(Ordering::SeqCst);
-        let noted = matches!(page, Page::Resident(old) if old.dirty_epoch == epoch);
-        self.count_page(page, false);
-        match page {
-            Page::Resident(resident) => resident.replace(image, spill, epoch),
-            Page::OnDisk(_) | Page::Free => {
-                *page = Page::Resident(Resident::new(image, spill, None, epoch, self.budget()));
-            }
+    /// Puts a new image in the slot of a page (G1: upkeep does).
+    pub(crate) fn put_page(&self, up: &mut Upkeep, image: Image, spill: Option<Spill>) {
+        let (pid, is_leaf) = (image.self_id(), image.level() == 0);
+        let spill = spill.map(Arc::new);
+        if is_leaf && image.hist_count() > 0 {
+            up.untidy.insert((image.max_ts(), pid));
         }
-        self.count_page(page, true);
-        slot.touch();
-        if !noted {
-            self.unsaved.lock().pages.insert(pid);
+        let mut page = self.pages.known(pid).page.write();
+        self.count_page(&page, false);
+        match &mut *page {
+            Page::Resident(resident) => resident.replace(image, spill),
+            Page::OnDisk(_) | Page::Free => *page = Page::Resident(Resident::new(image, spill, None, self.budget())),
         }
+        self.count_page(&page, true);
+        drop(page);
+        up.turned_dirty(pid, is_leaf, self.loads.lock().number());
     }
 
-    /// Takes a page out of the tree. The caller holds its latch and `structure` exclusive.
-    pub(crate) fn free_page(&self, page: &mut Page, pid: u64) {
-        self.count_page(page, false);
+    /// Takes a page out of the tree. Under `structure` exclusive.
+    pub(crate) fn free_page(&self, up: &mut Upkeep, pid: u64) {
+        let mut page = self.pages.known(pid).page.write();
+        self.count_page(&page, false);
         *page = Page::Free;
-        let mut unsaved = self.unsaved.lock();
-        unsaved.pages.remove(&pid);
-        unsaved.dead.insert(pid);
-        drop(unsaved);
+        drop(page);
+        up.is_gone(pid, self.loads.lock().number());
         self.pages.release(pid);
     }
 
@@ -239,16 +217,46 @@ impl Store {
     /// K3: what is in durable files.
     pub(crate) fn persisted(&self) -> Timestamp {
         let settled = self.env.host.visible().min(self.env.host.durable()); // read first
-        let mut unsaved = self.unsaved.lock();
-        if unsaved.is_clean() {
-            // Once said it stays true: whatever is dirtied later is newer than what was settled here.
-            unsaved.mark.persisted = unsaved.mark.persisted.max(settled);
-        }
-        unsaved.mark.persisted
+        // Then the buffers: one that leaves notes its oldest commit in `saved` before.
+        let buffered = self.buffers.layers_if_any().map_or(Timestamp::MAX, |layers| layers.min_ts());
+        let mut saved = self.saved.lock();
+        let unsaved = buffered.min(saved.drained_min_ts);
+        // Once said it stays true: whatever comes later is newer than what was settled here.
+        saved.mark.persisted = saved.mark.persisted.max(settled.min(unsaved.prev()));
+        saved.mark.persisted
     }
 
     pub(crate) fn mark(&self) -> StoreMark {
         self.persisted(); // a clean store says as much as it can
-        self.unsaved.lock().mark
+        self.saved.lock().mark
+    }
+
+    /// What the last superblock said, and perhaps more that was settled since.
+    pub(crate) fn persisted_before(&self) -> Timestamp {
+        self.saved.lock().mark.persisted
+    }
+
+    /// A buffer whose oldest commit is `min_ts` is in pages, and about to leave.
+    pub(crate) fn note_drained(&self, min_ts: Timestamp) {
+        let mut saved = self.saved.lock();
+        saved.drained_min_ts = saved.drained_min_ts.min(min_ts);
+    }
+
+    /// A checkpoint is durable; everything that was drained is in it.
+    pub(crate) fn note_checkpoint(&self, mark: StoreMark) {
+        let mut saved = self.saved.lock();
+        saved.drained_min_ts = Timestamp::MAX;
+        saved.mark = StoreMark { persisted: mark.persisted.max(saved.mark.persisted), ..mark };
+    }
+
+    /// Whether pages contain commits that no durable superblock does.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.saved.lock().drained_min_ts < Timestamp::MAX
+    }
+
+    /// Whether little of the memory budget is left.
+    pub(crate) fn is_memory_short(&self) -> bool {
+        let limit = self.budget().limit();
+        self.budget().used() > limit - limit / 8
     }
 }

@@ -310,7 +310,7 @@ fn a_long_list_of_range_deletes_is_spilled_and_read_again() {
     for i in 0..300u32 {
         store.put(&i.to_be_bytes(), b"v");
     }
-    store.host.active.lock().push(store.now()); // so nothing is drained
+    store.host.active.lock().push(store.now()); // so nothing is swept
     let long = [b'k'; 2000];
     for i in (0..300u32).step_by(2) {
         store.delete_range(&i.to_be_bytes(), &[&i.to_be_bytes(), &long[..]].concat());
@@ -471,4 +471,166 @@ fn a_page_written_elsewhere_or_earlier_is_noticed() {
     file.write_all_at(&page, new.unit * UNIT_BYTES as u64).unwrap();
     let opened = store.open().unwrap();
     assert!(matches!(get(&opened, b"k", store.now()), Err(Error::Corruption { .. })));
+}
+
+/// Puts with values of about `bytes` bytes, in an order that looks random; some are of keys that are there already.
+fn churn(
+    store: &Fixture,
+    rounds: std::ops::Range<u32>,
+    bytes: usize,
+    oracle: &mut std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+) {
+    for i in rounds {
+        let (key, value) = (key(i % 700).to_vec(), vec![i as u8; bytes + (i % 7) as usize]);
+        store.put(&key, &value);
+        oracle.insert(key, value);
+    }
+}
+
+fn rows(store: &Fixture, backwards: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut cursor = store.tree.cursor(store.now(), KeyBounds::ALL, ScanOpts::default()).unwrap();
+    let mut rows = Vec::new();
+    while if backwards { cursor.prev() } else { cursor.next() }.unwrap() {
+        rows.push((cursor.key().to_vec(), cursor.value().to_vec()));
+    }
+    if backwards {
+        rows.reverse();
+    }
+    rows
+}
+
+#[test]
+fn a_put_reads_no_page_and_writes_none() {
+    let mut store = Fixture::new();
+    churn(&store, 0..1000, 100, &mut Default::default());
+    store.persist();
+    store.reopen();
+    let before = store.tree.stats();
+    churn(&store, 1000..1500, 100, &mut Default::default());
+    let after = store.tree.stats();
+    assert_eq!((after.reads, after.written_bytes, after.units), (before.reads, before.written_bytes, before.units));
+    assert!(after.unsaved_bytes > before.unsaved_bytes + 50_000);
+}
+
+#[test]
+fn everything_is_read_at_every_step_of_a_drain() {
+    let store = Fixture::new();
+    let mut oracle = std::collections::BTreeMap::new();
+    churn(&store, 0..900, 100, &mut oracle);
+    store.persist();
+    churn(&store, 900..1600, 100, &mut oracle);
+    store.delete_range(&[0x30], &[0x50]);
+    oracle.retain(|key, _| key[0] < 0x30 || key[0] >= 0x50);
+    let early = (store.now(), oracle.clone());
+    store.host.active.lock().push(early.0);
+    assert!(store.tree.store.buffers.rotate_if(|_| true));
+    churn(&store, 1600..1700, 100, &mut oracle);
+    let mut steps = 0;
+    while store.tree.work(WorkBudget { bytes: 3000 }).unwrap().more {
+        steps += 1;
+        let expected: Vec<_> = oracle.clone().into_iter().collect();
+        assert!(rows(&store, steps % 2 == 0) == expected, "after {steps} steps");
+        for (key, value) in oracle.iter().skip(steps % 10).step_by(10) {
+            assert!(store.get(key, store.now()).unwrap().as_ref() == Some(value), "{key:?} after {steps} steps");
+            assert!(
+                store.get(key, early.0).unwrap().as_ref() == early.1.get(key),
+                "{key:?} at {} after {steps}",
+                early.0
+            );
+        }
+    }
+    assert!(steps > 20, "{steps} steps");
+    store.check();
+}
+
+#[test]
+fn persisted_is_what_lies_before_the_oldest_commit_that_no_checkpoint_has() {
+    let store = Fixture::new();
+    store.put(b"a", b"1");
+    store.persist();
+    assert_eq!(store.tree.persisted(), store.now());
+    store.host.visible.lock().clone_from(&Timestamp::new(10)); // commits of other keyspaces
+    assert_eq!(store.tree.persisted(), Timestamp::new(10));
+    let first = store.put(b"b", b"2");
+    store.put(b"c", b"3");
+    assert_eq!(store.tree.persisted(), first.prev(), "buffered");
+    assert!(store.tree.store.buffers.rotate_if(|_| true));
+    assert_eq!(store.tree.persisted(), first.prev(), "frozen");
+    store.work();
+    assert!(store.tree.store.buffers.layers_if_any().is_none(), "drained");
+    assert_eq!(store.tree.persisted(), first.prev(), "drained");
+    store.put(b"d", b"4");
+    store.tree.persist_to(first, Urgency::Now);
+    store.work();
+    assert_eq!(store.tree.persisted(), store.now().prev(), "the last one was not wanted and is not drained");
+}
+
+#[test]
+fn memory_is_flat_and_the_file_is_used_again_while_much_more_than_memory_is_written() {
+    let limit = 1 << 20;
+    let mut store = Fixture::with_budget(limit);
+    let mut oracle = std::collections::BTreeMap::new();
+    for round in 0..40 {
+        // 700 keys of 3 KB: twice the memory.
+        churn(&store, round * 100..round * 100 + 100, 3000, &mut oracle);
+        let held = store.host.budget.used();
+        assert!(held <= limit + limit / 8, "{held} bytes held in round {round}");
+        store.tree.work(WorkBudget { bytes: 1 << 20 }).unwrap();
+    }
+    store.check();
+    let stats = store.tree.stats();
+    assert!(stats.disk_bytes < 10 << 20, "{stats:?}");
+    assert!(rows(&store, false) == oracle.clone().into_iter().collect::<Vec<_>>());
+    store.persist();
+    store.check();
+    store.reopen();
+    assert!(rows(&store, true) == oracle.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_place_that_a_load_may_be_reading_is_not_used_again() {
+    let store = Fixture::new();
+    let inner = &store.tree.store;
+    let drain = |value: &[u8]| {
+        store.put(b"k", value);
+        assert!(inner.buffers.rotate_if(|_| true));
+        store.work();
+    };
+    let write = || {
+        let mut up = inner.upkeep.lock();
+        inner.reclaim(&mut up);
+        inner.write_pages(&mut up, &mut std::iter::once(pid_table::ROOT_PID), 1).unwrap();
+        up.places[&pid_table::ROOT_PID].unwrap().unit
+    };
+    drain(b"1");
+    let first = write();
+    let load = inner.loads.lock().current();
+    drain(b"2");
+    let second = write();
+    assert_ne!(first, second, "E3: the load may have seen the first place");
+    drop(load);
+    drain(b"3");
+    assert_eq!(write(), first.min(second), "P2: no superblock names them");
+    store.check();
+}
+
+#[test]
+fn nothing_that_the_durable_superblock_names_is_written_before_the_next_one() {
+    let store = Fixture::with_budget(1 << 20);
+    let mut oracle = std::collections::BTreeMap::new();
+    churn(&store, 0..700, 1500, &mut oracle);
+    store.persist();
+    let (seq, persisted) = (store.tree.mark().seq, store.now());
+    let mut now = oracle.clone();
+    for i in 0..60 {
+        churn(&store, 700 + i * 10..710 + i * 10, 1500, &mut now);
+        assert!(store.tree.store.buffers.rotate_if(|_| true));
+        store.tree.work(WorkBudget { bytes: 64 << 10 }).unwrap();
+    }
+    assert!(store.tree.stats().written_bytes > 2_000_000 && store.tree.mark().seq == seq, "written, but not named");
+    let crashed = Fixture { vfs: Arc::clone(&store.vfs), host: Arc::clone(&store.host), tree: store.open().unwrap() };
+    assert_eq!(crashed.check().keys, 700, "X1");
+    for (key, value) in &oracle {
+        assert!(crashed.get(key, persisted).unwrap().as_ref() == Some(value), "X1: {key:?}");
+    }
 }

@@ -13,7 +13,6 @@ use duramen_base::image::{Image, ImageKind};
 use duramen_base::sync::Arc;
 use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
 
-use crate::checkpoint::{Stage, Upkeep};
 use crate::map::DiskAddr;
 use crate::open::Reader;
 use crate::pid_table::{Page, ROOT_PID};
@@ -21,6 +20,7 @@ use crate::range_tombs::RangeTombs;
 use crate::store::Store;
 use crate::superblock::{Copy, Superblock, offset_of};
 use crate::units::{SUPERBLOCK_UNITS, UNIT_BYTES};
+use crate::upkeep::Upkeep;
 
 /// What a parent says about a page.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Store {
         self.verify_superblocks(&up, report)?;
         if level == VerifyLevel::Full {
             let on_disk = self.verify_file(&up, report)?;
-            self.verify_memory(&on_disk, report);
+            self.verify_memory(&up, &on_disk, report)?;
         }
         Ok(())
     }
@@ -130,45 +130,58 @@ impl Store {
         Ok(seen)
     }
 
-    /// Each unit below the end is free or used once.
+    /// Each unit below the end is free or used once (A2).
     fn verify_space(&self, up: &Upkeep, report: &mut VerifyReport) {
         let mut used: Vec<DiskAddr> = up.map.pages().map(|(_, addr)| addr).collect();
         used.extend(up.map.chunks().map(|(_, addr, _)| addr));
         used.extend(&up.tomb_pages);
+        used.extend(up.places.values().flatten());
+        used.extend(up.given_up.iter().map(|(_, addr)| addr));
         let taken: u64 = used.iter().map(|addr| u64::from(addr.units)).sum();
         match crate::units::Units::from_used(used) {
             Err(addr) => self.problem(report, addr.unit, "a unit that is used twice"),
-            Ok(expected) if matches!(up.stage, Stage::Idle | Stage::Tidy(_)) && up.failed.is_none() => {
-                if expected != up.units {
-                    let (free, end) = (up.units.free_count(), up.units.end());
-                    let what = format!("of {end} units {taken} are used and {free} known to be free");
-                    self.problem(report, end, what);
-                }
+            // After a failure units stay taken that nothing will ever name.
+            Ok(expected) if expected != up.units && up.failed.is_none() => {
+                let (free, end) = (up.units.free_count(), up.units.end());
+                let what = format!("of {end} units {taken} are used and {free} known to be free");
+                self.problem(report, end, what);
             }
-            Ok(_) => {} // a checkpoint in progress holds units that nothing names yet
+            Ok(_) => {}
         }
     }
 
-    /// The tree as it is now. Pages that are not in memory are those of the file, with all below them.
-    fn verify_memory(&self, on_disk: &BTreeMap<u64, Seen>, report: &mut VerifyReport) {
-        let _exclusive = self.structure.write();
+    /// The tree as it is now. Pages that are not in memory are those of the durable superblock, with all below them, or were written since.
+    fn verify_memory(&self, up: &Upkeep, on_disk: &BTreeMap<u64, Seen>, report: &mut VerifyReport) -> Result<()> {
         let tombs = self.tombs();
         let pages = report.pages;
         let mut absent = Vec::new();
+        let mut failure = None;
         let mut walk = Walk::new(report, self.file.path(), &tombs);
-        walk.walk(|pid| match self.pages.slot(pid).map(|slot| slot.page.read()) {
-            None => Err((0, "a child page that does not exist".to_owned())),
-            Some(page) => match &*page {
-                Page::Resident(resident) => Ok(Some(Arc::clone(&resident.image))),
-                Page::OnDisk(_) => {
-                    absent.push(pid);
+        walk.walk(|pid| {
+            let addr = match self.pages.slot(pid).map(|slot| slot.page.read()).as_deref() {
+                None => return Err((0, "a child page that does not exist".to_owned())),
+                Some(Page::Resident(resident)) => return Ok(Some(Arc::clone(&resident.image))),
+                Some(Page::OnDisk(addr)) => *addr,
+                Some(Page::Free) => return Err((0, format!("page {pid} is free, but in the tree"))),
+            };
+            if up.map.get(pid) == Some(addr) {
+                absent.push(pid);
+                return Ok(None);
+            }
+            match damage(self.read_page(pid, addr)) {
+                Ok(Ok(image)) => Ok(Some(Arc::new(image))),
+                Ok(Err(what)) => Err((addr.unit, what)),
+                Err(error) => {
+                    failure.get_or_insert(error);
                     Ok(None)
                 }
-                Page::Free => Err((0, format!("page {pid} is free, but in the tree"))),
-            },
+            }
         });
         let mut keys: u64 = walk.seen.values().map(|page| page.keys).sum();
         let mut reached = walk.seen.len() as u64;
+        if let Some(error) = failure {
+            return Err(error);
+        }
         while let Some(pid) = absent.pop() {
             let Some(page) = on_disk.get(&pid) else { continue };
             keys += page.keys;
@@ -181,6 +194,7 @@ impl Store {
             let what = format!("{} pages are given out, {reached} are in the tree", self.pages.count());
             self.problem(report, 0, what);
         }
+        Ok(())
     }
 }
 

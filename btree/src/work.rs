@@ -1,17 +1,51 @@
-//! Upkeep: what to do next, one bounded step a call.
+//! Upkeep: what to do next, one bounded step a call; and when a buffer is frozen.
 //!
-//! Order: the checkpoint in progress, merges, draining range deletes, a checkpoint if one is due, then eviction.
+//! Order: the checkpoint in progress; a checkpoint that somebody waits for, or that frees many units; draining; writing what is dirty if memory
+//! is short; merges, sweeps and tidying; a checkpoint that lets range deletes go.
+//!
+//! U1  A checkpoint that somebody waits for comes before the next drain, so however fast commits come, the log is let go.
+//! U2  A buffer is frozen when it is full, when its commits are wanted in files, when memory is short and it has much of it, or when nothing
+//!     was written for a while: then reads find everything in pages.
 
+use std::time::Duration;
+
+use duramen_base::memtable::Memtable;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::thread;
 use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone};
 
-use crate::checkpoint::{Stage, Upkeep};
 use crate::store::Store;
+use crate::upkeep::Upkeep;
 
-/// Unsaved bytes at which a checkpoint is due.
-const UNSAVED_BYTES_MAX: u64 = 64 << 20;
 /// Pages that one step looks at for merging.
 const MERGE_PAGES: usize = 16;
+/// Bytes of pages that no superblock names yet, at which one is written even if nobody asks. Less if memory is small, more if the tree is large.
+const UNNAMED_BYTES_MAX: u64 = 64 << 20;
+/// Without a write for so long, what is buffered is drained.
+const IDLE: Duration = Duration::from_secs(1);
+/// What a committer drains for each of its batches while a drain is under way and the next buffer is half full.
+const PACE_BYTES: u64 = 64 << 10;
+/// What it drains when that is not enough, at once and in all.
+const CATCH_UP_BYTES: u64 = 1 << 20;
+const CATCH_UP_STEPS: u32 = 256;
+
+/// What a piece of work was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece {
+    /// So many bytes were read and written, about; there may be more to do.
+    Bytes(u64),
+    /// A superblock was switched.
+    Checkpoint,
+    /// There was nothing to do.
+    Rest { is_waiting: bool },
+}
+
+/// Since when the active buffer has not changed.
+#[derive(Debug, Default)]
+pub(crate) struct Stillness {
+    max_ts: Timestamp,
+    since: Duration,
+}
 
 impl Store {
     /// Asks for a checkpoint through `target`.
@@ -20,6 +54,18 @@ impl Store {
         if urgency == Urgency::Now && self.persisted() < target {
             self.env.host.wake_upkeep();
         }
+    }
+
+    /// What somebody wants in files, as far as it is visible; `None`: it is there.
+    fn wanted(&self) -> Option<Timestamp> {
+        let wanted = Timestamp::new(self.wanted.load(Ordering::SeqCst)).min(self.env.host.visible());
+        (self.persisted() < wanted).then_some(wanted)
+    }
+
+    /// Bytes at which a buffer is full. The larger the tree, the larger the buffer that is worth a walk over its leaves; two fit half the memory.
+    pub(crate) fn buffer_bytes_max(&self) -> u64 {
+        let tree_bytes = self.counters.tree_bytes.load(Ordering::Relaxed);
+        self.env.options.memtable_bytes.max(tree_bytes / 8).min(self.budget().limit() / 4)
     }
 
     /// One step.
@@ -32,30 +78,146 @@ impl Store {
         Ok(done)
     }
 
+    /// Pieces of work until the budget is used up.
     fn work_step(&self, up: &mut Upkeep, budget: WorkBudget) -> Result<WorkDone> {
-        if !matches!(up.stage, Stage::Idle) {
-            // Behind a checkpoint there may be pages to merge and range deletes to drain: the next call looks.
-            let done = self.step_checkpoint(up, budget)?;
-            return Ok(WorkDone { more: true, ..done });
+        let mut left = budget.bytes.max(1);
+        self.reclaim(up);
+        loop {
+            match self.next_piece(up, left)? {
+                Piece::Bytes(bytes) => left = left.saturating_sub(bytes.max(1)),
+                // Behind a checkpoint there may be more to do: the next call looks.
+                Piece::Checkpoint => return Ok(WorkDone { more: true, switched: true }),
+                Piece::Rest { is_waiting } => return Ok(WorkDone { more: is_waiting, switched: false }),
+            }
+            if left == 0 {
+                return Ok(WorkDone { more: true, switched: false });
+            }
         }
-        let merging = self.merge_step(MERGE_PAGES)?;
-        let draining = self.drain_step(&mut up.drain, budget)?;
-        if self.is_checkpoint_due() {
-            self.begin_checkpoint(up);
-            return Ok(WorkDone { more: true, switched: false });
-        }
-        Ok(WorkDone { more: merging || draining, switched: false })
     }
 
-    fn is_checkpoint_due(&self) -> bool {
-        let wanted = Timestamp::new(self.wanted.load(Ordering::SeqCst)).min(self.env.host.visible());
-        if self.persisted() < wanted {
-            return true;
+    fn next_piece(&self, up: &mut Upkeep, bytes_max: u64) -> Result<Piece> {
+        if up.run.is_some() {
+            return self.step_checkpoint(up, bytes_max);
         }
-        let dirty = self.counters.dirty_bytes.load(Ordering::Relaxed);
+        let wanted = self.wanted();
+        self.rotate_if_due(up, wanted);
+        match wanted.filter(|&wanted| self.buffers.layers().min_ts() > wanted) {
+            Some(wanted) if !self.has_drained() => self.env.host.make_durable(wanted)?, // only the log is behind
+            Some(_) => return Ok(self.begin_checkpoint(up)),                            // U1
+            None => {}
+        }
+        if self.has_many_unnamed(up) {
+            return Ok(self.begin_checkpoint(up));
+        }
+        if self.begin_drain(up) {
+            return self.step_drain(up, bytes_max).map(Piece::Bytes);
+        }
+        let written = self.write_behind(up, bytes_max)?;
+        if written > 0 {
+            return Ok(Piece::Bytes(written));
+        }
+        let merging = self.merge_step(up, MERGE_PAGES)?;
+        let sweeping = self.sweep_step(up, bytes_max)?;
+        let tidying = self.tidy_step(up);
+        if merging || sweeping || tidying {
+            return Ok(Piece::Bytes(bytes_max));
+        }
+        if self.tombs_if_any().is_some_and(|tombs| tombs.are_all_swept()) {
+            return Ok(self.begin_checkpoint(up));
+        }
+        // A frozen buffer that is not drained waits for an apply to end.
+        Ok(Piece::Rest { is_waiting: !self.buffers.layers().frozen.is_empty() })
+    }
+
+    /// Whether it is time for a checkpoint although nobody asks: the units of replaced pages are free only behind one.
+    fn has_many_unnamed(&self, up: &Upkeep) -> bool {
+        let tree_bytes = self.counters.tree_bytes.load(Ordering::Relaxed);
+        up.unnamed_bytes() >= UNNAMED_BYTES_MAX.min(2 * self.budget().limit()).max(tree_bytes / 2)
+    }
+
+    fn rotate_if_due(&self, up: &mut Upkeep, wanted: Option<Timestamp>) {
         let limit = self.budget().limit();
-        dirty >= UNSAVED_BYTES_MAX
-            || dirty >= (limit / 10).saturating_mul(3).max(1)
-            || (self.budget().is_over() && dirty >= (limit / 16).max(1))
+        let is_due = |active: &Memtable, is_still: bool| {
+            active.bytes() >= self.buffer_bytes_max()
+                || wanted.is_some_and(|wanted| active.min_ts() <= wanted)
+                || (self.is_memory_short() && active.bytes() >= limit / 8)
+                || is_still
+        };
+        let Some(layers) = self.buffers.layers_if_any() else { return };
+        let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());
+        if !layers.active.is_empty() && is_due(&layers.active, is_still) {
+            self.buffers.rotate_if(|_| true);
+        }
+    }
+
+    /// Frees the places that no load can be reading any more.
+    pub(crate) fn reclaim(&self, up: &mut Upkeep) {
+        if !up.given_up.is_empty() {
+            let oldest_load = self.loads.lock().oldest_held();
+            up.reclaim(oldest_load);
+        }
+    }
+
+    /// A step for somebody who waits for memory; whether another might help.
+    pub(crate) fn relief_step(&self, up: &mut Upkeep, bytes: u64) -> Result<bool> {
+        self.reclaim(up);
+        if up.run.is_some() {
+            self.step_checkpoint(up, bytes)?;
+            return Ok(true);
+        }
+        if self.has_many_unnamed(up) {
+            self.begin_checkpoint(up);
+            return Ok(true);
+        }
+        if self.begin_drain(up) {
+            self.step_drain(up, bytes)?;
+            return Ok(true);
+        }
+        if !self.buffers.layers().frozen.is_empty() {
+            return Ok(true); // an apply is about to end
+        }
+        let mut leaves = std::mem::take(&mut up.dirty_leaves);
+        let written = self.write_pages(up, &mut std::iter::from_fn(|| leaves.pop_front()), bytes);
+        leaves.append(&mut up.dirty_leaves);
+        up.dirty_leaves = leaves;
+        if written? > 0 {
+            return Ok(true);
+        }
+        let worth_draining = self.budget().limit() / 16;
+        Ok(self.buffers.rotate_if(|active| active.bytes() > worth_draining))
+    }
+
+    /// Y3: a committer does its share when the drain does not keep up, unless somebody is at it. An error is left for upkeep to meet.
+    pub(crate) fn keep_pace(&self) {
+        let Some(layers) = self.buffers.layers_if_any() else { return };
+        let (steps, bytes) = match layers.frozen.len() {
+            0 => return,
+            1 if layers.active.bytes() < self.buffer_bytes_max() / 2 => return,
+            1 => (1, PACE_BYTES),
+            _ => (CATCH_UP_STEPS, CATCH_UP_BYTES),
+        };
+        for _ in 0..steps {
+            match self.upkeep.try_lock() {
+                None => thread::yield_now(),
+                Some(mut up) => {
+                    if up.failed.is_some() || self.relief_step(&mut up, bytes).is_err() {
+                        return;
+                    }
+                }
+            }
+            if self.buffers.layers().frozen.len() < 2 {
+                return;
+            }
+        }
+    }
+}
+
+impl Stillness {
+    /// Notes the newest commit; whether it has been the same for long.
+    fn lasts(&mut self, max_ts: Timestamp, now: Duration) -> bool {
+        if self.max_ts != max_ts {
+            *self = Stillness { max_ts, since: now };
+        }
+        now.saturating_sub(self.since) >= IDLE
     }
 }

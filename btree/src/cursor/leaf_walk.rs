@@ -1,23 +1,57 @@
-//! One leaf as a list of keys, for a reader at one timestamp.
+//! A stretch of one leaf as a list of keys, for a reader at one timestamp: those of the leaf, and those of the write buffers between them.
 //!
-//! Most leaves are plain: nothing in them is newer than the reader, no history matters, no range delete touches them. Then the list is
-//! the image's main records themselves. Otherwise it is worked out once, when the cursor enters the leaf.
+//! Most leaves are plain: nothing in them is newer than the reader, no history matters, no range delete touches them. Then the leaf's part of the
+//! list is the image's main records themselves. Otherwise it is worked out once, when the cursor enters the leaf. The keys of the buffers are a
+//! list of their own, walked together with it.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use duramen_base::image::{Body, Image};
 use duramen_base::sync::Arc;
 use duramen_base::{KeyBounds, Timestamp, Value};
 
+use super::window::{Buffered, Covers, Window};
 use super::{From, Inclusive, Way};
-use crate::range_tombs::RangeTombs;
 use crate::read::LeafView;
 
-/// The list. Positions in it are gaps: `0..=len`, gap `i` lies before key `i`.
+/// The list.
 pub(super) struct LeafWalk {
     image: Arc<Image>,
     /// `None`: plain.
     items: Option<Vec<Item>>,
+    window: Window,
+    /// The keys of the leaf that belong to the window.
+    span: Range<usize>,
+    at: Timestamp,
+}
+
+/// A place between keys: before the keys with these numbers, of the leaf and of the buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    leaf: usize,
+    buffered: usize,
+}
+
+/// A key of the list: where it is in the leaf, where in the buffers; in one of them at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    leaf: Option<usize>,
+    buffered: Option<usize>,
+    before: Gap,
+}
+
+impl Spot {
+    /// The place just beyond it.
+    pub(super) fn beyond(self, way: Way) -> Gap {
+        match way {
+            Way::Up => Gap {
+                leaf: self.before.leaf + usize::from(self.leaf.is_some()),
+                buffered: self.before.buffered + usize::from(self.buffered.is_some()),
+            },
+            Way::Down => self.before,
+        }
+    }
 }
 
 /// A key of the leaf, shown or not.
@@ -44,45 +78,100 @@ enum ShownValue {
 }
 
 impl LeafWalk {
-    pub(super) fn new(view: LeafView, tombs: &RangeTombs, at: Timestamp) -> LeafWalk {
+    /// `window` is a part of the leaf.
+    pub(super) fn new(view: LeafView, window: Window, covers: &Covers, at: Timestamp) -> LeafWalk {
         let LeafView { image, spill } = view;
-        let tombs = tombs.overlapping(image.low_fence(), image.high_fence());
-        let is_plain = image.max_ts() <= at && spill.is_none() && tombs.is_empty();
+        let is_covered = !covers.is_empty() && covers.touch(image.low_fence(), image.high_fence());
+        let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered;
         let view = LeafView { image: Arc::clone(&image), spill };
-        let items = (!is_plain).then(|| list_items(&view, &tombs, at));
-        LeafWalk { image, items }
+        let items = (!is_plain).then(|| list_items(&view, covers, at));
+        let mut walk = LeafWalk { image, items, window, span: 0..0, at };
+        walk.span = walk.find_span();
+        for index in 0..walk.window.keys.len() {
+            walk.hide_if_covered(index, covers);
+        }
+        walk
     }
 
-    fn len(&self) -> usize {
-        self.items.as_ref().map_or(self.image.count(), Vec::len)
-    }
-
-    pub(super) fn is_plain(&self) -> bool {
-        self.items.is_none()
-    }
-
-    /// The key beside `index`, if it is in this leaf.
-    pub(super) fn beside(&self, index: usize, way: Way) -> Option<usize> {
-        match way {
-            Way::Up => Some(index + 1).filter(|&next| next < self.len()),
-            Way::Down => index.checked_sub(1),
+    /// A value of the buffers below a range delete is as good as a tombstone.
+    fn hide_if_covered(&mut self, index: usize, covers: &Covers) {
+        let Buffered { key, version: Some((ts, value)), .. } = &mut self.window.keys[index] else { return };
+        if value.is_some() && covers.covering(key, self.at).is_some_and(|deleted| *ts < deleted) {
+            *value = None;
         }
     }
 
-    pub(super) fn low_fence(&self) -> &[u8] {
-        self.image.low_fence()
+    fn find_span(&self) -> Range<usize> {
+        let all = self.items.as_ref().map_or(self.image.count(), Vec::len);
+        let Window { low, high, .. } = &self.window;
+        let start = if *low == *self.image.low_fence() { 0 } else { self.count_before(0..all, |key| key < low) };
+        let end = if *high == *self.image.high_fence() { all } else { self.count_before(start..all, |key| key < high) };
+        start..end
     }
 
-    pub(super) fn high_fence(&self) -> &[u8] {
-        self.image.high_fence()
+    /// How many keys of the leaf are before something, if those of `span` are looked at.
+    fn count_before(&self, span: Range<usize>, is_before: impl Fn(&[u8]) -> bool) -> usize {
+        let mut key = Vec::new();
+        let (mut low, mut high) = (span.start, span.end);
+        while low < high {
+            let middle = (low + high) / 2;
+            self.leaf_key_into(middle, &mut key);
+            if is_before(&key) { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 
-    /// Replaces `key` by the key at `index`.
-    pub(super) fn key_into(&self, index: usize, key: &mut Vec<u8>) {
+    /// The next key of a list in which there is nothing to look at on the way; `None`: it has to be walked, or ends here.
+    pub(super) fn plain_beside(&self, spot: Spot, way: Way) -> Option<Spot> {
+        let leaf = spot.leaf.filter(|_| self.items.is_none() && self.window.keys.is_empty())?;
+        let next = match way {
+            Way::Up => leaf + 1,
+            Way::Down => leaf.checked_sub(1)?,
+        };
+        self.span.contains(&next).then_some(Spot {
+            leaf: Some(next),
+            buffered: None,
+            before: Gap { leaf: next, buffered: 0 },
+        })
+    }
+
+    /// Where the list begins.
+    pub(super) fn low(&self) -> &[u8] {
+        &self.window.low
+    }
+
+    /// Where it ends; empty: nowhere.
+    pub(super) fn high(&self) -> &[u8] {
+        &self.window.high
+    }
+
+    /// Replaces `key` by the key at `spot`.
+    pub(super) fn key_into(&self, spot: Spot, key: &mut Vec<u8>) {
+        match (spot.buffered, spot.leaf) {
+            (Some(index), _) => {
+                key.clear();
+                key.extend_from_slice(&self.window.keys[index].key);
+            }
+            (None, Some(index)) => self.leaf_key_into(index, key),
+            (None, None) => unreachable!("a spot is a key of the leaf or of the buffers"),
+        }
+    }
+
+    fn leaf_key_into(&self, index: usize, key: &mut Vec<u8>) {
         match self.items.as_ref().map(|items| &items[index].key) {
             None => self.image.key_into(index, key),
             Some(at) => key_at_into(&self.image, at, key),
         }
+    }
+
+    /// The version of the buffers that is shown at `spot`, if it is one of theirs.
+    fn buffered(&self, spot: Spot) -> Option<(Timestamp, &Value)> {
+        let (ts, value) = self.window.keys[spot.buffered?].version.as_ref()?;
+        Some((*ts, value.as_ref().expect("a cursor stands only on keys that are shown")))
+    }
+
+    fn leaf_index(spot: Spot) -> usize {
+        spot.leaf.expect("a key that the buffers do not show is in the leaf")
     }
 
     fn shown(&self, index: usize) -> &Shown {
@@ -90,8 +179,12 @@ impl LeafWalk {
         items[index].shown.as_ref().expect("a cursor stands only on keys that are shown")
     }
 
-    pub(super) fn value(&self, index: usize) -> &[u8] {
-        if self.is_plain() {
+    pub(super) fn value(&self, spot: Spot) -> &[u8] {
+        if let Some((_, value)) = self.buffered(spot) {
+            return value;
+        }
+        let index = LeafWalk::leaf_index(spot);
+        if self.items.is_none() {
             return &self.image.bytes()[self.image.value_range(index)];
         }
         match &self.shown(index).value {
@@ -100,8 +193,12 @@ impl LeafWalk {
         }
     }
 
-    pub(super) fn value_owned(&self, index: usize) -> Value {
-        if self.is_plain() {
+    pub(super) fn value_owned(&self, spot: Spot) -> Value {
+        if let Some((_, value)) = self.buffered(spot) {
+            return value.clone();
+        }
+        let index = LeafWalk::leaf_index(spot);
+        if self.items.is_none() {
             let range = self.image.value_range(index);
             return Value::from_image(&self.image, range.start, range.len());
         }
@@ -111,56 +208,92 @@ impl LeafWalk {
         }
     }
 
-    pub(super) fn ts(&self, index: usize) -> Timestamp {
-        if self.is_plain() { self.image.record(index).ts } else { self.shown(index).ts }
+    pub(super) fn ts(&self, spot: Spot) -> Timestamp {
+        if let Some((ts, _)) = self.buffered(spot) {
+            return ts;
+        }
+        let index = LeafWalk::leaf_index(spot);
+        if self.items.is_none() { self.image.record(index).ts } else { self.shown(index).ts }
     }
 
-    /// The gap from which a move from `from` starts.
-    pub(super) fn gap(&self, from: &From<'_>, way: Way) -> usize {
+    /// The place where a move from `from` starts.
+    pub(super) fn gap(&self, from: &From<'_>, way: Way) -> Gap {
         let (key, Inclusive(inclusive)) = match from {
             From::Key(key, inclusive) => (&**key, *inclusive),
-            From::End if way == Way::Up => return 0,
-            From::End => return self.len(),
+            From::End if way == Way::Up => return Gap { leaf: self.span.start, buffered: 0 },
+            From::End => return Gap { leaf: self.span.end, buffered: self.window.keys.len() },
         };
         // Before the key itself if the move goes up and may stop there, or goes down and may not.
         let before_equal = inclusive == (way == Way::Up);
-        let mut scratch = Vec::new();
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            self.key_into(middle, &mut scratch);
-            let is_before = if before_equal { scratch.as_slice() < key } else { scratch.as_slice() <= key };
-            if is_before { low = middle + 1 } else { high = middle }
+        let is_before = |other: &[u8]| if before_equal { other < key } else { other <= key };
+        Gap {
+            leaf: self.count_before(self.span.clone(), is_before),
+            buffered: self.window.keys.partition_point(|buffered| is_before(&buffered.key)),
         }
-        low
     }
 
     /// The next key shown from `gap` on, inside the bounds; it replaces `key`. What is passed counts for `newer`.
     pub(super) fn go(
         &self,
-        mut gap: usize,
+        mut gap: Gap,
         way: Way,
         bounds: &KeyBounds<'_>,
         key: &mut Vec<u8>,
         newer: &mut bool,
-    ) -> Option<usize> {
+    ) -> Option<Spot> {
         loop {
-            let index = match way {
-                Way::Up if gap < self.len() => gap,
-                Way::Down if gap > 0 => gap - 1,
-                Way::Up | Way::Down => return None,
-            };
-            self.key_into(index, key);
+            let spot = self.beside(gap, way, key)?;
             let is_outside = if way == Way::Up { bounds.is_above(key) } else { bounds.is_below(key) };
             if is_outside {
                 return None;
             }
-            let Some(items) = &self.items else { return Some(index) };
-            *newer |= items[index].newer;
-            if items[index].shown.is_some() {
-                return Some(index);
+            *newer |= self.is_newer(spot);
+            if self.is_shown(spot) {
+                return Some(spot);
             }
-            gap = if way == Way::Up { index + 1 } else { index };
+            gap = spot.beyond(way);
+        }
+    }
+
+    /// The next key of the list, shown or not; it replaces `key`.
+    fn beside(&self, gap: Gap, way: Way, key: &mut Vec<u8>) -> Option<Spot> {
+        let (leaf, buffered) = match way {
+            Way::Up => (Some(gap.leaf), Some(gap.buffered)),
+            Way::Down => (gap.leaf.checked_sub(1), gap.buffered.checked_sub(1)),
+        };
+        let leaf = leaf.filter(|index| self.span.contains(index)).inspect(|&index| self.leaf_key_into(index, key));
+        let buffered = buffered.filter(|&index| index < self.window.keys.len());
+        let order = match (leaf, buffered) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), Some(index)) => match way {
+                Way::Up => key.as_slice().cmp(&self.window.keys[index].key),
+                Way::Down => (*self.window.keys[index].key).cmp(key.as_slice()),
+            },
+        };
+        let (leaf, buffered) = (leaf.filter(|_| order.is_le()), buffered.filter(|_| order.is_ge()));
+        let before = match way {
+            Way::Up => gap,
+            Way::Down => Gap { leaf: leaf.unwrap_or(gap.leaf), buffered: buffered.unwrap_or(gap.buffered) },
+        };
+        let spot = Spot { leaf, buffered, before };
+        if leaf.is_none() {
+            self.key_into(spot, key);
+        }
+        Some(spot)
+    }
+
+    fn is_newer(&self, spot: Spot) -> bool {
+        let in_leaf = || self.items.as_ref().zip(spot.leaf).is_some_and(|(items, index)| items[index].newer);
+        spot.buffered.is_some_and(|index| self.window.keys[index].newer) || in_leaf()
+    }
+
+    /// What the buffers know of a key is newer than what the leaf knows (W3).
+    fn is_shown(&self, spot: Spot) -> bool {
+        match spot.buffered.and_then(|index| self.window.keys[index].version.as_ref()) {
+            Some((_, value)) => value.is_some(),
+            None => spot.leaf.is_some_and(|index| self.items.as_ref().is_none_or(|items| items[index].shown.is_some())),
         }
     }
 }
@@ -200,7 +333,7 @@ impl Judge {
     }
 }
 
-fn list_items(view: &LeafView, tombs: &RangeTombs, at: Timestamp) -> Vec<Item> {
+fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
     let image = &view.image;
     let mut spilled = view.spill.iter().flat_map(|spill| spill.iter()).peekable();
     let (mut main, mut hist) = (0, 0);
@@ -233,7 +366,7 @@ fn list_items(view: &LeafView, tombs: &RangeTombs, at: Timestamp) -> Vec<Item> {
                 Body::Tombstone => None,
             });
         }
-        items.push(judge.into_item(key_at, tombs.covering(&key, at)));
+        items.push(judge.into_item(key_at, covers.covering(&key, at)));
     }
     debug_assert!(spilled.next().is_none(), "S1: every spilled key has newer versions in the image");
     items

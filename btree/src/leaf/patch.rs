@@ -3,7 +3,6 @@
 //! The keys of the operations, and those with history, get what a rebuild gives them (merge and prune); the other keys keep even the timestamps that
 //! a rebuild would forget, which no reader can tell. Not for leaves with a spill or under range deletes: those are rebuilt (`leaf.rs`).
 
-use duramen_base::Timestamp;
 use duramen_base::image::{Body, Change, Image, Record};
 
 use super::{LeafRef, Point, Rules, Version};
@@ -11,7 +10,6 @@ use super::{LeafRef, Point, Rules, Version};
 /// A patch as it grows, key by key in ascending order.
 struct Patch<'a, 'r> {
     image: &'a Image,
-    at: Timestamp,
     rules: &'r Rules<'r>,
     /// First history record not yet walked.
     hist: usize,
@@ -24,22 +22,17 @@ struct Patch<'a, 'r> {
 }
 
 impl<'a> LeafRef<'a> {
-    /// The leaf with `points` (ascending, all inside its fences, written by the commit `at`) merged in. `None`: it must be rebuilt, or would have more
-    /// than `bytes_max` bytes.
-    pub(crate) fn patched(
-        self,
-        points: &[Point<'a>],
-        at: Timestamp,
-        rules: &Rules<'_>,
-        bytes_max: usize,
-    ) -> Option<Image> {
-        // Many changes leave no runs worth copying.
-        if self.spill.is_some() || !rules.tombs.is_empty() || points.len() > 1 + self.image.count() / 2 {
+    /// The leaf with `points` (by key ascending, all inside its fences) merged in. `None`: it must be rebuilt, or would have more than
+    /// `bytes_max` bytes.
+    pub(crate) fn patched(self, points: &[Point<'a>], rules: &Rules<'_>, bytes_max: usize) -> Option<Image> {
+        // Many changes leave no runs worth copying; of a key with several new versions some may be history at once.
+        let has_many =
+            points.len() > 1 + self.image.count() / 2 || points.windows(2).any(|two| two[0].key == two[1].key);
+        if self.spill.is_some() || !rules.tombs.is_empty() || has_many {
             return None;
         }
         let mut patch = Patch {
             image: self.image,
-            at,
             rules,
             hist: 0,
             changes: Vec::with_capacity(points.len()),
@@ -82,7 +75,7 @@ impl<'a> Patch<'a, '_> {
     fn take_point(&mut self, point: &Point<'a>, suffix: &'a [u8]) {
         let place = self.image.search(point.key);
         let hist = self.hist;
-        let is_newer = self.take_versions(place, suffix, Some(Version { ts: self.at, body: point.body }));
+        let is_newer = self.take_versions(place, suffix, Some(Version { ts: point.ts, body: point.body }));
         self.rules.prune(point.key, &mut self.versions);
         let newest = self.versions.first().filter(|newest| matches!(newest.body, Body::Value(_)));
         let record = newest.map(|newest| Record { suffix, ts: newest.ts, body: newest.body });
@@ -108,7 +101,7 @@ impl<'a> Patch<'a, '_> {
             self.versions.push(Version { ts: record.ts, body: record.body });
             self.hist += 1;
         }
-        let is_newer = point.is_none() || self.versions.get(1).is_none_or(|newest| newest.ts < self.at);
+        let is_newer = point.is_none_or(|point| self.versions.get(1).is_none_or(|newest| newest.ts < point.ts));
         if !is_newer {
             self.versions.remove(0);
         }

@@ -39,11 +39,13 @@ impl Leaf {
         snaps: &SnapSet,
         budget: &duramen_base::sync::Arc<Budget>,
     ) {
+        let points: Vec<Point<'_>> = points.iter().map(|point| Point { ts: at, ..*point }).collect();
+        let points = points.as_slice();
         let tombs = RangeTombs::default();
         let rules = Rules::new(snaps, &tombs);
-        let content = Content::merge(self.as_ref(), points, at, &rules);
+        let content = Content::merge(self.as_ref(), points, &rules);
         let new = content.build(0..content.group_count(), &spec(), Some(budget.reserve_anyway(0)));
-        let patched = self.as_ref().patched(points, at, &rules, IMAGE_BYTES_MAX);
+        let patched = self.as_ref().patched(points, &rules, IMAGE_BYTES_MAX);
         let keeps_all = self.spill.is_none() && points.len() <= 1 + self.image.count() / 2;
         assert!(patched.is_some() == keeps_all || new.spill.is_some(), "few points are patched in");
         *self = match patched {
@@ -97,6 +99,7 @@ fn check_batches(batches: &[BTreeMap<u8, Option<usize>>], active: Vec<u64>) {
             .iter()
             .map(|(key, value)| Point {
                 key: std::slice::from_ref(key),
+                ts: ts(at),
                 body: value.as_deref().map_or(Body::Tombstone, Body::Value),
             })
             .collect();
@@ -151,22 +154,38 @@ fn redo_drops_what_is_not_newer() {
     let budget = Budget::new(1 << 20);
     let mut leaf = Leaf::new();
     let snaps = SnapSet::new(ts(0), vec![]);
-    let put = |value| [Point { key: b"k", body: Body::Value(value) }];
+    let put = |value| [Point { key: b"k", ts: ts(1), body: Body::Value(value) }];
     leaf.apply(&put(b"new"), ts(5), &snaps, &budget);
     leaf.apply(&put(b"old"), ts(4), &snaps, &budget);
     leaf.apply(&put(b"again"), ts(5), &snaps, &budget);
     assert_eq!((leaf.image.count(), leaf.image.hist_count()), (1, 0), "F2");
     assert_eq!(leaf.value(b"k", ts(9)), Some(b"new".to_vec()));
-    leaf.apply(&[Point { key: b"k", body: Body::Tombstone }], ts(7), &snaps, &budget);
+    leaf.apply(&[Point { key: b"k", ts: ts(1), body: Body::Tombstone }], ts(7), &snaps, &budget);
     leaf.apply(&put(b"older"), ts(6), &snaps, &budget);
     assert_eq!(leaf.value(b"k", ts(9)), None, "F2: a tombstone in the history is newer");
+}
+
+#[test]
+fn all_versions_of_a_key_come_at_once() {
+    let leaf = Leaf::new();
+    let snaps = SnapSet::new(ts(9), vec![ts(4)]);
+    let tombs = RangeTombs::default();
+    let rules = Rules::new(&snaps, &tombs);
+    let point = |at, value| Point { key: b"k", ts: ts(at), body: Body::Value(value) };
+    let points = [point(8, b"eight"), point(6, b"six"), point(3, b"three"), point(2, b"two")];
+    assert!(leaf.as_ref().patched(&points, &rules, IMAGE_BYTES_MAX).is_none());
+    let new = Content::merge(leaf.as_ref(), &points, &rules).build(0..1, &spec(), None);
+    let leaf = Leaf { image: new.image, spill: None };
+    assert_eq!((leaf.image.count(), leaf.image.hist_count()), (1, 1), "the snapshot at 4 keeps one");
+    assert_eq!(leaf.value(b"k", ts(4)), Some(b"three".to_vec()));
+    assert_eq!(leaf.value(b"k", ts(9)), Some(b"eight".to_vec()));
 }
 
 #[test]
 fn what_nobody_reads_goes_and_the_rest_freezes() {
     let budget = Budget::new(1 << 20);
     let mut leaf = Leaf::new();
-    let point = |key: &'static [u8], body| [Point { key, body }];
+    let point = |key: &'static [u8], body| [Point { key, ts: ts(1), body }];
     leaf.apply(&point(b"a", Body::Value(b"1")), ts(1), &SnapSet::new(ts(0), vec![]), &budget);
     leaf.apply(&point(b"a", Body::Value(b"2")), ts(2), &SnapSet::new(ts(1), vec![]), &budget);
     leaf.apply(&point(b"b", Body::Tombstone), ts(3), &SnapSet::new(ts(2), vec![]), &budget);
@@ -185,8 +204,8 @@ fn without_memory_for_history_old_readers_are_refused() {
     let mut image = leaf.image;
     let mut too_old_below = Timestamp::ZERO;
     for at in 1..8 {
-        let points = [Point { key: b"k", body: Body::Value(&value) }];
-        let content = Content::merge(LeafRef { image: &image, spill: None }, &points, ts(at), &rules);
+        let points = [Point { key: b"k", ts: ts(at), body: Body::Value(&value) }];
+        let content = Content::merge(LeafRef { image: &image, spill: None }, &points, &rules);
         let new = content.build(0..1, &spec(), None);
         assert!(new.spill.is_none());
         too_old_below = too_old_below.max(new.too_old_below);
@@ -204,7 +223,8 @@ fn separators_are_short() {
     let leaf = Leaf::new();
     let snaps = SnapSet::new(ts(0), vec![]);
     let tombs = RangeTombs::default();
-    let points = [b"heartwood".as_slice(), b"heath and more"].map(|key| Point { key, body: Body::Value(b"") });
-    let content = Content::merge(leaf.as_ref(), &points, ts(1), &Rules::new(&snaps, &tombs));
+    let points =
+        [b"heartwood".as_slice(), b"heath and more"].map(|key| Point { key, ts: ts(1), body: Body::Value(b"") });
+    let content = Content::merge(leaf.as_ref(), &points, &Rules::new(&snaps, &tombs));
     assert_eq!(content.separator(1), b"heat");
 }

@@ -99,26 +99,26 @@ fn the_bytes_of_a_list_do_not_change() {
 }
 
 #[test]
-fn drained_ranges_leave_with_the_checkpoint_that_omits_them() {
+fn swept_ranges_leave_with_the_checkpoint_that_omits_them() {
     let tombs = list_of(&[(1, 5), (3, 8)], Timestamp::ZERO);
-    let range = tombs.next_to_drain(ts(1)).expect("the first is below the oldest reader");
+    let range = tombs.next_to_sweep(ts(1)).expect("the first is below the oldest reader");
     assert_eq!((&*range.low, &*range.high, range.ts), (&[1][..], &[3][..], ts(1)));
-    let drained = tombs.with_drained(&range);
-    assert_eq!(drained.covering(&[1], Timestamp::MAX), Some(ts(1)), "until the superblock is durable");
-    assert_eq!(drained.without_omitted(), drained, "R4: drained after the freeze");
-    let frozen = drained.with_omitted();
+    let swept = tombs.with_swept(&range);
+    assert_eq!(swept.covering(&[1], Timestamp::MAX), Some(ts(1)), "until the superblock is durable");
+    assert_eq!(swept.without_omitted(), swept, "R4: swept after the freeze");
+    let frozen = swept.with_omitted();
     assert_eq!(RangeTombs::decode(&frozen.encode()).expect("a list").covering(&[1], Timestamp::MAX), None);
     assert_eq!(frozen.without_omitted().covering(&[1], Timestamp::MAX), None);
     assert_eq!(frozen.without_omitted().covering(&[3], Timestamp::MAX), Some(ts(2)));
 }
 
 #[test]
-fn a_range_delete_that_comes_again_is_to_be_drained_again() {
+fn a_range_delete_that_comes_again_is_to_be_swept_again() {
     let tombs = list_of(&[(1, 5)], Timestamp::ZERO);
-    let drained = tombs.with_drained(&tombs.next_to_drain(ts(1)).expect("one"));
-    assert_eq!(drained.next_to_drain(ts(1)), None);
-    let again = drained.with_omitted().with(&[1], &[5], ts(1), Timestamp::ZERO);
-    assert!(again.next_to_drain(ts(1)).is_some(), "R3");
+    let swept = tombs.with_swept(&tombs.next_to_sweep(ts(1)).expect("one"));
+    assert_eq!(swept.next_to_sweep(ts(1)), None);
+    let again = swept.with_omitted().with(&[1], &[5], ts(1), Timestamp::ZERO);
+    assert!(again.next_to_sweep(ts(1)).is_some(), "R3");
     assert_eq!(again.without_omitted().covering(&[1], ts(1)), Some(ts(1)), "R4");
 }
 

@@ -16,7 +16,7 @@ const MEMORY_BYTES: u64 = 48 << 10;
 /// Of the states whose recovery has both stores persist in the middle one of so many is followed into it, and of those found there one of so
 /// many to the next level.
 const FOLLOWED: u64 = 199;
-const FOLLOWED_INSIDE: u64 = 97;
+const FOLLOWED_INSIDE: u64 = 197;
 
 /// Opens `image`, in which `found` was found, and crashes at every entry of the opening's journal; follows some of those states to `depth`
 /// levels in all. Counts the states in `count`.

@@ -1,0 +1,78 @@
+//! Admission and apply: memory before a batch has a timestamp, and the way into the active buffer once it has one.
+//!
+//! No page is looked at: a put costs the same whatever lies under it.
+//!
+//! Y1  An admission holds as many bytes as the batch adds to a buffer, or more.
+//! Y2  Nothing here waits for a row lock: whoever finds no room makes some itself, by eviction and by steps of the drain.
+//! Y3  A writer that is far ahead of the drain does a step of it: so buffers do not pile up, however fast commits come.
+
+use duramen_base::memtable::{Memtable, OP_OVERHEAD_BYTES};
+use duramen_base::sync::{Arc, thread};
+use duramen_base::{Admission, Deadline, Error, OpsOfKeyspace, Reservation, Result, Timestamp};
+
+use crate::store::Store;
+
+/// Bytes that one step of relief may read and write.
+const RELIEF_BYTES: u64 = 1 << 20;
+/// Allocation headers of key and value, and a version pushed aside.
+const OP_ALLOCATION_BYTES: u64 = 96;
+
+/// What a buffer may grow by for a batch (Y1).
+fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
+    ops.encoded_bytes() as u64 + ops.len() as u64 * (OP_OVERHEAD_BYTES + OP_ALLOCATION_BYTES)
+}
+
+impl Store {
+    /// Sets memory aside for a batch.
+    pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+        self.keep_pace(); // Y3
+        let reservation = self.reserve(bytes_to_reserve(ops), deadline)?;
+        Ok(Admission { reservation, token: None })
+    }
+
+    /// All or nothing. What other parts of the database hold is theirs to give back.
+    fn reserve(&self, bytes: u64, deadline: Deadline) -> Result<Reservation> {
+        let budget = self.budget();
+        if bytes > budget.limit() {
+            return Err(Error::TxnTooLarge { needed: bytes, budget: budget.limit() });
+        }
+        if let Some(reservation) = budget.try_reserve(bytes) {
+            return Ok(reservation);
+        }
+        self.env.host.wake_upkeep();
+        self.env.pool.give_back(bytes);
+        loop {
+            self.evict(bytes);
+            if let Some(reservation) = budget.try_reserve(bytes) {
+                return Ok(reservation);
+            }
+            let is_late = deadline.0.is_some_and(|deadline| self.env.clock.now() >= deadline);
+            if is_late || !self.relieve(RELIEF_BYTES)? {
+                // Whatever is left is not ours to free, or there is no time: going over is better than standing still (Y2).
+                return Ok(budget.reserve_anyway(bytes));
+            }
+        }
+    }
+
+    /// One step towards less memory; whether another might help. Waits for whoever is at work.
+    pub(crate) fn relieve(&self, bytes: u64) -> Result<bool> {
+        let mut up = self.upkeep.lock();
+        up.check_not_failed()?;
+        let helps = self.relief_step(&mut up, bytes)?;
+        drop(up);
+        if helps {
+            thread::yield_now(); // an apply that keeps a buffer from coming to rest may be waiting for this core
+        }
+        Ok(helps)
+    }
+
+    /// Applies the operations of the commit `at` (K2).
+    pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        let buffer: Arc<Memtable> = self.buffers.apply(ops, at, admission.reservation, &*self.env.host);
+        let is_full = buffer.bytes() >= self.buffer_bytes_max();
+        if is_full && self.buffers.rotate_if(|active| Arc::ptr_eq(active, &buffer)) {
+            self.env.host.wake_upkeep();
+        }
+        self.make_room();
+    }
+}

@@ -1,0 +1,152 @@
+//! What the write buffers have to say about a stretch of keys, and the range deletes of all layers.
+//!
+//! A window is a part of one leaf: as long as the buffers have few keys there, the whole leaf; else it ends behind the last key that was copied
+//! from every buffer. What was copied stays the answer at the cursor's timestamp (T4 of `memtable.rs`).
+//!
+//! H1  Every key of the buffers between the ends of a window is in it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use duramen_base::memtable::{self, Key, MemItem, successor};
+use duramen_base::sync::Arc;
+use duramen_base::{Timestamp, Value};
+
+use super::{From, Inclusive, Way};
+use crate::buffers::{Layers, tombs_of};
+use crate::range_tombs::RangeTombs;
+
+/// The range deletes of the tree and of the buffers.
+#[derive(Debug)]
+pub(super) struct Covers {
+    tree: Arc<RangeTombs>,
+    buffers: Vec<Arc<memtable::RangeTombs>>,
+}
+
+impl Covers {
+    /// To be taken after `layers`, with which they belong together.
+    pub(super) fn new(tree: Arc<RangeTombs>, layers: Option<&Layers>) -> Covers {
+        Covers { tree, buffers: tombs_of(layers) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tree.is_empty() && self.buffers.is_empty()
+    }
+
+    /// Whether any covers a key of `low..high` (an empty high end: none).
+    pub(super) fn touch(&self, low: &[u8], high: &[u8]) -> bool {
+        let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
+        !self.tree.overlapping(low, high).is_empty()
+            || self.buffers.iter().any(|tombs| tombs.any_newer_in(Bound::Included(low), upper, Timestamp::ZERO))
+    }
+
+    /// The newest at or before `at` that covers `key`.
+    pub(super) fn covering(&self, key: &[u8], at: Timestamp) -> Option<Timestamp> {
+        let buffered = self.buffers.iter().map(|tombs| tombs.at(key, at).0).max();
+        self.tree.covering(key, at).max(buffered.filter(|&ts| ts > Timestamp::ZERO))
+    }
+
+    /// Whether one newer than `at` covers any key between the bounds.
+    pub(super) fn any_newer_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, at: Timestamp) -> bool {
+        self.tree.newest_in(lower, upper).is_some_and(|newest| newest > at)
+            || self.buffers.iter().any(|tombs| tombs.any_newer_in(lower, upper, at))
+    }
+}
+
+/// A key that the buffers know.
+#[derive(Debug)]
+pub(super) struct Buffered {
+    pub(super) key: Key,
+    /// The newest version at or before the cursor's timestamp; without a value it is a tombstone.
+    pub(super) version: Option<(Timestamp, Option<Value>)>,
+    /// Whether it changed after that.
+    pub(super) newer: bool,
+}
+
+/// Keys of the buffers between two ends, ascending.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) keys: Vec<Buffered>,
+    /// First key that belongs to it.
+    pub(super) low: Vec<u8>,
+    /// First key beyond it; empty: none.
+    pub(super) high: Vec<u8>,
+}
+
+impl Window {
+    /// All of a leaf, if the buffers have nothing to say about it.
+    pub(super) fn plain(low: &[u8], high: &[u8]) -> Window {
+        Window { keys: Vec::new(), low: low.to_vec(), high: high.to_vec() }
+    }
+
+    /// The window for a move from `from` in the leaf between `low` and `high`, with about `keys_max` keys of each buffer.
+    pub(super) fn new(
+        layers: &Layers,
+        (low, high): (&[u8], &[u8]),
+        from: &From<'_>,
+        way: Way,
+        at: Timestamp,
+        keys_max: usize,
+    ) -> Window {
+        let mut window = Window::plain(low, high);
+        match (way, from) {
+            (Way::Up, From::Key(key, _)) if **key > *low => window.low = key.to_vec(),
+            (Way::Down, From::Key(key, Inclusive(inclusive))) => {
+                let end = if *inclusive { successor(key) } else { key.to_vec() };
+                if high.is_empty() || *end < *high {
+                    window.high = end;
+                }
+            }
+            (Way::Up, From::Key(..)) | (Way::Up | Way::Down, From::End) => {}
+        }
+        let copied: Vec<Vec<MemItem>> =
+            layers.newest_first().map(|buffer| window.copy(buffer, way, at, keys_max)).collect();
+        let cut_off = copied.iter().filter(|items| items.len() >= keys_max).filter_map(|items| items.last());
+        match way {
+            Way::Up => {
+                if let Some(last) = cut_off.map(|item| &item.key).min() {
+                    window.high = successor(last);
+                }
+            }
+            Way::Down => {
+                if let Some(last) = cut_off.map(|item| &item.key).max() {
+                    window.low = last.to_vec();
+                }
+            }
+        }
+        window.keys = merged(copied, &window);
+        window
+    }
+
+    /// Whether `key` belongs to it.
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        *key >= *self.low && (self.high.is_empty() || *key < *self.high)
+    }
+
+    fn copy(&self, buffer: &memtable::Memtable, way: Way, at: Timestamp, keys_max: usize) -> Vec<MemItem> {
+        let upper = if self.high.is_empty() { Bound::Unbounded } else { Bound::Excluded(self.high.as_slice()) };
+        let mut items = Vec::new();
+        if !buffer.is_empty() {
+            buffer.copy_keys((Bound::Included(&self.low), upper), way == Way::Down, at, keys_max, &mut items);
+        }
+        items
+    }
+}
+
+/// The keys of all buffers inside the window, each once.
+fn merged(copied: Vec<Vec<MemItem>>, window: &Window) -> Vec<Buffered> {
+    let mut keys: BTreeMap<Key, Buffered> = BTreeMap::new();
+    for item in copied.into_iter().flatten() {
+        if !window.contains(&item.key) {
+            continue;
+        }
+        let version = item.version.map(|version| (version.ts, version.value));
+        let known = keys.entry(item.key.clone()).or_insert(Buffered { key: item.key, version: None, newer: false });
+        known.newer |= item.newer;
+        let ts = |version: &Option<(Timestamp, Option<Value>)>| version.as_ref().map(|(ts, _)| *ts);
+        if ts(&version) > ts(&known.version) {
+            known.version = version;
+        }
+    }
+    keys.into_values().collect()
+}

@@ -1,0 +1,162 @@
+//! What only upkeep touches, under its latch: the durable state, what differs from it, and the work in progress.
+//!
+//! Upkeep is the one writer of pages and of the file, so nothing here is shared; readers use the page table.
+//!
+//! P1  A page differs from the durable superblock if it is dirty (only in memory), has a place taken since (`places`), or is gone (`places`
+//!     has it without one). A checkpoint writes what is dirty, then switches to a map with `places`.
+//! P2  The place that a page leaves is given up at once if no durable superblock names it, else by the checkpoint that replaces it; it is
+//!     used again only when no load can be reading it (E3).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use duramen_base::sync::Arc;
+use duramen_base::{Error, Result, StoreMark, Timestamp, mutant};
+
+use crate::checkpoint::Run;
+use crate::drain::Drain;
+use crate::map::{DiskAddr, PageMap};
+use crate::superblock::Superblock;
+use crate::sweep::Sweep;
+use crate::units::{UNIT_BYTES, Units};
+use crate::work::Stillness;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) superblock: Superblock,
+    /// The map of the durable superblock.
+    pub(crate) map: PageMap,
+    /// Spill pages that the superblock names.
+    pub(crate) tomb_pages: Vec<DiskAddr>,
+    pub(crate) units: Units,
+    /// P1.
+    pub(crate) places: BTreeMap<u64, Option<DiskAddr>>,
+    /// Units of the places that no durable superblock names.
+    unnamed_units: u64,
+    /// Pages that only memory has (P1).
+    pub(crate) dirty: BTreeSet<u64>,
+    /// Dirty leaves in the order in which they became dirty: about that of their keys.
+    pub(crate) dirty_leaves: VecDeque<u64>,
+    /// Places given up, with the generation of loads that may still read them (P2).
+    pub(crate) given_up: VecDeque<(u64, DiskAddr)>,
+    /// Whether the list of range deletes changed since the last checkpoint.
+    pub(crate) tombs_changed: bool,
+    /// Pages that a merge might help.
+    pub(crate) underfull: BTreeSet<u64>,
+    /// Leaves with history, and from when on nobody reads it.
+    pub(crate) untidy: BTreeSet<(Timestamp, u64)>,
+    pub(crate) drain: Option<Drain>,
+    pub(crate) sweep: Option<Sweep>,
+    /// The checkpoint in progress.
+    pub(crate) run: Option<Box<Run>>,
+    /// Why nothing can be persisted any more (X4).
+    pub(crate) failed: Option<Arc<Error>>,
+    pub(crate) still: Stillness,
+    write_seq: u16,
+}
+
+impl Upkeep {
+    /// That of a store as its durable superblock says.
+    pub(crate) fn new(superblock: Superblock, map: PageMap, tomb_pages: Vec<DiskAddr>, units: Units) -> Upkeep {
+        // The map's root was written last.
+        let write_seq = superblock.map_root.write_seq;
+        Upkeep {
+            superblock,
+            map,
+            tomb_pages,
+            units,
+            places: BTreeMap::new(),
+            unnamed_units: 0,
+            dirty: BTreeSet::new(),
+            dirty_leaves: VecDeque::new(),
+            given_up: VecDeque::new(),
+            tombs_changed: false,
+            underfull: BTreeSet::new(),
+            untidy: BTreeSet::new(),
+            drain: None,
+            sweep: None,
+            run: None,
+            failed: None,
+            still: Stillness::default(),
+            write_seq,
+        }
+    }
+
+    pub(crate) fn mark(&self) -> StoreMark {
+        let superblock = &self.superblock;
+        StoreMark { seq: superblock.seq, persisted: superblock.ckpt_ts, contains: superblock.max_ts }
+    }
+
+    pub(crate) fn check_not_failed(&self) -> Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |cause| Err(Error::Poisoned { cause: Arc::clone(cause) }))
+    }
+
+    /// Ends all persisting (X4).
+    pub(crate) fn fail<T>(&mut self, error: Error) -> Result<T> {
+        let cause = Arc::new(error);
+        self.failed = Some(Arc::clone(&cause));
+        Err(Error::Poisoned { cause })
+    }
+
+    /// Bytes in places that no durable superblock names.
+    pub(crate) fn unnamed_bytes(&self) -> u64 {
+        self.unnamed_units * UNIT_BYTES as u64
+    }
+
+    /// Notes where a dirty page was written (P1).
+    pub(crate) fn took_place(&mut self, pid: u64, addr: DiskAddr) {
+        let before = self.places.insert(pid, Some(addr)).flatten();
+        assert!(before.is_none(), "P2: page {pid} left its place when it became dirty");
+        self.unnamed_units += u64::from(addr.units);
+    }
+
+    /// All places are named by the durable superblock.
+    pub(crate) fn are_named(&mut self) {
+        self.places.clear();
+        self.dirty_leaves.clear();
+        (self.unnamed_units, self.tombs_changed) = (0, false);
+    }
+
+    /// A write sequence for the next images; never zero, and not that of what lay in their units shortly before.
+    pub(crate) fn next_write_seq(&mut self) -> u16 {
+        self.write_seq = if self.write_seq == u16::MAX { 1 } else { self.write_seq + 1 };
+        self.write_seq
+    }
+
+    /// Notes that a page has an image that the file does not have (P1). `generation`: that of loads.
+    pub(crate) fn turned_dirty(&mut self, pid: u64, is_leaf: bool, generation: u64) {
+        self.leave_place(pid, generation);
+        if self.dirty.insert(pid) && is_leaf {
+            self.dirty_leaves.push_back(pid);
+        }
+    }
+
+    /// Notes that a page is gone (P1).
+    pub(crate) fn is_gone(&mut self, pid: u64, generation: u64) {
+        self.leave_place(pid, generation);
+        self.dirty.remove(&pid);
+        if self.map.get(pid).is_some() {
+            self.places.insert(pid, None);
+        }
+    }
+
+    /// P2.
+    fn leave_place(&mut self, pid: u64, generation: u64) {
+        let before = self.places.remove(&pid).flatten();
+        self.unnamed_units -= before.map_or(0, |addr| u64::from(addr.units));
+        self.given_up.extend(before.map(|addr| (generation, addr)));
+        if mutant!("reuse_named_unit")
+            && before.is_none()
+            && !self.dirty.contains(&pid)
+            && let Some(named) = self.map.get(pid)
+        {
+            self.given_up.push_back((generation, named));
+        }
+    }
+
+    /// Frees the places given up before the oldest generation of loads that is under way (P2).
+    pub(crate) fn reclaim(&mut self, oldest_load: u64) {
+        let count = self.given_up.partition_point(|(generation, _)| *generation < oldest_load);
+        self.given_up.drain(..count).for_each(|(_, addr)| self.units.free(addr));
+    }
+}
