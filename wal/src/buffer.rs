@@ -1,21 +1,23 @@
 //! Where records wait between being placed and being written, and who writes which bytes.
 //!
 //! A plain data structure under its owner's mutex: no I/O, no waiting, no clock. `room` answers at once whether a record may be
-//! staged, `place` copies it and cannot fail, `take` hands a whole chunk to one claimant, `complete` or `put_back` ends the claim.
+//! staged, `place` copies it and cannot fail, `take` hands a whole chunk to one claimant, `complete` or `put_back` ends the claim. A claim
+//! that is never ended (the log was poisoned) keeps everything behind it unwritten.
 //!
 //! ```text
-//!   lsn ──►      written        chunks being written        queue of chunks      end
-//!   ─────────────────┼───[claim]──[claim, done]──────┼──[sealed]──[growing]────────┼─ staged room ─
+//!   lsn ──►      written    being written       queue of chunks      end
+//!   ─────────────────┼─────────[claim]─────────┼──[sealed]──[growing]──────┼─ staged room ─
 //! ```
-//! P1  Every byte from `written` to `end` is in exactly one chunk: queued, claimed, or completed behind an unfinished claim.
-//! P2  `written` moves only over contiguous completed chunks.
-//! P3  A chunk lies in one segment. The first chunk of a segment is taken only when all before it is written, the others only
-//!     when the segment is opened: so no record reaches a segment before its header, and no header is ahead of the log.
+//! P1  Every byte from `written` to `end` is in exactly one chunk: the one that is claimed, which comes first, or a queued one.
+//! P2  One chunk at a time is claimed, in the order of the log, and `written` moves to its end when it is completed: whoever placed a record
+//!     meanwhile is served by the next claim, together with all others.
+//! P3  A chunk lies in one segment. By P2 the first chunk of a segment is taken only when all before it is written, and the others when it
+//!     was: so no record reaches a segment before its header, and no header is ahead of the log.
 //! P4  What is staged fits: all of it into the current segment, or all of it into the next prepared one.
 //! P5  Bytes staged and buffered never exceed `buffer_bytes`.
 //! P6  Commits are placed in timestamp order without gaps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use duramen_base::{Lsn, Timestamp};
@@ -24,8 +26,10 @@ use crate::header::SegmentHeader;
 use crate::record::{RecordHeader, RecordKind, record_bytes};
 use crate::segment::{Prepared, Segment};
 
-/// Emptied chunks kept for their memory.
-const SPARE_BUFFERS_MAX: usize = 4;
+/// Emptied chunks kept for their memory: while one is written the other grows.
+const SPARE_BUFFERS_MAX: usize = 2;
+/// Most bytes of memory kept so for each; larger ones are rare, and their memory is given back.
+const SPARE_BYTES_MAX: usize = 256 << 10;
 
 /// Contiguous records of one segment.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Placement {
     queue: VecDeque<Chunk>,
     growing: bool,
-    completed: BTreeMap<Lsn, Written>,
+    claimed: bool,
     written: Written,
     end: Lsn,
     last_ts: Timestamp,
@@ -105,7 +109,7 @@ impl Placement {
         Placement {
             queue: VecDeque::new(),
             growing: false,
-            completed: BTreeMap::new(),
+            claimed: false,
             written: Written { lsn: end, ts: last_ts, segment: Arc::clone(&segment) },
             end,
             last_ts,
@@ -224,40 +228,40 @@ impl Placement {
         (lsn, end)
     }
 
-    /// The chunk that starts first, for one claimant, if it starts before `through` and may be written now (P3).
+    /// The chunk that starts first, if it starts before `through` and nobody has a claim (P2).
     pub(crate) fn take(&mut self, through: Lsn) -> Option<Chunk> {
         let front = self.queue.front()?;
-        if front.start >= through || (!front.segment.is_opened() && front.start != self.written.lsn) {
+        if self.claimed || front.start >= through {
             return None;
         }
+        debug_assert!(front.start == self.written.lsn, "P1: {} is written, {} comes next", self.written.lsn, front.start);
         if self.queue.len() == 1 {
             self.growing = false;
         }
+        self.claimed = true;
         self.queue.pop_front()
     }
 
-    /// Gives a claim up; somebody else may take it. Several may be given up, in any order.
-    pub(crate) fn put_back(&mut self, chunk: Chunk) {
-        let index = self.queue.partition_point(|queued| queued.start < chunk.start);
-        debug_assert!(self.queue.get(index).is_none_or(|next| next.start >= chunk.end()), "P1: chunks overlap");
-        self.queue.insert(index, chunk);
+    /// Whether somebody writes.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed
     }
 
-    /// The claimant has written all of `chunk`. Says whether `written` moved (P2).
-    pub(crate) fn complete(&mut self, mut chunk: Chunk) -> bool {
-        let written = Written { lsn: chunk.end(), ts: chunk.last_ts, segment: Arc::clone(&chunk.segment) };
+    /// Gives the claim up; somebody else may take it.
+    pub(crate) fn put_back(&mut self, chunk: Chunk) {
+        assert!(std::mem::take(&mut self.claimed), "P2: {} was not claimed", chunk.start);
+        self.queue.push_front(chunk);
+    }
+
+    /// The claimant has written all of `chunk` (P2).
+    pub(crate) fn complete(&mut self, mut chunk: Chunk) {
+        assert!(std::mem::take(&mut self.claimed) && chunk.start == self.written.lsn, "P2: {} was not claimed", chunk.start);
+        self.written = Written { lsn: chunk.end(), ts: chunk.last_ts, segment: Arc::clone(&chunk.segment) };
         self.buffered_bytes -= chunk.bytes.len() as u64;
-        let twice = self.completed.insert(chunk.start, written);
-        assert!(twice.is_none() && chunk.start >= self.written.lsn, "P1: {} has two claimants", chunk.start);
-        let before = self.written.lsn;
-        while let Some(next) = self.completed.remove(&self.written.lsn) {
-            self.written = next;
-        }
-        if self.spare_buffers.len() < SPARE_BUFFERS_MAX {
+        if self.spare_buffers.len() < SPARE_BUFFERS_MAX && chunk.bytes.capacity() <= SPARE_BYTES_MAX {
             chunk.bytes.clear();
             self.spare_buffers.push(chunk.bytes);
         }
-        self.written.lsn > before
     }
 
     fn growing_chunk(&mut self, start: Lsn) -> &mut Chunk {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use duramen_base::sync::{Condvar, Mutex};
 use duramen_base::{Error, Lsn, Result, Timestamp};
 
@@ -54,6 +54,10 @@ pub struct Wal {
     pub(crate) group: Group,
     /// One sync at a time: of two on one file that fails, the second would report success.
     pub(crate) gate: Mutex<()>,
+    /// The placement's `written`, readable without the latch (D3 of `write.rs`).
+    pub(crate) written: AtomicU64,
+    /// Threads that wait for another's write.
+    pub(crate) waiting: AtomicUsize,
     synced: AtomicU64,
     synced_ts: AtomicU64,
     pub(crate) poison_flag: AtomicBool,
@@ -83,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) poison: Option<Arc<Error>>,
     /// The disk had no space for the chunk that starts first.
     pub(crate) stalled: bool,
+    /// Whether others waited for the last write when it was done.
+    pub(crate) others_waited: bool,
     /// Threads that wait for staged room to be used.
     pub(crate) waiting_for_room: usize,
     pub(crate) idle: crate::upkeep::Idle,
@@ -145,6 +151,7 @@ impl Wal {
             phase: Phase::Open,
             poison: None,
             stalled: false,
+            others_waited: false,
             waiting_for_room: 0,
             idle: crate::upkeep::Idle::at(first_lsn),
         };
@@ -157,6 +164,8 @@ impl Wal {
             progress: Condvar::new(),
             group: Group::default(),
             gate: Mutex::new(()),
+            written: AtomicU64::new(first_lsn.get()),
+            waiting: AtomicUsize::new(0),
             synced: AtomicU64::new(first_lsn.get()),
             synced_ts: AtomicU64::new(last_ts.get()),
             poison_flag: AtomicBool::new(false),

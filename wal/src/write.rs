@@ -1,22 +1,35 @@
-//! From the buffer to the file: the caller itself writes the unwritten prefix, chunk by chunk.
+//! From the buffer to the file: one caller at a time writes the unwritten prefix, for itself and for all who placed records before it.
+//!
+//! ```text
+//!   written already?  yes: done                     (one atomic load)
+//!   nobody writes?    take the first chunk, give way once if others waited during the last write, write it
+//!   somebody writes?  give way a few times, then sleep; whoever finds the claim free takes the next
+//! ```
+//! Nobody is handed the lead: a claim that ends is free for whoever looks first, and all who sleep are woken by it.
 //!
 //! D1  Lack of space for placed records is waited for, never given up while the log is open: the chunk goes back, the log is
 //!     `stalled`, and whoever needs it tries again. Any other failed write poisons.
 //! D2  Before a segment's headers are written the one before is synced through its end (S2).
+//! D3  `written` as an atomic is never ahead of the placement's own, and is raised before anybody is woken for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::{MutexGuard, thread};
 use duramen_base::vfs::File;
 use duramen_base::{Error, Lsn, Result};
 
 use crate::buffer::Chunk;
 use crate::segment::{Segment, Trouble};
 use crate::stats::Counters;
-use crate::wal::{Phase, Wal};
+use crate::wal::{Core, Phase, Wal};
 
 /// Between two attempts to write to a full disk.
 const STALL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks at `written`, giving way in between, before a waiter sleeps: a write of a few records takes as long as two switches of threads.
+const LOOKS_BEFORE_SLEEP: u32 = if cfg!(duramen_sim) { 2 } else { 32 };
 
 /// What to do when the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,64 +44,105 @@ impl Wal {
     /// Returns when every record before `end` was handed to the file system: it then survives the death of the process.
     ///
     /// # Errors
-    /// `Poisoned` once the log failed, also if that happens while waiting; `Closed`.
+    /// `Poisoned` once the log failed, also if that happens while waiting; `Closed`; `InvalidArgument` if nothing was placed up to `end`.
     pub fn write_through(&self, end: Lsn) -> Result<()> {
         self.write_prefix(end, Patience::Wait)
     }
 
     pub(crate) fn write_prefix(&self, end: Lsn, patience: Patience) -> Result<()> {
-        let mut core = self.core.lock();
-        loop {
+        let mut gave_way = false;
+        while self.written() < end {
+            let mut core = self.core.lock();
             if core.placement.written().lsn >= end {
-                return Ok(());
+                break;
             }
             core.check_usable()?;
-            let Some(chunk) = core.placement.take(end) else {
-                self.progress.wait(&mut core);
-                continue;
-            };
-            drop(core);
-            let outcome = self.write_chunk(&chunk);
-            core = self.core.lock();
-            match outcome {
-                Ok(()) => {
-                    core.placement.complete(chunk);
-                    self.progress.notify_all();
-                    if std::mem::take(&mut core.stalled) {
-                        drop(core);
-                        self.tell_stalled();
-                        core = self.core.lock();
-                    }
-                }
-                Err(Trouble::Clean(error @ Error::DiskFull { .. })) => {
-                    core.placement.put_back(chunk);
-                    self.progress.notify_all();
-                    core.stalled = true;
-                    let closing = core.phase != Phase::Open;
-                    drop(core);
-                    Counters::count(&self.counters.stalls);
-                    self.tell_stalled();
-                    if closing {
-                        // Nobody would wait for the space any more, and what is placed cannot be taken back.
-                        self.poison(Arc::new(error));
-                    } else if patience == Patience::Once {
-                        return Err(error);
-                    }
-                    core = self.core.lock();
-                    if core.poison.is_none() {
-                        self.progress.wait_for(&mut core, STALL_PAUSE);
-                    }
-                }
-                Err(Trouble::Clean(error)) => {
-                    // The claim stays open: no byte behind it ever counts as written.
-                    drop(core);
-                    self.poison(Arc::new(error));
-                    core = self.core.lock();
-                }
-                // The sync has poisoned the log already.
-                Err(Trouble::Sync(_)) => {}
+            if core.placement.is_claimed() {
+                self.wait_for_claim(core, end);
+            } else if core.others_waited && !std::mem::replace(&mut gave_way, true) {
+                // They are about to place the next record: one write for all costs less than one each.
+                drop(core);
+                thread::yield_now();
+            } else {
+                let Some(chunk) = core.placement.take(end) else {
+                    return Err(Error::InvalidArgument { what: "nothing was placed up to there yet" });
+                };
+                drop(core);
+                let outcome = self.write_chunk(&chunk);
+                self.end_claim(chunk, outcome, patience)?;
             }
         }
+        Ok(())
+    }
+
+    /// Everything before was handed to the file system (D3).
+    fn written(&self) -> Lsn {
+        // Acquire: pairs with the Release in `end_claim`.
+        Lsn::new(self.written.load(Ordering::Acquire))
+    }
+
+    /// Waits until the claim that `core` shows is over, or perhaps: the caller looks again.
+    fn wait_for_claim(&self, core: MutexGuard<'_, Core>, end: Lsn) {
+        let seen = core.placement.written().lsn;
+        // Relaxed: a hint for the next writer.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        drop(core);
+        let is_over = |_| {
+            thread::yield_now();
+            self.written() > seen
+        };
+        if !(0..LOOKS_BEFORE_SLEEP).any(is_over) {
+            let mut core = self.core.lock();
+            if core.placement.is_claimed() && core.poison.is_none() && core.placement.written().lsn < end {
+                self.progress.wait(&mut core);
+            }
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn end_claim(&self, chunk: Chunk, outcome: Result<(), Trouble>, patience: Patience) -> Result<()> {
+        let mut core = self.core.lock();
+        match outcome {
+            Ok(()) => {
+                core.placement.complete(chunk);
+                core.others_waited = self.waiting.load(Ordering::Relaxed) > 0;
+                // Release: pairs with `written` (D3).
+                self.written.store(core.placement.written().lsn.get(), Ordering::Release);
+                self.progress.notify_all();
+                let was_stalled = std::mem::take(&mut core.stalled);
+                drop(core);
+                if was_stalled {
+                    self.tell_stalled();
+                }
+            }
+            Err(Trouble::Clean(error @ Error::DiskFull { .. })) => {
+                core.placement.put_back(chunk);
+                self.progress.notify_all();
+                core.stalled = true;
+                let closing = core.phase != Phase::Open;
+                drop(core);
+                Counters::count(&self.counters.stalls);
+                self.tell_stalled();
+                if closing {
+                    // Nobody would wait for the space any more, and what is placed cannot be taken back.
+                    self.poison(Arc::new(error));
+                } else if patience == Patience::Once {
+                    return Err(error);
+                }
+                let mut core = self.core.lock();
+                if core.poison.is_none() {
+                    self.progress.wait_for(&mut core, STALL_PAUSE);
+                }
+            }
+            Err(Trouble::Clean(error)) => {
+                // The claim stays open: no byte behind it ever counts as written.
+                drop(core);
+                self.poison(Arc::new(error));
+            }
+            // The sync has poisoned the log already.
+            Err(Trouble::Sync(_)) => {}
+        }
+        Ok(())
     }
 
     fn write_chunk(&self, chunk: &Chunk) -> Result<(), Trouble> {

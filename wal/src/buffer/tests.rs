@@ -52,18 +52,17 @@ impl Rig {
 }
 
 #[test]
-fn written_moves_only_over_contiguous_completed_claims() {
+fn what_is_placed_during_a_claim_is_served_by_the_next_one() {
     let mut rig = Rig::new();
-    let mut chunks = Vec::new();
-    for _ in 0..3 {
-        let (_, end) = rig.commit();
-        chunks.push(rig.placement.take(end).unwrap());
-    }
-    let [first, second, third] = <[Chunk; 3]>::try_from(chunks).unwrap();
-    assert!(!rig.placement.complete(third));
-    assert!(!rig.placement.complete(second));
-    assert_eq!(rig.placement.written().lsn, Lsn::ZERO);
-    assert!(rig.placement.complete(first));
+    let (_, end) = rig.commit();
+    let first = rig.placement.take(end).unwrap();
+    let ends = [rig.commit().1, rig.commit().1];
+    assert!(rig.placement.take(ends[1]).is_none(), "P2: one claim at a time");
+    rig.placement.complete(first);
+    assert_eq!((rig.placement.written().lsn, rig.placement.written().ts), (Lsn::new(RECORD), Timestamp::new(1)));
+    let second = rig.placement.take(ends[0]).unwrap();
+    assert_eq!(second.bytes.len() as u64, 2 * RECORD);
+    rig.placement.complete(second);
     assert_eq!((rig.placement.written().lsn, rig.placement.written().ts), (Lsn::new(3 * RECORD), Timestamp::new(3)));
     assert_eq!(rig.placement.buffered_bytes(), 0);
 }
@@ -76,29 +75,26 @@ fn a_chunk_has_one_claimant_until_it_is_put_back() {
     assert!(rig.placement.take(end).is_none());
     let (_, later_end) = rig.commit();
     rig.placement.put_back(chunk);
-    assert_eq!(rig.placement.take(end).unwrap().start, Lsn::ZERO);
+    let chunk = rig.placement.take(later_end).unwrap();
+    assert_eq!(chunk.start, Lsn::ZERO);
+    rig.placement.complete(chunk);
     assert!(rig.placement.take(end).is_none(), "what is behind the target is left to others");
     assert_eq!(rig.placement.take(later_end).unwrap().start, end);
 }
 
 #[test]
-fn claims_given_up_in_any_order_are_taken_in_order() {
+fn a_chunk_that_was_put_back_does_not_grow_and_the_one_behind_it_does() {
     let mut rig = Rig::new();
-    let mut claim = || {
-        let (_, end) = rig.commit();
-        rig.placement.take(end).unwrap()
-    };
-    let (first, second, third) = (claim(), claim(), claim());
-    let starts = [first.start, second.start, third.start];
     let (_, end) = rig.commit();
-    for chunk in [second, first, third] {
-        rig.placement.put_back(chunk);
-    }
-    for start in starts {
-        assert_eq!(rig.placement.take(end).unwrap().start, start);
-    }
+    let first = rig.placement.take(end).unwrap();
     rig.commit();
-    assert_eq!(rig.placement.take(end).unwrap().bytes.len() as u64, 2 * RECORD, "the last one went on growing");
+    rig.placement.put_back(first);
+    let (_, later_end) = rig.commit();
+    for records in [1, 2] {
+        let chunk = rig.placement.take(later_end).unwrap();
+        assert_eq!(chunk.bytes.len() as u64, records * RECORD);
+        rig.placement.complete(chunk);
+    }
 }
 
 #[test]
@@ -140,6 +136,7 @@ fn no_record_is_taken_before_its_segment_is_opened() {
     let (_, end) = rig.commit();
     assert!(rig.placement.take(end).is_none(), "its headers are not written yet");
     opener.segment.write_headers().unwrap();
+    rig.placement.complete(opener);
     assert_eq!(rig.placement.take(end).unwrap().segment.header.segment_no, 2);
 }
 
