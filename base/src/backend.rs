@@ -16,6 +16,9 @@
 //!     intermediate states, which are gone once the newest contained commit has been applied again: an apply older than what a key holds is
 //!     dropped. A commit `<= persisted()` is never applied again: it could bring back what was deleted since.
 //! K6  Errors of reading leave the store as it was; other keys stay readable.
+//! K7  `admit` refuses for good (`TxnTooLarge`) exactly what exceeds the whole budget, whoever holds how much of it. What others hold for the moment
+//!     is `LacksMemory`: the caller lets go of what it holds, helps, and asks again. Either way nothing stays set aside. `admit_logged` refuses
+//!     nothing for its size: what was accepted once is taken again, however small the budget is now.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -151,6 +154,34 @@ pub struct Admission {
     pub reservation: Reservation,
     /// What else the store keeps alive until the batch is applied (pages it brought in), by counting.
     pub token: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Answer of [`Backend::admit`] (K7).
+///
+/// ```
+/// use duramen_base::Admit;
+/// assert!(Admit::LacksMemory { needed: 4096 }.granted().is_none());
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub enum Admit {
+    /// Everything is set aside.
+    Granted(Admission),
+    /// Others hold the memory for the moment, and this store has nothing left that it could give back.
+    LacksMemory {
+        /// Bytes asked for.
+        needed: u64,
+    },
+}
+
+impl Admit {
+    /// The admission, if it was granted.
+    pub fn granted(self) -> Option<Admission> {
+        match self {
+            Admit::Granted(admission) => Some(admission),
+            Admit::LacksMemory { .. } => None,
+        }
+    }
 }
 
 /// How soon [`Backend::persist_to`] should happen.
@@ -302,7 +333,7 @@ pub struct StoreEnv {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A store of one keyspace. Invariants K1 to K6 of this module.
+/// A store of one keyspace. Invariants K1 to K7 of this module.
 ///
 /// A backend also has `create(&StoreEnv) -> Result<()>` (writes and syncs its first files, the folder included; repeating it after
 /// a crash in the middle is fine) and `open(StoreEnv) -> Result<Self>` (a missing file of its own is `Corruption`, never an empty store).
@@ -320,9 +351,12 @@ pub trait Backend: Send + Sync + 'static {
     /// A cursor over the keys in `bounds` as of `at`, which must stay registered while it lives.
     fn cursor(&self, at: Timestamp, bounds: KeyBounds<'_>, opts: ScanOpts) -> Result<Self::Cursor>;
 
-    /// Sets aside what `apply` of `ops` will need: memory (all or nothing) and pages. May wait until `deadline`, read, and fail:
-    /// `TxnTooLarge` if it can never fit.
-    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission>;
+    /// Sets aside what `apply` of `ops` will need: memory (all or nothing) and pages. Makes what room it can until `deadline`, and may read. Fails
+    /// with `TxnTooLarge` if it can never fit (K7).
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit>;
+
+    /// As `admit`, for a batch that is in the log: makes what room it can and then goes over the budget for this once (K7).
+    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission>;
 
     /// Takes the operations of the commit `at` in (K2).
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp);

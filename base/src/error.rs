@@ -52,6 +52,13 @@ pub enum Error {
     /// A lock is held by another transaction and the call asked not to wait.
     #[error("a lock is not available: {0}")]
     WouldBlock(Box<LockWait>),
+    /// Others held the memory this commit needs, and did not give it back within the time allowed. It fits the budget; run it again, with fewer
+    /// or smaller transactions beside it, or raise the budget.
+    #[error("{needed} bytes of memory did not come free in time")]
+    MemoryTimeout {
+        /// Bytes the commit needed.
+        needed: u64,
+    },
     /// The versions this snapshot needs had to go because memory for history ran out. Begin a new one.
     #[error("the snapshot is too old: the versions it needs are gone")]
     SnapshotTooOld,
@@ -207,6 +214,7 @@ impl Error {
             | Error::Deadlock(_)
             | Error::LockTimeout(_)
             | Error::WouldBlock(_)
+            | Error::MemoryTimeout { .. }
             | Error::SnapshotTooOld => ErrorGroup::RunAgain,
             Error::KeyTooLarge { .. }
             | Error::ValueTooLarge { .. }

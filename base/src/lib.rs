@@ -36,8 +36,8 @@ pub mod varint;
 pub mod vfs;
 
 pub use backend::{
-    Admission, Backend, BackendCursor, Deadline, Found, Hit, LoadTicket, Pin, Problem, ScanOpts, StoreEnv, StoreMark,
-    StoreStats, Urgency, ValueRef, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BackendCursor, Deadline, Found, Hit, LoadTicket, Pin, Problem, ScanOpts, StoreEnv,
+    StoreMark, StoreStats, Urgency, ValueRef, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
 pub use bounds::KeyBounds;

@@ -19,7 +19,7 @@ pub use cursor::ModelCursor;
 use content::Content;
 
 use crate::backend::{
-    Admission, Backend, Deadline, Found, Hit, Pin, ScanOpts, StoreEnv, StoreMark, StoreStats, Urgency, ValueRef,
+    Admission, Admit, Backend, Deadline, Found, Hit, Pin, ScanOpts, StoreEnv, StoreMark, StoreStats, Urgency, ValueRef,
     VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 use crate::batch::OpsOfKeyspace;
@@ -65,6 +65,10 @@ impl Model {
     }
 }
 
+fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
+    ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES
+}
+
 impl Backend for Model {
     type Cursor = ModelCursor;
 
@@ -86,14 +90,18 @@ impl Backend for Model {
         Ok(ModelCursor::new(Arc::clone(&self.content), at, bounds))
     }
 
-    fn admit(&self, ops: &OpsOfKeyspace<'_>, _deadline: Deadline) -> Result<Admission> {
-        let budget = self.env.host.budget();
-        let needed = ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES;
-        if needed > budget.limit() {
-            return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, _deadline: Deadline) -> Result<Admit> {
+        let (needed, budget) = (bytes_to_reserve(ops), self.env.host.budget().limit());
+        if needed > budget {
+            return Err(Error::TxnTooLarge { needed, budget });
         }
         // It never gives memory back, so there is nothing to wait for.
-        Ok(Admission { reservation: budget.reserve_anyway(needed), token: None })
+        self.admit_logged(ops).map(Admit::Granted)
+    }
+
+    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
+        let reservation = self.env.host.budget().reserve_anyway(bytes_to_reserve(ops));
+        Ok(Admission { reservation, token: None })
     }
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {

@@ -78,7 +78,7 @@ impl Fixture {
         let view = BatchView::parse(batch.bytes()).expect("ops in order");
         let ops = view.sections().next().expect("one section");
         let at = self.host.visible().next();
-        let admission = self.tree.admit(&ops, Deadline::default()).expect("memory");
+        let admission = self.tree.admit(&ops, Deadline::default()).expect("a good disk").granted().expect("memory");
         self.tree.apply(admission, &ops, at);
         self.host.visible.store(at.get(), Ordering::Relaxed);
     }

@@ -23,8 +23,17 @@ fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
 }
 
 impl Store {
-    /// Sets memory aside for a batch.
+    /// Sets memory aside for a batch, unless it can never fit (K7).
     pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+        let (needed, budget) = (bytes_to_reserve(ops), self.budget().limit());
+        if needed > budget {
+            return Err(Error::TxnTooLarge { needed, budget });
+        }
+        self.admit_any(ops, deadline)
+    }
+
+    /// Sets memory aside for a batch of any size (K7).
+    pub(crate) fn admit_any(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
         self.keep_pace(); // Y3
         let reservation = self.reserve(bytes_to_reserve(ops), deadline)?;
         Ok(Admission { reservation, token: None })
@@ -33,9 +42,6 @@ impl Store {
     /// All or nothing. What other parts of the database hold is theirs to give back.
     fn reserve(&self, bytes: u64, deadline: Deadline) -> Result<Reservation> {
         let budget = self.budget();
-        if bytes > budget.limit() {
-            return Err(Error::TxnTooLarge { needed: bytes, budget: budget.limit() });
-        }
         if let Some(reservation) = budget.try_reserve(bytes) {
             return Ok(reservation);
         }

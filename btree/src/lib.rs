@@ -52,8 +52,8 @@ pub use cursor::BTreeCursor;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{
-    Admission, Backend, Deadline, Found, KeyBounds, KeyspaceOptions, OpsOfKeyspace, Pin, Result, ScanOpts, StoreEnv,
-    StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, Deadline, Found, KeyBounds, KeyspaceOptions, OpsOfKeyspace, Pin, Result, ScanOpts,
+    StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::pid_table::Page;
@@ -94,7 +94,7 @@ use crate::store::Store;
 /// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
 /// let view = BatchView::parse(batch.bytes()).expect("what was just built");
 /// for ops in view.sections() {
-///     let admission = tree.admit(&ops, Deadline::default())?;
+///     let admission = tree.admit(&ops, Deadline::default())?.granted().expect("memory");
 ///     tree.apply(admission, &ops, Timestamp::new(1));
 /// }
 /// assert_eq!(tree.newer_than(b"oak", Timestamp::ZERO)?, Some(Timestamp::new(1)));
@@ -150,8 +150,12 @@ impl Backend for BTree {
         BTreeCursor::new(Arc::clone(&self.store), at, bounds)
     }
 
-    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
-        self.store.admit(ops, deadline)
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
+        self.store.admit(ops, deadline).map(Admit::Granted)
+    }
+
+    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
+        self.store.admit_any(ops, Deadline(None))
     }
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {

@@ -102,7 +102,7 @@ impl Fixture {
         let view = BatchView::parse(batch.bytes()).expect("ops in order");
         let ops = view.sections().next().unwrap();
         let at = self.now().next();
-        let admission = self.tree.admit(&ops, Deadline::default()).unwrap();
+        let admission = self.tree.admit(&ops, Deadline::default()).unwrap().granted().unwrap();
         self.tree.apply(admission, &ops, at);
         *self.host.visible.lock() = at;
         at

@@ -3,8 +3,9 @@
 //! A backend is taken out, or added, by an arm of [`dispatch!`], of [`AnyBackend::open`] and of [`AnyBackend::create`].
 
 use duramen_base::{
-    Admission, Backend, BackendCursor, BackendKind, Deadline, Found, KeyBounds, OpsOfKeyspace, Pin, Result, ScanOpts,
-    StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BackendCursor, BackendKind, Deadline, Found, KeyBounds, OpsOfKeyspace, Pin, Result,
+    ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget,
+    WorkDone,
 };
 use duramen_btree::{BTree, BTreeCursor};
 use duramen_lsm::{Lsm, LsmCursor};
@@ -86,8 +87,12 @@ impl AnyBackend {
         })
     }
 
-    pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+    pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
         dispatch!(AnyBackend, self, store => store.admit(ops, deadline))
+    }
+
+    pub(crate) fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
+        dispatch!(AnyBackend, self, store => store.admit_logged(ops))
     }
 
     pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {

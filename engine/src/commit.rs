@@ -6,12 +6,13 @@
 //! 3 sequence: take (ts, lsn), copy the record into the log       -- one short section (order.rs)
 //! 4 apply to the stores                                          -- no I/O, no wait, no failure
 //! 5 ratchet: publish in order, release locks                     -- order.rs
-//! 6 wait: visible, then written or synced
+//! 6 wait: written or synced, then visible
 //! ```
 //! Q1  Nothing between sequencing and publication blocks on I/O, memory or a user lock.
 //! Q2  A `Sync` commit returns Ok only when `durable >= ts`; a `Buffered` one only when its record was handed to the file system.
 //! Q3  Who returns from a commit has raised `acked` to its timestamp, so the caller's next snapshot contains it.
 //! Q4  Failing up to step 2 changes nothing; failing after step 3 is `Indeterminate`.
+//! Q5  Memory that others hold is waited for with nothing held, helping them to bring it into files; what can never fit is refused at once.
 
 mod handle;
 mod order;
@@ -26,7 +27,9 @@ use std::time::Duration;
 
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, thread};
-use duramen_base::{Admission, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget};
+use duramen_base::{
+    Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget,
+};
 use duramen_txn::{Claim, Plan, WriteSet};
 
 use crate::core::Core;
@@ -66,25 +69,35 @@ pub(crate) struct Sequenced {
     pub(crate) end: Lsn,
 }
 
+/// How one attempt at steps 1 to 5 ended, if not in an error.
+enum Attempt {
+    Sequenced(Sequenced),
+    /// A store lacks the memory for the moment; nothing happened, and nothing is held.
+    LacksMemory {
+        needed: u64,
+    },
+}
+
 impl Core {
-    /// Steps 1 to 5. Memory that others hold for the moment is waited for, with nothing held.
+    /// Steps 1 to 5 (Q5).
     pub(crate) fn sequence(&self, request: &Request<'_>) -> Result<Sequenced> {
         let give_up_at = self.parts.clock.now() + COMMIT_WAIT_MAX;
         loop {
-            match self.try_sequence(request) {
-                Err(Error::TxnTooLarge { needed, .. })
-                    if needed <= self.parts.budget.limit() / 2 && self.parts.clock.now() < give_up_at =>
-                {
+            match self.try_sequence(request)? {
+                Attempt::Sequenced(sequenced) => return Ok(sequenced),
+                Attempt::LacksMemory { needed } if self.parts.clock.now() >= give_up_at => {
+                    return Err(Error::MemoryTimeout { needed });
+                }
+                Attempt::LacksMemory { .. } => {
                     if !self.upkeep_step(HELPING_STEP)? {
                         thread::yield_now();
                     }
                 }
-                outcome => return outcome,
             }
         }
     }
 
-    fn try_sequence(&self, request: &Request<'_>) -> Result<Sequenced> {
+    fn try_sequence(&self, request: &Request<'_>) -> Result<Attempt> {
         self.check_writable()?;
         self.throttle()?;
         let deadline = Deadline(Some(self.parts.clock.now() + COMMIT_WAIT_MAX));
@@ -93,7 +106,10 @@ impl Core {
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
         request.write_set.encode(&mut batch);
         let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
-        let admissions = self.admit(request, &batch, deadline)?;
+        let admissions = match self.admit(request, &batch, deadline)? {
+            Ok(admissions) => admissions,
+            Err(needed) => return Ok(Attempt::LacksMemory { needed }),
+        };
         let staged = self.wal.stage(batch.bytes());
         self.set_log_full(matches!(staged, Err(Error::DiskFull { .. })));
         let staged = staged?;
@@ -112,13 +128,14 @@ impl Core {
         let held = Held { _locks: locks, _posted: request.posted.take(), origin: request.origin };
         self.order.applied(ts, Some(held));
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(Sequenced { info: CommitInfo { ts, lsn: placed.lsn, log_epoch: self.wal.log_epoch() }, end: placed.end })
+        let info = CommitInfo { ts, lsn: placed.lsn, log_epoch: self.wal.log_epoch() };
+        Ok(Attempt::Sequenced(Sequenced { info, end: placed.end }))
     }
 
     /// Step 6, for a commit that waits.
     pub(crate) fn wait(&self, sequenced: &Sequenced, durability: Durability) -> Result<()> {
         let ts = sequenced.info.ts;
-        self.order.wait_visible(ts);
+        // Written first: meanwhile others apply, so that the wait for them is mostly over when the write is.
         let outcome = match durability {
             Durability::None => {
                 self.wake_log();
@@ -128,6 +145,7 @@ impl Core {
             Durability::Sync if waits_for_wrong_horizon() => self.wal.write_through(sequenced.end),
             Durability::Sync => self.wal.sync_through(sequenced.end),
         };
+        self.order.wait_visible(ts);
         outcome.map_err(|_| Error::Indeterminate { ts })?;
         self.horizons.acknowledge(ts);
         Ok(())
@@ -156,9 +174,16 @@ impl Core {
         Ok(())
     }
 
-    fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Vec<Admission>> {
-        let sections = batch.view().sections();
-        request.keyspaces.iter().zip(sections).map(|(keyspace, ops)| keyspace.store.admit(&ops, deadline)).collect()
+    /// Admissions of all stores, or the bytes that one of them lacks.
+    fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Result<Vec<Admission>, u64>> {
+        let mut admissions = Vec::with_capacity(request.keyspaces.len());
+        for (keyspace, ops) in request.keyspaces.iter().zip(batch.view().sections()) {
+            match keyspace.store.admit(&ops, deadline)? {
+                Admit::Granted(admission) => admissions.push(admission),
+                Admit::LacksMemory { needed } => return Ok(Err(needed)),
+            }
+        }
+        Ok(Ok(admissions))
     }
 }
 

@@ -20,10 +20,7 @@ use duramen_base::clock::Clock;
 use duramen_base::pool::FramePool;
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{FileLock, Vfs};
-use duramen_base::{
-    BatchView, Budget, DbUuid, Deadline, Error, KeyspaceId, OpsOfKeyspace, Result, StoreHost, Timestamp, Urgency,
-    WorkBudget,
-};
+use duramen_base::{BatchView, Budget, DbUuid, Error, KeyspaceId, Result, StoreHost, Timestamp, Urgency, WorkBudget};
 use duramen_txn::{Horizons, Snapshots};
 use duramen_wal::{Claims, Recovery, WalConfig};
 
@@ -233,7 +230,11 @@ fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log:
         let batch = BatchView::parse(payload).ok_or_else(|| damage("a commit's content"))?;
         for ops in batch.sections() {
             match stores.get(&ops.keyspace()) {
-                Some(store) if ts > store.persisted => apply(parts, stores, store, &ops, ts)?,
+                Some(store) if ts > store.persisted => {
+                    let backend = &store.keyspace.store;
+                    let admission = backend.admit_logged(&ops)?;
+                    backend.apply(admission, &ops, ts);
+                }
                 Some(_) => {}
                 None if catalog.is_dropped(ops.keyspace()) => {}
                 None => return Err(damage("a commit to a keyspace that never was")),
@@ -245,40 +246,23 @@ fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log:
     })
 }
 
-/// A commit that was acknowledged once is not refused for memory that others hold: they persist first.
-fn apply(parts: &Parts, stores: &Stores, store: &Recovering, ops: &OpsOfKeyspace<'_>, ts: Timestamp) -> Result<()> {
-    let backend = &store.keyspace.store;
-    let admission = match backend.admit(ops, Deadline(None)) {
-        Err(Error::TxnTooLarge { needed, budget }) if needed <= budget => {
-            persist_all(parts, stores)?;
-            backend.admit(ops, Deadline(None))?
-        }
-        admitted => admitted?,
-    };
-    backend.apply(admission, ops, ts);
-    Ok(())
-}
-
-/// Every store brings what it has into its files.
-fn persist_all(parts: &Parts, stores: &Stores) -> Result<()> {
-    parts.host.refresh_snap_set();
-    let visible = parts.host.visible();
-    for store in stores.values() {
-        let backend = &store.keyspace.store;
-        backend.persist_to(visible, Urgency::Now);
-        while backend.work(REPLAY_STEP)?.more {}
-    }
-    Ok(())
-}
-
-/// Stores persist in the middle of a long replay rather than grow over the budget.
+/// Stores persist in the middle of a long replay rather than grow over the budget. One commit alone may be larger than all of it: what was accepted
+/// once, under whatever budget, is taken again (K7), and goes into files before the next.
 fn keep_to_budget(parts: &Parts, stores: &Stores) -> Result<()> {
     if !parts.budget.is_over() {
         return Ok(());
     }
     parts.host.refresh_snap_set();
+    let visible = parts.host.visible();
     for store in stores.values() {
-        store.keyspace.store.work(REPLAY_STEP)?;
+        store.keyspace.store.persist_to(visible, Urgency::Now);
+    }
+    let mut more = true;
+    while more && parts.budget.is_over() {
+        more = false;
+        for store in stores.values() {
+            more |= store.keyspace.store.work(REPLAY_STEP)?.more;
+        }
     }
     Ok(())
 }

@@ -296,6 +296,7 @@ impl Transaction {
     ///   transaction again ([`crate::Database::update`] does). A serializable transaction that wrote nothing may be refused too.
     /// * [`Error::DiskFull`]: nothing was written; free some space.
     /// * [`Error::TxnTooLarge`]: nothing was written; it can never fit the memory budget.
+    /// * [`Error::MemoryTimeout`]: nothing was written; it would fit, but others did not give memory back for ten seconds. Run it again.
     /// * [`Error::Poisoned`]: nothing was written; reopen.
     /// * [`Error::Indeterminate`]: it was sequenced, and only a reopen tells whether it survived.
     pub fn commit(self) -> Result<Option<CommitInfo>> {

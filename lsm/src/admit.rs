@@ -1,52 +1,71 @@
 //! Admission: memory for a batch, before it has a timestamp.
 //!
-//! All or nothing. Who finds the budget used up asks the cache to give back, and then flushes with its own hands until there is room or
+//! All or nothing. Who finds the budget used up asks the cache to give back, and then does upkeep with its own hands until there is room or
 //! nothing more to flush: so a single thread never waits for itself. What is left over goes a bounded bit over the budget.
 //!
 //! V1  An admission holds as many bytes as the batch adds to a memtable, or more.
 
 use std::sync::Arc;
 
-use duramen_base::{Admission, Deadline, Error, OpsOfKeyspace, Reservation, Result};
+use duramen_base::memtable::OP_OVERHEAD_BYTES;
+use duramen_base::{Admission, Admit, Deadline, Error, OpsOfKeyspace, Reservation, Result};
 
 use crate::store::Store;
-use duramen_base::memtable::OP_OVERHEAD_BYTES;
 
-/// Bytes flushed between two looks at the budget.
+/// Bytes flushed or merged between two looks at the budget.
 const STEP_BYTES: u64 = 1 << 20;
 /// Allocation headers of key and value, and a version pushed aside.
 const OP_ALLOCATION_BYTES: u64 = 96;
 
-/// Sets memory aside for `ops`.
-pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
-    let needed = ops.encoded_bytes() as u64 + ops.len() as u64 * (OP_OVERHEAD_BYTES + OP_ALLOCATION_BYTES);
-    let reservation = reserve(store, needed, deadline)?;
-    Ok(Admission { reservation, token: None })
-}
-
-fn reserve(store: &Store, needed: u64, deadline: Deadline) -> Result<Reservation> {
-    let budget = store.env.host.budget();
+/// Sets memory aside for `ops`, or says why not (K7).
+pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
+    let (needed, budget) = (bytes_to_reserve(ops), store.env.host.budget());
     if needed > budget.limit() {
         return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
     }
+    if let Some(reservation) = reserve(store, needed, deadline)? {
+        return Ok(Admit::Granted(Admission { reservation, token: None }));
+    }
+    if budget.used().saturating_add(needed) <= hard_limit(budget.limit()) {
+        return Ok(Admit::Granted(over_budget(store, needed)));
+    }
+    Ok(Admit::LacksMemory { needed })
+}
+
+/// Sets memory aside for `ops`, which were accepted once, over the budget if it must be.
+pub(crate) fn admit_logged(store: &Store, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
+    let needed = bytes_to_reserve(ops);
+    Ok(match reserve(store, needed, Deadline(None))? {
+        Some(reservation) => Admission { reservation, token: None },
+        None => over_budget(store, needed),
+    })
+}
+
+fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
+    ops.encoded_bytes() as u64 + ops.len() as u64 * (OP_OVERHEAD_BYTES + OP_ALLOCATION_BYTES)
+}
+
+/// Within the budget; `None` if there is not so much, or no more time to make room.
+fn reserve(store: &Store, needed: u64, deadline: Deadline) -> Result<Option<Reservation>> {
+    let budget = store.env.host.budget();
     if let Some(reservation) = budget.try_reserve(needed) {
-        return Ok(reservation);
+        return Ok(Some(reservation));
     }
     store.env.host.wake_upkeep();
     store.env.pool.give_back(needed);
     loop {
         if let Some(reservation) = budget.try_reserve(needed) {
-            return Ok(reservation);
+            return Ok(Some(reservation));
         }
         let is_late = deadline.0.is_some_and(|deadline| store.env.clock.now() >= deadline);
         if is_late || !store.relieve(STEP_BYTES)? {
-            break;
+            return Ok(None);
         }
     }
-    if budget.used().saturating_add(needed) <= hard_limit(budget.limit()) {
-        return Ok(Arc::clone(budget).reserve_anyway(needed));
-    }
-    Err(Error::TxnTooLarge { needed, budget: budget.limit() })
+}
+
+fn over_budget(store: &Store, needed: u64) -> Admission {
+    Admission { reservation: Arc::clone(store.env.host.budget()).reserve_anyway(needed), token: None }
 }
 
 /// A quarter over the budget: room for the batches that are in flight when it runs out.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::{
-    Admission, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LoadTicket, OpsOfKeyspace, Pin,
+    Admission, Admit, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LoadTicket, OpsOfKeyspace, Pin,
     Result, ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
     WorkDone,
 };
@@ -204,7 +204,7 @@ impl Store {
 /// let mut batch = Batch::new();
 /// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
 /// let ops = BatchView::parse(batch.bytes()).unwrap().sections().next().unwrap();
-/// let admission = store.admit(&ops, Deadline::default())?;
+/// let admission = store.admit(&ops, Deadline::default())?.granted().expect("memory");
 /// store.apply(admission, &ops, Timestamp::new(2));
 ///
 /// let pin = Pin::new();
@@ -263,8 +263,12 @@ impl Backend for Lsm {
         Ok(LsmCursor::new(&self.store, at, bounds, opts))
     }
 
-    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+    fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
         admit::admit(&self.store, ops, deadline)
+    }
+
+    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
+        admit::admit_logged(&self.store, ops)
     }
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {

@@ -6,7 +6,9 @@
 //! W1  Only upkeep changes the version, so what it read of it stays true until it switches.
 //! W2  After any failure but a lack of space nothing is written any more: the store answers `Poisoned`.
 //! W3  A file of ours is removed only when no durable manifest names it and nobody reads it.
-//! W4  A flush goes before a merge: it frees memory and log.
+//! W4  A flush goes before a merge, because it frees memory and log, until there are `RUNS_LIMIT` runs; from then on a merge goes first.
+//! W5  So there are never more runs than `RUNS_LIMIT`, however fast commits come: who waits for memory does the merge that its flush waits for.
+//!     (Exception: I1 of `merge/pick.rs`. A store found with more is brought down before it grows.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone};
 
 use crate::flush::Flush;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::{Merge, pick};
+use crate::merge::{Merge, RUNS_LIMIT, pick};
 use crate::store::Store;
 use crate::table::{Table, table_path};
 use crate::version::Run;
@@ -70,7 +72,7 @@ impl Store {
         Ok(WorkDone { more: self.has_work(&upkeep), switched: switched || unreported })
     }
 
-    /// A step of flushing for somebody who waits for memory; whether there was one to do. Waits for another who is at work.
+    /// A step towards the next flush for somebody who waits for memory; whether there was one to do. Waits for another who is at work.
     pub(crate) fn relieve(&self, bytes: u64) -> Result<bool> {
         let mut upkeep = self.upkeep.lock();
         if self.current().frozen.is_empty() {
@@ -108,7 +110,9 @@ impl Store {
         if self.is_rotation_due() {
             self.rotate();
         }
-        if let Some(flush) = upkeep.flush.take().or_else(|| self.next_flush()) {
+        let flush =
+            if self.must_merge_first(upkeep) { None } else { upkeep.flush.take().or_else(|| self.next_flush()) };
+        if let Some(flush) = flush {
             return self.step_flush(upkeep, flush, bytes);
         }
         if self.is_log_behind() {
@@ -150,6 +154,12 @@ impl Store {
     /// Whether only the log keeps `persisted` from what was asked for.
     fn is_log_behind(&self) -> bool {
         self.asked_for() > self.env.host.durable().max(self.current().version.persisted)
+    }
+
+    /// W4, W5.
+    fn must_merge_first(&self, upkeep: &Upkeep) -> bool {
+        let is_full = self.current().version.runs().count() >= RUNS_LIMIT;
+        is_full && (upkeep.merge.is_some() || self.merge_count().is_some())
     }
 
     fn next_flush(&self) -> Option<Flush> {
@@ -197,6 +207,7 @@ impl Store {
 
     /// Makes a change of the files durable, then visible to readers (K4).
     pub(crate) fn switch(&self, upkeep: &mut Upkeep, change: &Change<'_>) -> Result<()> {
+        debug_assert!(change.flushed.is_none() || !self.must_merge_first(upkeep), "W5: a flush waits for a merge");
         let newest = change.added.iter().map(|table| table.meta().max_ts).max().unwrap_or(Timestamp::ZERO);
         let newest = change.flushed.map_or(newest, |memtable| newest.max(memtable.max_ts()));
         self.env.host.make_durable(newest.max(self.asked_for()))?;

@@ -234,7 +234,12 @@ impl Placement {
         if self.claimed || front.start >= through {
             return None;
         }
-        debug_assert!(front.start == self.written.lsn, "P1: {} is written, {} comes next", self.written.lsn, front.start);
+        debug_assert!(
+            front.start == self.written.lsn,
+            "P1: {} is written, {} comes next",
+            self.written.lsn,
+            front.start
+        );
         if self.queue.len() == 1 {
             self.growing = false;
         }
@@ -255,7 +260,11 @@ impl Placement {
 
     /// The claimant has written all of `chunk` (P2).
     pub(crate) fn complete(&mut self, mut chunk: Chunk) {
-        assert!(std::mem::take(&mut self.claimed) && chunk.start == self.written.lsn, "P2: {} was not claimed", chunk.start);
+        assert!(
+            std::mem::take(&mut self.claimed) && chunk.start == self.written.lsn,
+            "P2: {} was not claimed",
+            chunk.start
+        );
         self.written = Written { lsn: chunk.end(), ts: chunk.last_ts, segment: Arc::clone(&chunk.segment) };
         self.buffered_bytes -= chunk.bytes.len() as u64;
         if self.spare_buffers.len() < SPARE_BUFFERS_MAX && chunk.bytes.capacity() <= SPARE_BYTES_MAX {

@@ -58,9 +58,6 @@ impl Usage {
     }
 
     fn since(self, before: Usage) -> Usage {
-        Usage {
-            user_ticks: self.user_ticks - before.user_ticks,
-            system_ticks: self.system_ticks - before.system_ticks,
-        }
+        Usage { user_ticks: self.user_ticks - before.user_ticks, system_ticks: self.system_ticks - before.system_ticks }
     }
 }

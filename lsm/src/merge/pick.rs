@@ -2,11 +2,19 @@
 //!
 //! Size-tiered: a run joins when it is not much larger than all the newer ones together, so a byte is rewritten about once for each
 //! doubling of the store, and the number of runs stays about logarithmic. Later pickers (levels) replace this file.
+//!
+//! I1  From `RUNS_MAX` runs on there is always something to merge, unless the two newest have more tables together than one edit may name.
 
 /// Runs from which on there is something to do.
 pub(crate) const RUNS_MIN: usize = 4;
 /// Runs at which a merge is made even if sizes do not suit.
 const RUNS_MAX: usize = 8;
+/// Runs at which nothing more is flushed before some are merged. Above `RUNS_MAX`, so that a writer is held up only when merging lags behind.
+pub(crate) const RUNS_LIMIT: usize = 12;
+const _: () = assert!(
+    RUNS_MAX < RUNS_LIMIT && RUNS_LIMIT <= FAN_IN_MAX,
+    "I1: at the limit there is a merge, and all runs may join it"
+);
 /// Runs merged at once, at most: one position and one block each.
 const FAN_IN_MAX: usize = 16;
 /// Tables merged at once, at most: all of them are named in one manifest edit.

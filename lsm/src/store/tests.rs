@@ -109,7 +109,7 @@ impl<V: Vfs + Clone> Bench<V> {
     fn apply(&self, batch: &Batch, at: u64) {
         let view = BatchView::parse(batch.bytes()).expect("well formed");
         let ops = view.sections().next().expect("one");
-        let admission = self.lsm().admit(&ops, Deadline::default()).expect("room");
+        let admission = self.lsm().admit(&ops, Deadline::default()).expect("a good disk").granted().expect("room");
         self.lsm().apply(admission, &ops, ts(at));
     }
 
@@ -496,6 +496,30 @@ fn admission_flushes_with_its_own_hands_when_memory_is_short() {
     assert!(matches!(bench.lsm().admit(&ops, Deadline::default()), Err(Error::TxnTooLarge { .. })));
 }
 
+/// W5, with nobody at work but the writer itself.
+#[test]
+fn a_writer_short_of_memory_merges_rather_than_pile_up_runs() {
+    let disk = disk();
+    let host = Arc::new(TestHost::new(32 << 10));
+    let mut env = env(&disk, &host, 1 << 20, 1024);
+    env.pool = duramen_base::pool::FramePool::new(host.budget(), 4 << 10);
+    Lsm::create(&env).expect("a good disk");
+    let lsm = Lsm::open(env).expect("whole");
+    let mut bench = Bench { disk, host, lsm: Some(lsm), log: Vec::new(), oracle: Oracle::default(), now: 0 };
+    let mut runs_max = 0;
+    for number in 0..2000u32 {
+        bench.put(&format!("key-{:04}", number.wrapping_mul(0x9e37_79b1) % 1500), &"v".repeat(400));
+        let runs = bench.store().current().version.runs().count();
+        assert!(runs <= crate::merge::RUNS_LIMIT, "W5: {runs} runs after {number} commits");
+        runs_max = runs_max.max(runs);
+    }
+    assert_eq!(runs_max, crate::merge::RUNS_LIMIT, "a flush goes first for as long as it may (W4)");
+    assert!(bench.lsm().stats().persists > 20);
+    bench.check(bench.now);
+    bench.settle();
+    assert!(bench.store().current().version.runs().count() < 8, "left alone, merging catches up");
+}
+
 #[test]
 fn creating_twice_is_fine_until_there_is_content() {
     let mut bench = Bench::new(disk());
@@ -629,7 +653,7 @@ fn readers_and_writers_and_upkeep_at_once() {
         let value = [&number.to_le_bytes()[..], &[0; 60]].concat();
         let batch = section(&[(OpKind::Put, key.as_bytes(), &value)]);
         let ops = BatchView::parse(batch.bytes()).expect("well formed").sections().next().expect("one");
-        let admission = lsm.admit(&ops, Deadline::default()).expect("room");
+        let admission = lsm.admit(&ops, Deadline::default()).expect("a good disk").granted().expect("room");
         lsm.apply(admission, &ops, ts(number));
         while lsm.store.current().frozen.len() > 3 {
             duramen_base::sync::thread::yield_now();

@@ -10,6 +10,7 @@ mod closing;
 mod conflicts;
 mod durability;
 mod keyspaces;
+mod memory;
 mod reading;
 mod writing;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duramen_base::options::VALUE_BYTES_MAX;
 use duramen_base::vfs::MemVfs;
-use duramen_base::{Backend, Budget, Deadline, Error, StoreHost};
+use duramen_base::{Admit, Backend, Budget, Deadline, Error, StoreHost};
 
 use super::fixture::{Fixture, NO_WAIT};
 use super::subject::{Subject, on_each_backend, on_each_backend_with_files};
@@ -40,6 +40,35 @@ fn a_batch_that_can_never_fit_is_refused<S: Subject>() {
     assert_eq!(store.value([0]), None);
 }
 
+/// K7: it would fit if the others were gone.
+fn memory_that_others_hold_is_no_reason_to_refuse_for_good<S: Subject>() {
+    let mut store = small::<S>();
+    store.commit(&[put("k", "v")]);
+    let batch = batch(&[put("l", vec![7; 60_000])]);
+    let held = budget(&store).reserve_anyway(2 * BUDGET_BYTES);
+    let used = budget(&store).used();
+    for deadline in [NO_WAIT, Deadline(None)] {
+        match store.store().admit(&ops_of(&batch), deadline).expect("a moment's lack of memory is no error") {
+            Admit::Granted(admission) => assert!(admission.reservation.bytes() >= 60_000),
+            Admit::LacksMemory { needed } => assert!((60_000..BUDGET_BYTES).contains(&needed)),
+        }
+        assert!(budget(&store).used() <= used, "either way nothing stays set aside");
+    }
+    drop(held);
+    assert!(store.store().admit(&ops_of(&batch), NO_WAIT).expect("no fault").granted().is_some());
+}
+
+/// K7: it was accepted under a larger budget.
+fn a_logged_batch_is_taken_whatever_the_budget_is<S: Subject>() {
+    let store = small::<S>();
+    let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; VALUE_BYTES_MAX])).collect();
+    let large = batch(&changes);
+    let admission = store.store().admit_logged(&ops_of(&large)).expect("no fault");
+    assert!(admission.reservation.bytes() > BUDGET_BYTES);
+    drop(admission);
+    assert!(!budget(&store).is_over());
+}
+
 fn an_admission_that_is_not_used_gives_its_room_back<S: Subject>() {
     let mut store = small::<S>();
     for i in 0..20 {
@@ -49,7 +78,8 @@ fn an_admission_that_is_not_used_gives_its_room_back<S: Subject>() {
     let changes: Vec<_> = (0..3).map(|i| put([i], vec![i; 10_000])).collect();
     let batch = batch(&changes);
     for _ in 0..200 {
-        let admission = store.store().admit(&ops_of(&batch), NO_WAIT).expect("room for one");
+        let admission =
+            store.store().admit(&ops_of(&batch), NO_WAIT).expect("no fault").granted().expect("room for one");
         assert!(admission.reservation.bytes() >= 30_000, "what the values alone need");
         assert!(budget(&store).used() >= used + 30_000);
         drop(admission);
@@ -86,6 +116,8 @@ fn memory_stays_flat_as_data_passes_through<S: Subject>() {
 
 on_each_backend!(
     a_batch_that_can_never_fit_is_refused,
+    memory_that_others_hold_is_no_reason_to_refuse_for_good,
+    a_logged_batch_is_taken_whatever_the_budget_is,
     an_admission_that_is_not_used_gives_its_room_back,
     what_is_applied_is_counted
 );

@@ -148,7 +148,8 @@ pub(crate) fn apply<B: Backend>(store: &B, changes: &[Change], at: Timestamp) {
 /// Applies `batch` as the commit `at`, or a part of it.
 pub(crate) fn apply_batch<B: Backend>(store: &B, batch: &Batch, at: Timestamp) {
     let ops = ops_of(batch);
-    let admission = store.admit(&ops, Deadline::default()).expect("room for a small batch");
+    let admission =
+        store.admit(&ops, Deadline::default()).expect("no fault").granted().expect("room for a small batch");
     store.apply(admission, &ops, at);
 }
 
