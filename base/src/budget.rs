@@ -5,7 +5,7 @@
 //!
 //! M1  `used` is the sum of all live reservations.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -99,6 +99,58 @@ impl Reservation {
             self.budget.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
         }
         self.bytes = bytes;
+    }
+}
+
+/// Bytes held from one [`Budget`] by something that many threads add to, until dropped.
+///
+/// ```
+/// use duramen_base::Budget;
+/// use duramen_base::budget::SharedReservation;
+/// let budget = Budget::new(1000);
+/// let shared = SharedReservation::default();
+/// shared.keep(budget.reserve_anyway(600), 400); // it took less than was set aside
+/// shared.keep(budget.reserve_anyway(0), -100);
+/// assert_eq!((shared.bytes(), budget.used()), (300, 300));
+/// drop(shared);
+/// assert_eq!(budget.used(), 0);
+/// ```
+#[derive(Debug, Default)]
+pub struct SharedReservation {
+    /// That of the first reservation kept.
+    budget: OnceLock<Arc<Budget>>,
+    bytes: AtomicU64,
+}
+
+impl SharedReservation {
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        // Relaxed: a count that guards no other memory.
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Holds `change` bytes more (or less) from now on, of which `held` were set aside; what is left of that is given back, what it lacks is held anyway.
+    pub fn keep(&self, mut held: Reservation, change: i64) {
+        if self.budget.get().is_none() {
+            // Another may be faster; it is the same one.
+            let _ = self.budget.set(Arc::clone(&held.budget));
+        }
+        debug_assert!(self.budget.get().is_some_and(|own| Arc::ptr_eq(own, &held.budget)), "M1: one budget");
+        held.resize(change.max(0).unsigned_abs());
+        self.bytes.fetch_add(std::mem::take(&mut held.bytes), Ordering::Relaxed);
+        if change < 0 {
+            let less = change.unsigned_abs();
+            self.bytes.fetch_sub(less, Ordering::Relaxed);
+            held.budget.used.fetch_sub(less, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for SharedReservation {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget.get() {
+            budget.used.fetch_sub(self.bytes(), Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,35 +1,46 @@
-//! The memtable: committed versions that no file of a store holds yet. First version: one ordered map behind one latch.
+//! The memtable: committed versions that no file of a store holds yet. An ordered map in an arena, written by many threads at once without a latch.
 //!
-//! Both backends apply into it. It knows no file and no visibility; who writes brings the timestamp. This file alone decides how
-//! versions lie in memory.
+//! Both backends apply into it. It knows no file and no visibility; who writes brings the timestamp. `memtable/ordered.rs` (keys), `entry.rs`
+//! (versions) and `arena.rs` (words) alone decide how versions lie in memory.
 //!
 //! T1  Versions of a key ascend: an insert at or before the newest of its key is a repeated redo and is dropped (K5).
 //! T2  `min_ts` and `max_ts` cover an operation before it can be read, and never shrink back.
 //! T3  A memtable that left the active place and has no apply in flight (`is_quiet`) never changes again; only such a one is flushed.
 //! T4  What a registered snapshot reads is never pruned; so what a reader copied at `at` stays the answer at `at`.
-//! T5  The reservation is as large as the content once an apply is done; it is given back when the memtable is dropped.
+//! T5  What is held of the budget is as large as the content once an apply is done; it is given back when the memtable is dropped. Content is counted by the
+//!     words it takes, and by 56 bytes for the share of a key in the nodes above it, which is the most it can be. What the arena has
+//!     beside stands unused (A3) or is the first node.
+//! T6  Nothing is freed before all is: a version that nobody can read any more is skipped, and its memory comes back with the flush.
 //!
-//! Latches: `content` is a leaf, except that `StoreHost::snapshots` is asked under it, which answers from memory.
+//! Latches: `tombs` is a leaf, except that `StoreHost::snapshots` is asked under it, which answers from memory.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
+use crate::budget::SharedReservation;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::{Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
 
 use crate::image::Body;
+use arena::Arena;
+use entry::{Entry, Probe};
+use ordered::Ordered;
 
+mod arena;
+mod entry;
 mod key;
 mod key_versions;
+mod ordered;
 mod range_tombs;
+#[cfg(test)]
+mod schedules;
 
 pub use key::{Key, as_slice, successor};
 pub use key_versions::KeyVersions;
 pub use range_tombs::{Fragment, RangeTombs};
 
-/// Bytes an operation is counted with beside its key and value: its share of the map's nodes.
+/// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.
 pub const OP_OVERHEAD_BYTES: u64 = 128;
 
 /// One version of a key; without a value it is a tombstone. See [`Memtable`] for an example.
@@ -39,73 +50,6 @@ pub struct KeyVersion {
     pub ts: Timestamp,
     /// The value; `None`: a tombstone.
     pub value: Option<Value>,
-}
-
-impl KeyVersion {
-    fn heap_bytes(&self) -> u64 {
-        self.value.as_ref().map_or(0, |value| value.heap_bytes() as u64)
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        size_of::<KeyVersion>() as u64 + self.heap_bytes()
-    }
-}
-
-/// All versions of a key. Most keys have one, which needs no allocation.
-#[derive(Debug)]
-struct Versions {
-    newest: KeyVersion,
-    /// Oldest first, so that a new one is pushed.
-    older: Vec<KeyVersion>,
-}
-
-impl Versions {
-    /// The newest with `ts <= at`.
-    fn at(&self, at: Timestamp) -> Option<&KeyVersion> {
-        if self.newest.ts <= at {
-            return Some(&self.newest);
-        }
-        self.older[..self.older.partition_point(|version| version.ts <= at)].last()
-    }
-
-    #[cfg(test)]
-    fn memory_bytes(&self) -> u64 {
-        self.newest.memory_bytes() + self.older.iter().map(KeyVersion::memory_bytes).sum::<u64>()
-    }
-
-    /// Makes `version` the newest. Pruning waits until the list is full, so that a hot key costs the same however many versions wait for
-    /// the horizon. Returns by how many bytes the memory changed.
-    fn push(&mut self, version: KeyVersion, snaps: impl FnOnce() -> Arc<SnapSet>) -> i64 {
-        let mut change = version.memory_bytes() as i64;
-        let successor_ts = version.ts;
-        self.older.push(std::mem::replace(&mut self.newest, version));
-        if self.older.len() == self.older.capacity() {
-            change -= self.prune(&Pruner::new(&snaps()), successor_ts) as i64;
-        }
-        change
-    }
-
-    fn prune(&mut self, pruner: &Pruner<'_>, newest_ts: Timestamp) -> u64 {
-        let mut freed = 0;
-        let tss: Vec<Timestamp> = self.older.iter().skip(1).map(|v| v.ts).chain(std::iter::once(newest_ts)).collect();
-        let mut successors = tss.into_iter();
-        self.older.retain(|version| {
-            let successor = successors.next().expect("as many successors as versions");
-            let may_go = pruner.may_drop_version(version.ts, successor);
-            if may_go {
-                freed += version.memory_bytes();
-            }
-            !may_go
-        });
-        freed
-    }
-}
-
-#[derive(Debug, Default)]
-struct Content {
-    map: BTreeMap<Key, Versions>,
-    /// Counted by cursors, copied on the next write if one does.
-    tombs: Arc<RangeTombs>,
 }
 
 /// What a memtable knows of a key at a timestamp. See [`Memtable`] for an example.
@@ -180,23 +124,29 @@ pub struct MemItem {
 /// ```
 #[derive(Debug)]
 pub struct Memtable {
-    content: RwLock<Content>,
+    arena: Arena,
+    keys: Ordered,
+    /// Counted by cursors, copied on the next write if one does.
+    tombs: RwLock<Arc<RangeTombs>>,
+    has_tombs: AtomicBool,
     min_ts: AtomicU64,
     max_ts: AtomicU64,
-    bytes: AtomicU64,
     applies: AtomicU64,
-    reservation: Mutex<Option<Reservation>>,
+    held: SharedReservation,
 }
 
 impl Default for Memtable {
     fn default() -> Memtable {
+        let arena = Arena::default();
         Memtable {
-            content: RwLock::default(),
+            keys: Ordered::new(&arena),
+            arena,
+            tombs: RwLock::default(),
+            has_tombs: AtomicBool::new(false),
             min_ts: AtomicU64::new(u64::MAX),
             max_ts: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
             applies: AtomicU64::new(0),
-            reservation: Mutex::new(None),
+            held: SharedReservation::default(),
         }
     }
 }
@@ -225,7 +175,7 @@ impl Memtable {
 
     /// Memory of the content in bytes.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.held.bytes()
     }
 
     /// Notes an apply that is about to begin, by somebody who keeps the memtable from leaving the active place meanwhile.
@@ -248,77 +198,71 @@ impl Memtable {
         for op in ops.iter() {
             change += self.apply_one(&op, at, &mut || Arc::clone(snaps.get_or_insert_with(|| host.snapshots())));
         }
-        self.keep_reservation(change, held);
+        self.held.keep(held, change); // T5
         self.applies.fetch_sub(1, Ordering::Release);
     }
 
-    /// Builds what it can before it takes the latch. Returns by how many bytes the memory changed.
+    /// Returns by how many bytes the memory changed.
     fn apply_one(&self, op: &Op<'_>, ts: Timestamp, snaps: &mut dyn FnMut() -> Arc<SnapSet>) -> i64 {
         let value = match op.kind {
-            OpKind::Put => Some(Value::from(op.value)),
+            OpKind::Put => Some(op.value),
             OpKind::Delete => None,
             OpKind::DeleteRange => return self.apply_range(op, ts, &snaps()),
         };
-        let version = KeyVersion { ts, value };
-        let key = Key::from(op.key);
-        let fresh_bytes = key.memory_bytes() + OP_OVERHEAD_BYTES + version.heap_bytes();
-        let mut content = self.content.write();
-        match content.map.entry(key) {
-            std::collections::btree_map::Entry::Vacant(slot) => {
-                slot.insert(Versions { newest: version, older: Vec::new() });
-                fresh_bytes as i64
-            }
-            // T1: applied before the crash, or twice.
-            std::collections::btree_map::Entry::Occupied(slot) if slot.get().newest.ts >= ts => 0,
-            std::collections::btree_map::Entry::Occupied(mut slot) => slot.get_mut().push(version, snaps),
-        }
+        let arena = &self.arena;
+        // T4, T6: a new entry has its first version before others can find it.
+        let mut first_bytes = 0;
+        let (entry, is_new) = self.keys.get_or_insert(arena, Probe::from(op.key), || {
+            let entry = Entry::make(arena, op.key);
+            first_bytes = entry.bytes() + entry.push(arena, ts, value, |_| {}) + ordered::SHARE_BYTES;
+            entry
+        });
+        let bytes = match is_new {
+            true => first_bytes,
+            false => entry.push(arena, ts, value, |trim| trim(&Pruner::new(&snaps()))),
+        };
+        bytes as i64
     }
 
     fn apply_range(&self, op: &Op<'_>, ts: Timestamp, snaps: &SnapSet) -> i64 {
-        let mut content = self.content.write();
-        let tombs = Arc::make_mut(&mut content.tombs);
+        let mut shared = self.tombs.write();
+        let tombs = Arc::make_mut(&mut shared);
         let before = tombs.memory_bytes();
         tombs.insert(op.key, op.value, ts, Some(&Pruner::new(snaps)));
+        // Release: pairs with Acquire in `tombs_if_any`; who sees the commit published sees it anyway.
+        self.has_tombs.store(true, Ordering::Release);
         tombs.memory_bytes() as i64 - before as i64
-    }
-
-    /// T5. Applies that end at the same time see each other's change, so the last one leaves the sum.
-    fn keep_reservation(&self, change: i64, held: Reservation) {
-        let mut reservation = self.reservation.lock();
-        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add_signed(change);
-        self.bytes.store(bytes, Ordering::Relaxed);
-        let whole = match reservation.as_mut() {
-            Some(whole) => {
-                whole.absorb(held);
-                whole
-            }
-            None => reservation.insert(held),
-        };
-        whole.resize(bytes);
     }
 
     /// What it knows of `key` at `at`.
     pub fn get(&self, key: &[u8], at: Timestamp) -> MemFound {
-        let content = self.content.read();
-        let (tomb, tomb_newer) = content.tombs.at(key, at);
-        match content.map.get(key) {
-            Some(versions) => {
-                MemFound { version: versions.at(at).cloned(), tomb, newer: tomb_newer || versions.newest.ts > at }
-            }
-            None => MemFound { version: None, tomb, newer: tomb_newer },
-        }
+        let (tomb, tomb_newer) = self.tombs_if_any(|tombs| tombs.at(key, at)).unwrap_or_default();
+        let Some(entry) = self.keys.get(&self.arena, Probe::from(key)) else {
+            return MemFound { version: None, tomb, newer: tomb_newer };
+        };
+        let newer = tomb_newer || self.newest_of(entry) > at;
+        let version = entry.version_at(&self.arena, at).map(|version| version.to_owned());
+        MemFound { version, tomb, newer }
     }
 
     /// Newest change of `key`, `ZERO` if none.
     pub fn newest(&self, key: &[u8]) -> Timestamp {
-        let content = self.content.read();
-        let tomb = content.tombs.covering(key).first().copied().unwrap_or(Timestamp::ZERO);
-        content.map.get(key).map_or(tomb, |versions| versions.newest.ts.max(tomb))
+        let tomb = self.tombs_if_any(|tombs| tombs.covering(key).first().copied()).flatten();
+        let own = self.keys.get(&self.arena, Probe::from(key)).map(|entry| self.newest_of(entry));
+        tomb.max(own).unwrap_or(Timestamp::ZERO)
+    }
+
+    fn newest_of(&self, entry: Entry) -> Timestamp {
+        entry.newest(&self.arena).map_or(Timestamp::ZERO, |version| version.ts())
+    }
+
+    fn tombs_if_any<T>(&self, look: impl FnOnce(&RangeTombs) -> T) -> Option<T> {
+        self.has_tombs.load(Ordering::Acquire).then(|| look(&self.tombs.read()))
     }
 
     /// The range tombstones as they are now.
     pub fn tombs(&self) -> Arc<RangeTombs> {
-        Arc::clone(&self.content.read().tombs)
+        Arc::clone(&self.tombs.read())
     }
 
     /// Copies the first `keys_max` keys between the bounds, as of `at`, ascending or descending, into `out`.
@@ -333,22 +277,32 @@ impl Memtable {
         if (crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).is_empty() {
             return;
         }
-        let item = |(key, versions): (&Key, &Versions)| MemItem {
-            key: key.clone(),
-            version: versions.at(at).cloned(),
-            newer: versions.newest.ts > at,
+        if keys_max == 0 {
+            return;
+        }
+        let (mut key, end) = (Vec::new(), out.len() + keys_max);
+        let each = |entry: Entry| {
+            key.clear();
+            entry.read_key(&self.arena, &mut key);
+            if !(crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).contains(&key) {
+                return false;
+            }
+            out.push(MemItem {
+                key: Key::from(&key[..]),
+                version: entry.version_at(&self.arena, at).map(|version| version.to_owned()),
+                newer: self.newest_of(entry) > at,
+            });
+            out.len() < end
         };
-        let content = self.content.read();
-        let range = content.map.range::<[u8], _>(bounds);
         if backward {
-            out.extend(range.rev().take(keys_max).map(item));
+            self.keys.descend_from(&self.arena, bounds.1, each);
         } else {
-            out.extend(range.take(keys_max).map(item));
+            self.keys.ascend(&self.arena, bounds.0, each);
         }
     }
 
     /// Gives the keys above `from`, ascending and with all their versions, to `each` until it answers false; whether all keys were given.
-    /// For the flush (T3), so the latch is free of writers.
+    /// For the flush (T3).
     ///
     /// # Errors
     /// Those of `each`.
@@ -359,30 +313,27 @@ impl Memtable {
         mut each: impl FnMut(&mut KeyVersions) -> Result<bool, E>,
     ) -> Result<bool, E> {
         debug_assert!(self.is_quiet(), "T3: only a memtable at rest is flushed");
-        let content = self.content.read();
-        for (key, versions) in content.map.range::<[u8], _>((from, Bound::Unbounded)) {
-            scratch.reset(key);
-            for version in versions.older.iter().chain(std::iter::once(&versions.newest)) {
-                scratch.add(version.ts, version.value.as_ref().map_or(Body::Tombstone, |value| Body::Value(value)));
+        let (mut key, mut value, mut outcome) = (Vec::new(), Vec::new(), Ok(true));
+        self.keys.ascend(&self.arena, from, |entry| {
+            key.clear();
+            entry.read_key(&self.arena, &mut key);
+            scratch.reset(&key);
+            for version in entry.versions(&self.arena) {
+                value.clear();
+                let has_value = version.read_value(&mut value);
+                scratch.add(version.ts(), if has_value { Body::Value(&value) } else { Body::Tombstone });
             }
             scratch.sort();
-            if !each(scratch)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+            outcome = each(scratch);
+            matches!(outcome, Ok(true))
+        });
+        outcome
     }
 
-    /// Bytes that the content really has, counted anew: for tests and `verify`.
+    /// Bytes of the arena, counted anew.
     #[cfg(test)]
-    fn counted_bytes(&self) -> u64 {
-        let content = self.content.read();
-        let points: u64 = content
-            .map
-            .iter()
-            .map(|(key, v)| key.memory_bytes() + OP_OVERHEAD_BYTES + v.memory_bytes() - size_of::<KeyVersion>() as u64)
-            .sum();
-        points + content.tombs.memory_bytes()
+    fn chunk_bytes(&self) -> u64 {
+        self.arena.chunk_bytes()
     }
 }
 

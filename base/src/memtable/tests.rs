@@ -1,6 +1,11 @@
 //! Tests of the memtable.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::sync::Mutex;
 use crate::{Batch, Budget, KeyspaceId, Result};
 
 fn ts(number: u64) -> Timestamp {
@@ -90,13 +95,14 @@ fn a_repeated_older_apply_changes_nothing() {
 }
 
 #[test]
-fn a_hot_key_stays_small_and_a_snapshot_keeps_its_version() {
+fn a_hot_key_has_a_short_chain_and_a_snapshot_keeps_its_version() {
     let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
     for number in 1..=10_000 {
         host.set_snapshots(number, &[7]);
         apply(&mem, &host, number, &[(OpKind::Put, b"hot", &number.to_le_bytes())]);
     }
-    assert!(mem.bytes() < 2000, "{} bytes", mem.bytes());
+    let entry = mem.keys.get(&mem.arena, Probe::from(&b"hot"[..])).expect("there");
+    assert!(entry.versions(&mem.arena).count() < 20, "T6");
     assert_eq!(value(&mem.get(b"hot", ts(7))), Some(&7u64.to_le_bytes()[..]));
     assert_eq!(value(&mem.get(b"hot", ts(10_000))), Some(&10_000u64.to_le_bytes()[..]));
 }
@@ -109,10 +115,105 @@ fn the_reservation_is_what_the_content_takes_and_is_given_back() {
     for number in 3..30 {
         apply(&mem, &host, number, &[(OpKind::Put, b"k", &[7; 50])]);
     }
-    assert_eq!(mem.bytes(), mem.counted_bytes());
     assert_eq!(host.budget().used(), mem.bytes(), "T5");
     drop(mem);
     assert_eq!(host.budget().used(), 0);
+}
+
+/// T5, in every order of keys: what is counted covers what the arena has handed out, and little more than that is there.
+#[test]
+fn what_is_counted_is_what_the_arena_holds() {
+    let orders: [fn(u32) -> u32; 3] =
+        [|number| number, |number| u32::MAX - number, |number| number.wrapping_mul(0x9e37_79b1)];
+    for order in orders {
+        for value_bytes in [0, 100] {
+            let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
+            for number in 0..20_000u32 {
+                let key = order(number).to_be_bytes();
+                let before = mem.bytes();
+                apply(&mem, &host, 1 + u64::from(number), &[(OpKind::Put, &key, &[7; 100][..value_bytes])]);
+                let grown = mem.bytes() - before;
+                assert!(
+                    grown <= (key.len() + value_bytes) as u64 + OP_OVERHEAD_BYTES,
+                    "an operation is counted with {grown}"
+                );
+            }
+            let (counted, held) = (mem.bytes(), mem.chunk_bytes());
+            assert!(held <= counted + counted / 7 + 4096, "{held} bytes are held, {counted} counted");
+            assert!(counted <= held + held / 3, "{counted} bytes are counted, {held} held");
+        }
+    }
+}
+
+/// When it was written, and the value unless it is a tombstone.
+type PlainVersion = (u64, Option<Vec<u8>>);
+
+proptest! {
+    #[test]
+    fn it_answers_like_a_map_of_all_versions(
+        puts in proptest::collection::vec((keys(), 0u8..3), 1..400),
+        asked in proptest::collection::vec((keys(), keys(), 0u64..420, 0u8..9, 1usize..60), 1..20),
+    ) {
+        let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
+        let mut oracle: BTreeMap<Vec<u8>, Vec<PlainVersion>> = BTreeMap::new();
+        for (number, (key, kind)) in puts.iter().enumerate() {
+            let at = number as u64 + 1;
+            let value = (*kind > 0).then(|| vec![at as u8; usize::from(*kind) * 13]);
+            let kind = if value.is_some() { OpKind::Put } else { OpKind::Delete };
+            apply(&mem, &host, at, &[(kind, key, value.as_deref().unwrap_or_default())]);
+            oracle.entry(key.clone()).or_default().push((at, value));
+        }
+        let version_at = |versions: &[PlainVersion], at: u64| versions.iter().rev().find(|v| v.0 <= at).cloned();
+        let plain = |version: Option<KeyVersion>| version.map(|v| (v.ts.get(), v.value.map(|v| v.to_vec())));
+        for (key, other, at, bounds, max) in asked {
+            let found = mem.get(&key, ts(at));
+            let versions = oracle.get(&key).map_or(&[][..], |versions| versions);
+            prop_assert_eq!(plain(found.version), version_at(versions, at));
+            prop_assert_eq!(found.newer, versions.last().is_some_and(|v| v.0 > at));
+            prop_assert_eq!(mem.newest(&key).get(), versions.last().map_or(0, |v| v.0));
+            let bound = |kind: u8, key| match kind { 0 => Bound::Included(key), 1 => Bound::Excluded(key), _ => Bound::Unbounded };
+            let (lower, upper) = (bound(bounds % 3, &key[..]), bound(bounds / 3, &other[..]));
+            let within = crate::KeyBounds { lower, upper };
+            for backward in [false, true] {
+                let mut items = Vec::new();
+                mem.copy_keys((lower, upper), backward, ts(at), max, &mut items);
+                let got: Vec<_> = items.into_iter().map(|item| (item.key.to_vec(), plain(item.version))).collect();
+                let all = oracle.iter().filter(|(key, _)| within.contains(key));
+                let mut want: Vec<_> = all.map(|(key, versions)| (key.clone(), version_at(versions, at))).collect();
+                if backward { want.reverse(); }
+                want.truncate(max);
+                prop_assert_eq!(got, want);
+            }
+        }
+    }
+}
+
+/// Keys that share their beginnings, some longer than what nodes hold of them, some that differ only in zeros at the end.
+fn keys() -> impl Strategy<Value = Vec<u8>> {
+    let tail = proptest::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..5);
+    (0usize..4, tail).prop_map(|(kind, tail)| {
+        let mut key = [&b""[..], b"prefix", b"sixteen bytes it", b"a beginning of more than sixteen"][kind].to_vec();
+        key.extend(tail);
+        key
+    })
+}
+
+#[test]
+fn keys_that_came_in_order_are_all_found_both_ways() {
+    let orders: [fn(u32) -> u32; 3] = [|number| number, |number| 9_999 - number, |number| number * 7_919 % 10_000];
+    for order in orders {
+        let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
+        for number in 0..10_000 {
+            apply(&mem, &host, 1, &[(OpKind::Put, format!("key-{:08}", order(number)).as_bytes(), b"v")]);
+        }
+        for backward in [false, true] {
+            let mut items = Vec::new();
+            mem.copy_keys((Bound::Unbounded, Bound::Unbounded), backward, ts(1), 20_000, &mut items);
+            let place = |number: usize| if backward { 9_999 - number } else { number };
+            assert_eq!(items.len(), 10_000);
+            assert!((0..10_000).all(|number| *items[number].key == *format!("key-{:08}", place(number)).as_bytes()));
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,253 @@
+//! How a key and its versions lie in the arena.
+//!
+//! ```text
+//!   entry    newest version, key bytes
+//!   version  ts, value bytes + 1 (0: tombstone) with the length of the chain above, older version, value bytes
+//! ```
+//! Bytes are packed into words big-endian, the last one filled up with zeros: so words compare as their bytes do.
+//!
+//! N1  A key, a ts and a value never change once they are published. An entry is published by the node of the map that names it, a version by the
+//!     entry (Release; pairs with the Acquire of who follows it).
+//! N2  From newer to older the timestamps of a chain descend. The chain is changed by the one writer of its key at a time (K2); a link may skip
+//!     versions that nobody can read, which stay where they are for who stands on them.
+
+use std::cmp::Ordering as Order;
+
+use super::KeyVersion;
+use super::arena::{Arena, Place};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Pruner, Timestamp, Value};
+
+/// Bytes of a key that nodes of the map hold beside its entry.
+pub(super) const HEAD_BYTES: usize = 16;
+
+const NEWEST: usize = 0;
+const ENTRY_HEAD_WORDS: usize = 1;
+
+const TS: usize = 0;
+const VALUE_LEN: usize = 1;
+const OLDER: usize = 2;
+const VERSION_HEAD_WORDS: usize = 3;
+
+/// Versions from which on a chain is trimmed.
+const TRIM_FROM: u64 = 8;
+
+/// A key to look for: its first bytes as numbers, and all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe<'a> {
+    pub(super) heads: [u64; 2],
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Probe<'a> {
+    fn from(bytes: &'a [u8]) -> Probe<'a> {
+        let second = bytes.get(8..).unwrap_or_default();
+        Probe { heads: [word_of(bytes), word_of(second)], bytes }
+    }
+}
+
+/// An entry of an arena, and the length of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    place: Place,
+    key_len: usize,
+}
+
+impl Entry {
+    /// An entry with a key and no version, known to nobody else.
+    pub(super) fn make(arena: &Arena, key: &[u8]) -> Entry {
+        let (place, words) = arena.take(ENTRY_HEAD_WORDS + words_for(key.len()));
+        pack(key, &words[ENTRY_HEAD_WORDS..]);
+        Entry { place, key_len: key.len() }
+    }
+
+    /// From what [`Entry::to_bits`] gave; `None` for zero.
+    pub(super) fn from_bits(bits: u64) -> Option<Entry> {
+        Some(Entry { place: Place::from_bits(bits)?, key_len: (bits >> Place::BITS) as usize })
+    }
+
+    /// A number that is not zero.
+    pub(super) fn to_bits(self) -> u64 {
+        self.place.to_bits() | (self.key_len as u64) << Place::BITS
+    }
+
+    /// Bytes of the arena that it takes.
+    pub(super) fn bytes(self) -> u64 {
+        ((ENTRY_HEAD_WORDS + words_for(self.key_len)) * 8) as u64
+    }
+
+    /// Appends its key to `out`.
+    pub(super) fn read_key(self, arena: &Arena, out: &mut Vec<u8>) {
+        unpack(self.key_words(arena), self.key_len, out);
+    }
+
+    /// How its key compares with one that has the same heads.
+    pub(super) fn compare_behind_heads(self, arena: &Arena, probe: &Probe<'_>) -> Order {
+        if self.key_len > HEAD_BYTES && probe.bytes.len() > HEAD_BYTES {
+            let ours = self.key_words(arena)[HEAD_BYTES / 8..].iter().map(|word| word.load(Ordering::Relaxed));
+            let theirs = probe.bytes[HEAD_BYTES..].chunks(8).map(word_of);
+            if let Some(different) =
+                ours.zip(theirs).map(|(ours, theirs)| ours.cmp(&theirs)).find(|order| order.is_ne())
+            {
+                return different;
+            }
+        }
+        // Filled up with zeros they are the same, so the shorter one is a prefix of the other.
+        self.key_len.cmp(&probe.bytes.len())
+    }
+
+    /// Its newest version.
+    pub(super) fn newest(self, arena: &Arena) -> Option<Version<'_>> {
+        Version::at_link(arena, &arena.words(self.place, 1)[NEWEST])
+    }
+
+    /// The newest version with `ts <= at`.
+    pub(super) fn version_at(self, arena: &Arena, at: Timestamp) -> Option<Version<'_>> {
+        self.versions(arena).find(|version| version.ts() <= at)
+    }
+
+    /// All versions, newest first.
+    pub(super) fn versions(self, arena: &Arena) -> impl Iterator<Item = Version<'_>> {
+        std::iter::successors(self.newest(arena), move |version| version.older(arena))
+    }
+
+    /// Makes a version of it that is newer than all it has; the bytes it takes, none if a newer one was there (T1). `pruner` is asked for when the
+    /// chain is long.
+    pub(super) fn push(
+        self,
+        arena: &Arena,
+        ts: Timestamp,
+        value: Option<&[u8]>,
+        trim: impl FnOnce(&dyn Fn(&Pruner<'_>)),
+    ) -> u64 {
+        let newest = self.newest(arena);
+        if newest.is_some_and(|newest| newest.ts() >= ts) {
+            return 0;
+        }
+        let chain = newest.map_or(0, |newest| newest.chain() + 1);
+        let (place, words) = arena.take(VERSION_HEAD_WORDS + words_for(value.map_or(0, <[u8]>::len)));
+        words[TS].store(ts.get(), Ordering::Relaxed);
+        words[VALUE_LEN].store(value.map_or(0, |value| value.len() as u64 + 1) | chain << 32, Ordering::Relaxed);
+        words[OLDER].store(newest.map_or(0, |newest| newest.place.to_bits()), Ordering::Relaxed);
+        pack(value.unwrap_or_default(), &words[VERSION_HEAD_WORDS..]);
+        let version = Version { place, words };
+        if chain >= TRIM_FROM && chain.is_power_of_two() {
+            trim(&|pruner| version.trim(arena, pruner));
+        }
+        // Release: N1.
+        arena.words(self.place, 1)[NEWEST].store(place.to_bits(), Ordering::Release);
+        (words.len() * 8) as u64
+    }
+
+    fn key_words(self, arena: &Arena) -> &[AtomicU64] {
+        &arena.words(self.place, ENTRY_HEAD_WORDS + words_for(self.key_len))[ENTRY_HEAD_WORDS..]
+    }
+}
+
+/// A version of an arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Version<'a> {
+    place: Place,
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Version<'a> {
+    fn at_link(arena: &'a Arena, link: &AtomicU64) -> Option<Version<'a>> {
+        // Acquire: N1.
+        let place = Place::from_bits(link.load(Ordering::Acquire))?;
+        let head = arena.words(place, VERSION_HEAD_WORDS);
+        let value_len = (head[VALUE_LEN].load(Ordering::Relaxed) as u32).saturating_sub(1) as usize;
+        Some(Version { place, words: arena.words(place, VERSION_HEAD_WORDS + words_for(value_len)) })
+    }
+
+    /// The commit that wrote it.
+    pub(super) fn ts(self) -> Timestamp {
+        Timestamp::new(self.words[TS].load(Ordering::Relaxed))
+    }
+
+    /// Appends its value to `out`; false for a tombstone.
+    pub(super) fn read_value(self, out: &mut Vec<u8>) -> bool {
+        let Some(len) = self.value_len() else { return false };
+        unpack(&self.words[VERSION_HEAD_WORDS..], len, out);
+        true
+    }
+
+    /// A copy of it.
+    pub(super) fn to_owned(self) -> KeyVersion {
+        const ON_STACK: usize = 512;
+        let value = self.value_len().map(|len| {
+            if len <= ON_STACK {
+                let mut bytes = [0; ON_STACK];
+                for (word, piece) in self.words[VERSION_HEAD_WORDS..].iter().zip(bytes.chunks_exact_mut(8)) {
+                    piece.copy_from_slice(&word.load(Ordering::Relaxed).to_be_bytes());
+                }
+                Value::from(&bytes[..len])
+            } else {
+                let mut bytes = Vec::new();
+                self.read_value(&mut bytes);
+                Value::from(&bytes[..])
+            }
+        });
+        KeyVersion { ts: self.ts(), value }
+    }
+
+    /// `None`: a tombstone.
+    fn value_len(self) -> Option<usize> {
+        (self.words[VALUE_LEN].load(Ordering::Relaxed) as u32 as usize).checked_sub(1)
+    }
+
+    /// Versions that were in its chain when it was made.
+    fn chain(self) -> u64 {
+        self.words[VALUE_LEN].load(Ordering::Relaxed) >> 32
+    }
+
+    fn older(self, arena: &'a Arena) -> Option<Version<'a>> {
+        Version::at_link(arena, &self.words[OLDER])
+    }
+
+    /// Skips what nobody can read among its older versions, and counts what is left (N2). It is not published yet.
+    fn trim(self, arena: &Arena, pruner: &Pruner<'_>) {
+        let (mut kept, mut successor_ts, mut chain) = (self, self.ts(), 0);
+        let mut next = self.older(arena);
+        while let Some(version) = next {
+            next = version.older(arena);
+            if pruner.may_drop_version(version.ts(), successor_ts) {
+                // Release: hands on what the version behind was published with.
+                kept.words[OLDER].store(next.map_or(0, |next| next.place.to_bits()), Ordering::Release);
+            } else {
+                (kept, chain) = (version, chain + 1);
+            }
+            successor_ts = version.ts();
+        }
+        let len = self.words[VALUE_LEN].load(Ordering::Relaxed) as u32;
+        self.words[VALUE_LEN].store(u64::from(len) | chain << 32, Ordering::Relaxed);
+    }
+}
+
+fn words_for(bytes: usize) -> usize {
+    bytes.div_ceil(8)
+}
+
+/// Up to eight bytes as a number that orders as they do.
+fn word_of(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
+fn pack(bytes: &[u8], words: &[AtomicU64]) {
+    // Relaxed: nobody else knows these words yet (N1).
+    bytes.chunks(8).zip(words).for_each(|(piece, word)| word.store(word_of(piece), Ordering::Relaxed));
+}
+
+fn unpack(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) {
+    let end = out.len() + len;
+    out.reserve(words.len() * 8);
+    words.iter().for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_be_bytes()));
+    out.truncate(end);
+}

@@ -1,0 +1,98 @@
+//! The memtable under every schedule of a few threads: nodes have four slots here, so that a handful of keys splits them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::sync::{Mutex, check_pct, check_random, thread};
+
+use super::Memtable;
+use super::entry::{Entry, Probe};
+use crate::Timestamp;
+
+const KEYS: u8 = 9;
+
+fn insert(mem: &Memtable, key: u8, at: u64) -> bool {
+    let ts = Timestamp::new(at);
+    let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, Probe::from(&[key][..]), || {
+        let entry = Entry::make(&mem.arena, &[key]);
+        entry.push(&mem.arena, ts, Some(&[key, 1]), |_| {});
+        entry
+    });
+    if !is_new {
+        entry.push(&mem.arena, ts, Some(&[key, 2]), |_| {});
+    }
+    is_new
+}
+
+fn keys_of(mem: &Memtable, backward: bool) -> Vec<u8> {
+    let mut items = Vec::new();
+    mem.copy_keys((Bound::Unbounded, Bound::Unbounded), backward, Timestamp::MAX, 100, &mut items);
+    for item in &items {
+        let version = item.version.as_ref().expect("an entry has a version from its first moment");
+        let value = version.value.as_deref().expect("all are puts");
+        assert_eq!(value[0], item.key[0], "the value of another key");
+    }
+    items.iter().map(|item| item.key[0]).collect()
+}
+
+/// Two writers, and a reader who must see every key that was there before, in order, whatever splits meanwhile.
+fn writers_and_reader() {
+    let mem = Arc::new(Memtable::new());
+    for key in [4, 8, 12] {
+        assert!(insert(&mem, key, 1));
+    }
+    let writers = [0u8, 1].map(|writer| {
+        let mem = Arc::clone(&mem);
+        thread::spawn_named("writer", move || {
+            for number in 0..KEYS / 2 {
+                assert!(insert(&mem, 1 + 4 * number + 2 * writer, 2), "each key is new");
+            }
+        })
+    });
+    for backward in [false, true] {
+        let mut keys = keys_of(&mem, backward);
+        if backward {
+            keys.reverse();
+        }
+        assert!(keys.is_sorted_by(|one, next| one < next), "O1: {keys:?}");
+        for key in [4, 8, 12] {
+            assert!(keys.contains(&key), "O4: {key} is missing in {keys:?}");
+            assert!(mem.keys.get(&mem.arena, Probe::from(&[key][..])).is_some());
+        }
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!(keys_of(&mem, false).len(), 3 + 2 * usize::from(KEYS / 2));
+}
+
+#[test]
+fn a_reader_misses_nothing_while_nodes_split() {
+    check_random(2_000, writers_and_reader);
+    check_pct(2_000, 3, writers_and_reader);
+}
+
+/// Of several who bring the same key one makes the entry.
+fn same_key() {
+    let mem = Arc::new(Memtable::new());
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let threads = [0, 1, 2].map(|_| {
+        let (mem, answers) = (Arc::clone(&mem), Arc::clone(&answers));
+        thread::spawn_named("writer", move || {
+            let ts = Timestamp::new(1);
+            let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, Probe::from(&b"k"[..]), || {
+                let entry = Entry::make(&mem.arena, b"k");
+                entry.push(&mem.arena, ts, None, |_| {});
+                entry
+            });
+            answers.lock().push((entry.to_bits(), is_new));
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let answers = answers.lock();
+    assert_eq!(answers.iter().filter(|answer| answer.1).count(), 1);
+    assert!(answers.iter().all(|answer| answer.0 == answers[0].0));
+}
+
+#[test]
+fn a_key_has_one_entry() {
+    check_random(1_000, same_key);
+}
