@@ -156,7 +156,7 @@ impl Store {
     fn settle(&self, up: &mut Upkeep) {
         up.are_named();
         self.change_tombs(RangeTombs::without_omitted);
-        self.counters.tree_bytes.store(up.units.end() * UNIT_BYTES as u64, Ordering::Relaxed);
+        self.counters.tree_bytes.store(up.live_bytes(), Ordering::Relaxed);
         self.note_checkpoint(up.mark());
         self.counters.persists.fetch_add(1, Ordering::Relaxed);
     }

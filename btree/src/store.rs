@@ -25,7 +25,6 @@ use crate::evict::{Generations, Ring};
 use crate::pid_table::{Page, PidTable, Resident};
 use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
-use crate::units::UNIT_BYTES;
 use crate::upkeep::Upkeep;
 
 /// Inner pages are half as large as leaves, 8 KiB at most: more of their keys per cache line, and splits stay cheap.
@@ -46,7 +45,7 @@ pub(crate) struct Counters {
     pub(crate) resident_bytes: AtomicU64,
     pub(crate) dirty_bytes: AtomicU64,
     pub(crate) spill_bytes: AtomicU64,
-    /// Bytes of the file that pages take.
+    /// Bytes of the file that were in use at the last checkpoint.
     pub(crate) tree_bytes: AtomicU64,
     pub(crate) persists: AtomicU64,
     pub(crate) reads: AtomicU64,
@@ -78,7 +77,7 @@ impl Store {
     /// A store in the state of its durable superblock.
     pub(crate) fn new(env: StoreEnv, file: File, pages: PidTable, tombs: RangeTombs, upkeep: Upkeep) -> Store {
         let mark = upkeep.mark();
-        let tree_bytes = AtomicU64::new(upkeep.units.end() * UNIT_BYTES as u64);
+        let tree_bytes = AtomicU64::new(upkeep.live_bytes());
         Store {
             env,
             file,

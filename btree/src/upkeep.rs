@@ -98,6 +98,12 @@ impl Upkeep {
         Err(Error::Poisoned { cause })
     }
 
+    /// Bytes of the file that the durable superblock, or a place taken since, needs.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let given_up: u64 = self.given_up.iter().map(|(_, addr)| u64::from(addr.units)).sum();
+        (self.units.end() - self.units.free_count() - given_up) * UNIT_BYTES as u64
+    }
+
     /// Bytes in places that no durable superblock names.
     pub(crate) fn unnamed_bytes(&self) -> u64 {
         self.unnamed_units * UNIT_BYTES as u64
