@@ -73,7 +73,6 @@ impl Op<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    body: Vec<u8>,
 }
 
 impl Batch {
@@ -88,26 +87,29 @@ impl Batch {
     /// assert!(duramen_base::Batch::with_capacity(100).is_empty());
     /// ```
     pub fn with_capacity(bytes: usize) -> Batch {
-        Batch { bytes: Vec::with_capacity(bytes), body: Vec::with_capacity(bytes) }
+        Batch { bytes: Vec::with_capacity(bytes) }
     }
 
     /// Appends the operations of one keyspace. The caller keeps the order that the module header asks for.
     pub fn section<'a>(&mut self, keyspace: KeyspaceId, ops: impl IntoIterator<Item = Op<'a>>) {
-        self.body.clear();
+        let start = self.bytes.len();
         let mut op_count = 0;
         for op in ops {
             debug_assert!(op.kind != OpKind::Delete || op.value.is_empty(), "a delete has no value");
-            self.body.push(op.kind as u8);
-            varint::put(&mut self.body, op.key.len() as u64);
-            varint::put(&mut self.body, op.value.len() as u64);
-            self.body.extend_from_slice(op.key);
-            self.body.extend_from_slice(op.value);
+            self.bytes.push(op.kind as u8);
+            varint::put(&mut self.bytes, op.key.len() as u64);
+            varint::put(&mut self.bytes, op.value.len() as u64);
+            self.bytes.extend_from_slice(op.key);
+            self.bytes.extend_from_slice(op.value);
             op_count += 1;
         }
-        varint::put(&mut self.bytes, u64::from(keyspace.get()));
-        varint::put(&mut self.bytes, op_count);
-        varint::put(&mut self.bytes, self.body.len() as u64);
-        self.bytes.extend_from_slice(&self.body);
+        // The head tells of what follows, and so is known last: it is put in front, rather than gather the operations elsewhere first.
+        let body_bytes = (self.bytes.len() - start) as u64;
+        let mut head = Vec::with_capacity(24);
+        varint::put(&mut head, u64::from(keyspace.get()));
+        varint::put(&mut head, op_count);
+        varint::put(&mut head, body_bytes);
+        self.bytes.splice(start..start, head);
     }
 
     /// The encoded batch.

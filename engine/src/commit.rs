@@ -42,6 +42,8 @@ use crate::transaction::OnBoard;
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Room made for a batch before its size is known: that of all but long transactions, in one allocation.
 const BATCH_ROOM_MAX: usize = 16 << 10;
+/// From this size on the encoded batch is counted in the memory budget for as long as it lives: the same from which on write sets are.
+const COUNTED_BATCH_BYTES_MIN: usize = 64 << 10;
 /// Pieces of upkeep a committer does itself, at most, when memory is over its budget.
 const HELPING_STEPS_MAX: u32 = 64;
 const HELPING_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
@@ -105,6 +107,8 @@ impl Core {
 
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
         request.write_set.encode(&mut batch);
+        let _batch_memory = (batch.bytes().len() >= COUNTED_BATCH_BYTES_MIN)
+            .then(|| self.parts.budget.reserve_anyway(batch.bytes().len() as u64));
         let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
         let admissions = match self.admit(request, &batch, deadline)? {
             Ok(admissions) => admissions,

@@ -37,6 +37,10 @@ use crate::options::Builder;
 /// Upkeep of one store at a time, while replay is over the memory budget.
 const REPLAY_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
 
+/// Part of the memory budget that records may take before they are written, and the least of it.
+const LOG_BUFFER_SHARE: u64 = 16;
+const LOG_BUFFER_BYTES_MIN: u64 = 128 << 10;
+
 /// A store that is being recovered, and how far its files reach.
 struct Recovering {
     keyspace: Arc<keyspace::Inner>,
@@ -79,6 +83,8 @@ impl Rooms {
         let clock = Arc::clone(&self.clock);
         let mut config = WalConfig::new(Arc::clone(&self.vfs), log_dir(&self.path), clock, db_uuid, observer);
         (config.segment_bytes_first, config.segment_bytes_max) = self.segment_bytes;
+        config.buffer_bytes = (self.budget.limit() / LOG_BUFFER_SHARE).clamp(LOG_BUFFER_BYTES_MIN, config.buffer_bytes);
+        config.budget = Some(Arc::clone(&self.budget));
         config
     }
 

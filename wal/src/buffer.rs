@@ -16,11 +16,12 @@
 //! P4  What is staged fits: all of it into the current segment, or all of it into the next prepared one.
 //! P5  Bytes staged and buffered never exceed `buffer_bytes`.
 //! P6  Commits are placed in timestamp order without gaps.
+//! P7  The memory of all chunks, spare ones included, is held from the budget of the database, if there is one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use duramen_base::{Lsn, Timestamp};
+use duramen_base::{Budget, Lsn, Reservation, Timestamp};
 
 use crate::header::SegmentHeader;
 use crate::record::{RecordHeader, RecordKind, record_bytes};
@@ -100,11 +101,18 @@ pub(crate) struct Placement {
     buffered_bytes: u64,
     buffer_bytes: u64,
     spare_buffers: Vec<Vec<u8>>,
+    /// P7; none: nobody counts.
+    memory: Option<Reservation>,
 }
 
 impl Placement {
     /// A log that goes on in `segment`, which is opened and empty, after the commit `last_ts`.
-    pub(crate) fn new(segment: Arc<Segment>, last_ts: Timestamp, buffer_bytes: u64) -> Placement {
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        last_ts: Timestamp,
+        buffer_bytes: u64,
+        budget: Option<&Arc<Budget>>,
+    ) -> Placement {
         let end = segment.header.first_lsn;
         Placement {
             queue: VecDeque::new(),
@@ -120,6 +128,7 @@ impl Placement {
             buffered_bytes: 0,
             buffer_bytes,
             spare_buffers: Vec::new(),
+            memory: budget.map(|budget| budget.reserve_anyway(0)),
         }
     }
 
@@ -217,11 +226,14 @@ impl Placement {
         self.end = lsn.plus(bytes);
         let (end, last_ts) = (self.end, self.last_ts);
         let chunk = self.growing_chunk(lsn);
+        let memory_before = chunk.bytes.capacity();
         chunk.bytes.extend_from_slice(&header);
         chunk.bytes.extend_from_slice(frame.payload[0]);
         chunk.bytes.extend_from_slice(frame.payload[1]);
         chunk.bytes.resize((end.get() - chunk.start.get()) as usize, 0);
         chunk.last_ts = last_ts;
+        let memory_after = chunk.bytes.capacity();
+        self.count_memory(memory_before, memory_after);
         assert!(self.staged_bytes >= bytes, "P4: a record is placed only in room that was set aside");
         self.staged_bytes -= bytes;
         self.buffered_bytes += bytes;
@@ -270,6 +282,15 @@ impl Placement {
         if self.spare_buffers.len() < SPARE_BUFFERS_MAX && chunk.bytes.capacity() <= SPARE_BYTES_MAX {
             chunk.bytes.clear();
             self.spare_buffers.push(chunk.bytes);
+        } else {
+            self.count_memory(chunk.bytes.capacity(), 0);
+        }
+    }
+
+    /// P7, for a chunk whose memory changed.
+    fn count_memory(&mut self, before: usize, after: usize) {
+        if let (Some(memory), true) = (&mut self.memory, before != after) {
+            memory.resize(memory.bytes() - before as u64 + after as u64);
         }
     }
 

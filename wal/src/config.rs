@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use duramen_base::clock::Clock;
 use duramen_base::vfs::Vfs;
-use duramen_base::{DbUuid, Error, Result, Timestamp};
+use duramen_base::{Budget, DbUuid, Error, Result, Timestamp};
 
 use crate::header::SEGMENT_BYTES_MAX;
 
@@ -45,6 +45,8 @@ pub struct WalConfig {
     pub segment_bytes_max: u64,
     /// Most bytes of records that are placed and not yet written.
     pub buffer_bytes: u64,
+    /// Where the memory of these is counted, if anywhere.
+    pub budget: Option<Arc<Budget>>,
     /// Whom it tells.
     pub observer: Arc<dyn WalObserver>,
 }
@@ -68,6 +70,7 @@ impl WalConfig {
             segment_bytes_first: 1 << 20,
             segment_bytes_max: 64 << 20,
             buffer_bytes: 4 << 20,
+            budget: None,
             observer,
         }
     }

@@ -145,7 +145,7 @@ impl Wal {
         let next_no = current.header.segment_no + 1;
         chain.push_back(Arc::clone(&current));
         let core = Core {
-            placement: Placement::new(current, last_ts, config.buffer_bytes),
+            placement: Placement::new(current, last_ts, config.buffer_bytes, config.budget.as_ref()),
             chain,
             batches,
             phase: Phase::Open,

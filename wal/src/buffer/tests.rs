@@ -29,7 +29,7 @@ impl Rig {
             log_epoch: 1,
         };
         let segment = Arc::new(Segment::new(header, prepared.file, true));
-        Rig { folder, placement: Placement::new(segment, Timestamp::ZERO, 1 << 20), next_no: 2 }
+        Rig { folder, placement: Placement::new(segment, Timestamp::ZERO, 1 << 20, None), next_no: 2 }
     }
 
     fn prepare(&mut self) {
@@ -95,6 +95,26 @@ fn a_chunk_that_was_put_back_does_not_grow_and_the_one_behind_it_does() {
         assert_eq!(chunk.bytes.len() as u64, records * RECORD);
         rig.placement.complete(chunk);
     }
+}
+
+/// P7.
+#[test]
+fn the_memory_of_chunks_is_counted() {
+    let mut rig = Rig::new();
+    let budget = Budget::new(1 << 20);
+    rig.placement.memory = Some(budget.reserve_anyway(0));
+    for round in 0..3 {
+        for _ in 0..10 {
+            rig.commit();
+        }
+        let end = rig.placement.end();
+        assert!((10 * RECORD..40 * RECORD).contains(&budget.used()), "round {round}: {} bytes", budget.used());
+        let chunk = rig.placement.take(end).unwrap();
+        rig.placement.complete(chunk);
+    }
+    assert!(budget.used() > 0, "the spare chunk is kept, and counted");
+    drop(rig);
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]
