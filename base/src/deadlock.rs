@@ -52,6 +52,8 @@ pub enum DeadlockReason {
 }
 
 /// One transaction of the circle: it waits for the next one, the last one for the first.
+///
+/// See [`DeadlockReport`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadlockMember {
     /// Who.

@@ -224,6 +224,7 @@ pub enum LockTarget {
 ///     op: LockOp::Put,
 /// };
 /// assert_eq!(claim.to_string(), "X on accounts key \"bob\"");
+/// assert_eq!(claim.place().to_string(), "accounts key \"bob\"");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LockClaim {
@@ -328,6 +329,8 @@ impl fmt::Display for Name<'_> {
 }
 
 /// Somebody in the way of a request.
+///
+/// See [`LockWait`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockBlocker {
     /// Who.

@@ -20,7 +20,7 @@ mod validate;
 
 pub use handle::{CommitHandle, CommitInfo};
 pub(crate) use order::{CommitOrder, Held};
-pub(crate) use validate::ReadChecks;
+pub(crate) use validate::{ReadChecks, is_range_newer};
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use duramen_base::sync::{Arc, thread};
 use duramen_base::{
     Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget,
 };
-use duramen_txn::{Claim, Plan, WriteSet};
+use duramen_txn::{Claim, LockOwner, Plan, WriteLocks, WriteSet};
 
 use crate::core::Core;
 use crate::host::waits_for_wrong_horizon;
@@ -57,12 +57,28 @@ pub(crate) struct Request<'a> {
     pub(crate) snapshot_ts: Option<Timestamp>,
     pub(crate) plan: &'a Plan,
     pub(crate) origin: TxnOrigin,
+    /// Level and mode, for reports.
+    pub(crate) isolation: &'static str,
+    pub(crate) priority: i32,
+    pub(crate) lock_timeout: Duration,
+    /// What it locked as it wrote, taken when it is sequenced.
+    pub(crate) locks: Cell<Option<LockOwner>>,
     /// What it read and must find unchanged.
     pub(crate) reads: Option<ReadChecks>,
     /// If it is serializable: what the others are told, taken when it is sequenced.
     pub(crate) claim: Cell<Option<Claim>>,
     /// Its entries on the dirty board, taken when it is applied.
     pub(crate) posted: Cell<Option<Box<OnBoard>>>,
+}
+
+impl Request<'_> {
+    /// Keeps for the next attempt what was locked as it was written; what is locked at commit falls.
+    fn keep_locks(&self, locks: LockOwner) {
+        match self.plan.write_locks {
+            WriteLocks::AtWrite => self.locks.set(Some(locks)),
+            WriteLocks::AtCommit => drop(locks),
+        }
+    }
 }
 
 /// A commit that was sequenced and applied.
@@ -103,7 +119,7 @@ impl Core {
         self.check_writable()?;
         self.throttle()?;
         let deadline = Deadline(Some(self.parts.clock.now() + COMMIT_WAIT_MAX));
-        let locks = self.lock_and_validate(request, deadline)?;
+        let locks = self.lock_and_validate(request)?;
 
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
         request.write_set.encode(&mut batch);
@@ -112,7 +128,10 @@ impl Core {
         let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
         let admissions = match self.admit(request, &batch, deadline)? {
             Ok(admissions) => admissions,
-            Err(needed) => return Ok(Attempt::LacksMemory { needed }),
+            Err(needed) => {
+                request.keep_locks(locks);
+                return Ok(Attempt::LacksMemory { needed });
+            }
         };
         let staged = self.wal.stage(batch.bytes());
         self.set_log_full(matches!(staged, Err(Error::DiskFull { .. })));
@@ -121,7 +140,7 @@ impl Core {
         let sequence = || self.order.sequence(|ts| staged.place_commit(ts));
         let (ts, placed) = match request.claim.take() {
             None => sequence(),
-            Some(claim) => self.sequence_serializable(claim, sequence)?,
+            Some(claim) => self.sequence_serializable(request.plan.serial, claim, sequence)?,
         };
 
         for ((keyspace, ops), admission) in request.keyspaces.iter().zip(batch.view().sections()).zip(admissions) {
@@ -129,7 +148,7 @@ impl Core {
             keyspace.store.apply(admission, &ops, ts);
         }
         drop(gates);
-        let held = Held { _locks: locks, _posted: request.posted.take(), origin: request.origin };
+        let held = Held { _locks: locks.into_held(), _posted: request.posted.take(), origin: request.origin };
         self.order.applied(ts, Some(held));
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let info = CommitInfo { ts, lsn: placed.lsn, log_epoch: self.wal.log_epoch() };
@@ -166,7 +185,7 @@ impl Core {
     }
 
     /// Over the memory budget, a writer does a share of the upkeep that brings it down before it takes any lock.
-    fn throttle(&self) -> Result<()> {
+    pub(crate) fn throttle(&self) -> Result<()> {
         for _ in 0..HELPING_STEPS_MAX {
             if !self.parts.budget.is_over() {
                 return Ok(());

@@ -13,7 +13,7 @@ use duramen_base::sync::{Arc, Mutex};
 use duramen_base::vfs::{FileLock, Vfs};
 use duramen_base::{Budget, DbUuid, Error, Lsn, Result, StoreEnv};
 use duramen_base::{KeyspaceId, KeyspaceOptions, StoreHost};
-use duramen_txn::{CommitLocks, Concurrency, DirtyBoard, Horizons, IsolationLevel, Snapshots, Ssi};
+use duramen_txn::{Concurrency, DirtyBoard, Horizons, IsolationLevel, LockManager, LockOptions, Snapshots, Ssi};
 use duramen_wal::Wal;
 
 use crate::commit::CommitOrder;
@@ -34,7 +34,8 @@ pub(crate) struct Core {
     pub(crate) horizons: Arc<Horizons>,
     pub(crate) observer: Arc<LogObserver>,
     pub(crate) order: CommitOrder,
-    pub(crate) locks: Arc<CommitLocks>,
+    pub(crate) locks: Arc<LockManager>,
+    pub(crate) lock_timeout: Duration,
     pub(crate) ssi: Ssi,
     /// Kept only for a database with dirty reads.
     pub(crate) board: Option<Arc<DirtyBoard>>,
@@ -130,6 +131,8 @@ pub(crate) struct Opened {
     pub(crate) isolation: IsolationLevel,
     pub(crate) concurrency: Concurrency,
     pub(crate) dirty_reads: bool,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) lock_options: LockOptions,
     pub(crate) log_bytes_before_checkpoint: u64,
     pub(crate) dir_lock: Box<dyn FileLock>,
     pub(crate) instance: u64,
@@ -143,6 +146,12 @@ pub(crate) fn next_instance() -> u64 {
 impl Core {
     pub(crate) fn new(parts: Parts, opened: Opened) -> Arc<Core> {
         let last_checkpoint = Mutex::new(LastCheckpoint { at: parts.clock.now(), log_end: Lsn::new(0) });
+        let locks = LockManager::with_keyspace_names(
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.budget),
+            opened.lock_options,
+            Some(opened.keyspaces.names()),
+        );
         let ssi = Ssi::new(Arc::clone(&parts.budget), parts.budget.limit() / SSI_SHARE);
         Arc::new(Core {
             instance: opened.instance,
@@ -151,7 +160,8 @@ impl Core {
             order: CommitOrder::new(Arc::clone(&opened.horizons)),
             horizons: opened.horizons,
             observer: opened.observer,
-            locks: CommitLocks::new(),
+            locks,
+            lock_timeout: opened.lock_timeout,
             ssi,
             board: opened.dirty_reads.then(DirtyBoard::new),
             keyspaces: opened.keyspaces,

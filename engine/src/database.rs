@@ -10,8 +10,11 @@ use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::vfs::MemVfs;
 use duramen_base::{
-    DbUuid, Error, KeyspaceOptions, Result, Timestamp, TxnOrigin, Urgency, VerifyLevel, VerifyReport, WorkBudget,
+    DbUuid, DeadlockReport, Error, KeyspaceOptions, Result, Timestamp, TxnOrigin, Urgency, VerifyLevel, VerifyReport,
+    WorkBudget,
 };
+
+use duramen_txn::{AgeTicket, DeadlockCallback, HeldLock, LockWaiter, WaitGraph};
 
 use crate::core::Core;
 use crate::keyspace::{Keyspace, KeyspaceInfo};
@@ -233,8 +236,10 @@ impl Database {
     #[track_caller]
     pub fn update_with<R>(&self, options: TxnOptions, mut work: impl FnMut(&Transaction) -> Result<R>) -> Result<R> {
         let (mut runs, begun_at) = (0, TxnOrigin::here(None));
+        let mut age = options.retry_of;
         loop {
-            match self.run_once(options.clone(), begun_at, &mut work) {
+            let options = TxnOptions { retry_of: age, ..options.clone() };
+            match self.run_once(options, begun_at, &mut age, &mut work) {
                 Err(error) if error.is_retryable() => {
                     runs += 1;
                     self.core.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -249,9 +254,12 @@ impl Database {
         &self,
         options: TxnOptions,
         begun_at: TxnOrigin,
+        age: &mut Option<AgeTicket>,
         work: &mut impl FnMut(&Transaction) -> Result<R>,
     ) -> Result<R> {
         let tx = Transaction::new(&self.core, options, begun_at)?;
+        // The next attempt is as old as this one, so that it is not the victim for ever.
+        *age = tx.age();
         match work(&tx) {
             Ok(result) => tx.commit().map(|_| result),
             Err(error) if error.is_retryable() => Err(error),
@@ -316,6 +324,53 @@ impl Database {
     /// ```
     pub fn checkpoint(&self) -> Result<()> {
         self.core.checkpoint()
+    }
+
+    /// Every row lock that is held, and by whom.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Concurrency, Database, TxnOptions};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("accounts", BackendKind::BTree)?;
+    /// let tx = db.begin_with(TxnOptions::default().concurrency(Concurrency::Pessimistic).label("transfer"))?;
+    /// tx.put(&ks, "alice", "50")?;
+    /// let locks = db.locks();
+    /// assert_eq!(locks[0].claim.to_string(), "X on accounts key \"alice\"");
+    /// assert_eq!(locks[0].txn.origin.label, Some("transfer"));
+    /// assert!(db.lock_waits().is_empty() && db.wait_graph().arrows.is_empty() && db.deadlocks().is_empty());
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn locks(&self) -> Vec<HeldLock> {
+        self.core.locks.locks()
+    }
+
+    /// Everybody who waits for a row lock: for which, how long already, and who is in the way.
+    pub fn lock_waits(&self) -> Vec<LockWaiter> {
+        self.core.locks.lock_waits()
+    }
+
+    /// Who waits for whom, at one moment; [`WaitGraph::to_dot`] draws it.
+    pub fn wait_graph(&self) -> WaitGraph {
+        self.core.locks.wait_graph()
+    }
+
+    /// The last 64 deadlocks, newest first.
+    pub fn deadlocks(&self) -> Vec<Arc<DeadlockReport>> {
+        self.core.locks.deadlocks()
+    }
+
+    /// Calls `callback` with each deadlock from now on, instead of who was called before; under no latch, by a thread that waits for a lock.
+    ///
+    /// ```
+    /// use duramen::Database;
+    /// use std::sync::Arc;
+    /// let db = Database::in_memory()?;
+    /// db.on_deadlock(Some(Arc::new(|report| eprintln!("{report}"))));
+    /// db.on_deadlock(None);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn on_deadlock(&self, callback: Option<DeadlockCallback>) {
+        self.core.locks.on_deadlock(callback);
     }
 
     /// Figures.

@@ -6,6 +6,8 @@
 //! X1  Each key of the range is given once, by one end.
 //! X2  After an error the iterator ends; nothing behind it is shown as if it had been read.
 
+mod locked;
+
 use std::cmp::Ordering;
 use std::ops::Bound;
 
@@ -16,6 +18,8 @@ use duramen_txn::{Own, Registration, Scan, WriteView};
 use crate::any_backend::AnyCursor;
 use crate::keyspace::{Inner, Keyspace};
 use crate::snapshot::check_open;
+use locked::Chunk;
+pub(crate) use locked::{Locking, Strategy, half_open_bounds};
 
 /// A key and its value.
 ///
@@ -63,6 +67,8 @@ pub struct Iter {
     finished: bool,
     /// Where it says how far it came, if its transaction must know.
     scan: Option<Arc<Scan>>,
+    /// How it locks, if it does.
+    locking: Option<Box<Locking>>,
 }
 
 /// One end: the store's cursor, and where it stands.
@@ -73,6 +79,8 @@ struct End {
     store_ended: bool,
     /// The last key given.
     last: Option<Vec<u8>>,
+    /// The part of the range that the cursor is on, if that is locked piece by piece.
+    chunk: Option<Chunk>,
 }
 
 /// Which way an end moves.
@@ -80,6 +88,15 @@ struct End {
 enum Way {
     Forward,
     Backward,
+}
+
+impl Way {
+    fn opposite(self) -> Way {
+        match self {
+            Way::Forward => Way::Backward,
+            Way::Backward => Way::Forward,
+        }
+    }
 }
 
 impl Iter {
@@ -99,7 +116,14 @@ impl Iter {
             back: None,
             finished: bounds.is_empty(),
             scan: None,
+            locking: None,
         }
+    }
+
+    /// The same, locking as it goes.
+    pub(crate) fn locking(mut self, locking: Locking) -> Iter {
+        self.locking = Some(Box::new(locking));
+        self
     }
 
     /// The same, telling `scan` how far it comes.
@@ -115,7 +139,7 @@ impl Iter {
     fn open_end(&self) -> Result<End> {
         let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
         let cursor = self.keyspace.store.cursor(self.at(), bounds, ScanOpts::default())?;
-        Ok(End { cursor, store_pending: false, store_ended: false, last: None })
+        Ok(End { cursor, store_pending: false, store_ended: false, last: None, chunk: None })
     }
 
     fn step(&mut self, way: Way) -> Option<Result<Entry>> {
@@ -142,22 +166,30 @@ impl Iter {
     }
 
     fn advance(&mut self, way: Way) -> Result<Option<Entry>> {
-        let mut end = match way {
-            Way::Forward => self.front.take(),
-            Way::Backward => self.back.take(),
+        if self.locking.as_ref().is_some_and(|locking| locking.locks.have_ended()) {
+            return Err(Error::TxnAborted);
         }
-        .map_or_else(|| self.open_end(), Ok)?;
+        match self.locking.as_ref().map(|locking| locking.strategy) {
+            None => self.advance_plainly(way),
+            Some(Strategy::Keys) => self.advance_by_keys(way),
+            Some(Strategy::Ranges) => self.advance_by_ranges(way),
+        }
+    }
+
+    fn advance_plainly(&mut self, way: Way) -> Result<Option<Entry>> {
+        let mut end = self.end_of(way).take().map_or_else(|| self.open_end(), Ok)?;
         let entry = end.next(way, &self.overlay, (&self.lower, &self.upper))?;
-        let other = match way {
-            Way::Forward => self.back.as_ref(),
-            Way::Backward => self.front.as_ref(),
-        };
+        let other = self.end_of(way.opposite()).as_ref();
         let entry = entry.filter(|entry| !has_crossed(way, &entry.key, other));
-        match way {
-            Way::Forward => self.front = Some(end),
-            Way::Backward => self.back = Some(end),
-        }
+        *self.end_of(way) = Some(end);
         Ok(entry)
+    }
+
+    fn end_of(&mut self, way: Way) -> &mut Option<End> {
+        match way {
+            Way::Forward => &mut self.front,
+            Way::Backward => &mut self.back,
+        }
     }
 }
 

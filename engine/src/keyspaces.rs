@@ -19,6 +19,7 @@ use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::{Arc, Mutex, MutexGuard, RwLock};
 use duramen_base::vfs::Vfs;
 use duramen_base::{Error, IoOp, KeyspaceId, KeyspaceOptions, Result, StoreHost};
+use duramen_txn::KeyspaceNames;
 use duramen_wal::EventKind;
 
 use crate::any_backend::AnyBackend;
@@ -48,14 +49,20 @@ pub(crate) fn decode_drop(payload: &[u8]) -> Option<KeyspaceId> {
 
 pub(crate) struct Keyspaces {
     catalog: Mutex<Catalog>,
-    open: RwLock<BTreeMap<KeyspaceId, Arc<Inner>>>,
+    open: Arc<RwLock<BTreeMap<KeyspaceId, Arc<Inner>>>>,
     /// Whether a keyspace was dropped that the catalog on disk still lists.
     stale: AtomicBool,
 }
 
 impl Keyspaces {
     pub(crate) fn new(catalog: Catalog, open: BTreeMap<KeyspaceId, Arc<Inner>>) -> Keyspaces {
-        Keyspaces { catalog: Mutex::new(catalog), open: RwLock::new(open), stale: AtomicBool::new(false) }
+        Keyspaces { catalog: Mutex::new(catalog), open: Arc::new(RwLock::new(open)), stale: AtomicBool::new(false) }
+    }
+
+    /// Tells the names of keyspaces that are open.
+    pub(crate) fn names(&self) -> KeyspaceNames {
+        let open = Arc::clone(&self.open);
+        Arc::new(move |id| open.read().get(&id).map(|keyspace| Arc::from(keyspace.name.as_str())))
     }
 
     /// All that are open, by id.

@@ -40,6 +40,7 @@ mod open;
 mod options;
 mod reader;
 mod recovery;
+mod row_locks;
 mod snapshot;
 mod stats;
 mod transaction;
@@ -49,11 +50,15 @@ pub use commit::{CommitHandle, CommitInfo};
 pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::{
-    BackendKind, ConflictInfo, ConflictPlace, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, LockMode, Lsn, Problem,
-    Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnOrigin, Value, VerifyLevel, VerifyReport,
-    options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    BackendKind, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport, Error, IoOp,
+    KeyspaceId, KeyspaceOptions, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget, LockWait, Lsn,
+    Problem, Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnId, TxnInfo, TxnOrigin, Value, VerifyLevel,
+    VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
 };
-pub use duramen_txn::{Concurrency, IsolationLevel};
+pub use duramen_txn::{
+    AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,
+    WaitArrow, WaitGraph,
+};
 pub use iter::{Entry, Iter};
 pub use keyspace::{Keyspace, KeyspaceInfo};
 pub use options::{Builder, Durability, TxnOptions, WRITE_SET_BYTES_MAX};

@@ -1,18 +1,22 @@
 //! How a database is opened, and how a transaction runs. Data only; `open.rs` and `transaction.rs` act on it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use duramen_base::clock::{Clock, SystemClock};
 use duramen_base::executor::{Executor, ThreadExecutor};
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{OsVfs, Vfs};
-use duramen_base::{Error, Result};
-use duramen_txn::{Concurrency, IsolationLevel};
+use duramen_base::{Error, Result, VictimPolicy};
+use duramen_txn::{AgeTicket, Concurrency, DeadlockHandling, IsolationLevel, LockOptions};
 
 use crate::database::Database;
 
 /// Most bytes of one transaction's writes, unless the memory budget is smaller.
 pub const WRITE_SET_BYTES_MAX: u64 = 256 << 20;
+
+/// How long a lock is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tests go lower, to fill it with little.
 const MEMORY_BYTES_MIN: u64 = if cfg!(feature = "testing") { 32 << 10 } else { 1 << 20 };
@@ -47,6 +51,7 @@ pub enum Durability {
 ///
 /// ```
 /// use duramen::{Concurrency, Database, IsolationLevel, TxnOptions};
+/// use std::time::Duration;
 /// let db = Database::in_memory()?;
 /// let options = TxnOptions::default().label("transfer").isolation(IsolationLevel::Serializable).concurrency(Concurrency::Optimistic);
 /// let tx = db.begin_with(options)?;
@@ -55,6 +60,13 @@ pub enum Durability {
 /// // A report that must not be refused at its end: it waits for a moment at which nobody can make it wrong.
 /// let report = TxnOptions::default().isolation(IsolationLevel::Serializable).read_only(true).deferrable(true);
 /// db.begin_with(report)?.commit()?;
+///
+/// // One that waits for the locks of others instead of being refused at its end; and its next attempt, as old as the first.
+/// let locking = TxnOptions::default().concurrency(Concurrency::Pessimistic).lock_timeout(Duration::from_secs(1)).priority(5);
+/// let tx = db.begin_with(locking.clone())?;
+/// let age = tx.age().expect("it locks");
+/// drop(tx);
+/// db.begin_with(locking.retry_of(age))?.commit()?;
 /// # Ok::<(), duramen::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -65,6 +77,9 @@ pub struct TxnOptions {
     pub(crate) label: Option<&'static str>,
     pub(crate) read_only: bool,
     pub(crate) deferrable: bool,
+    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) priority: i32,
+    pub(crate) retry_of: Option<AgeTicket>,
 }
 
 impl TxnOptions {
@@ -98,6 +113,28 @@ impl TxnOptions {
         self
     }
 
+    /// How long each lock is waited for at most, if not as long as the database's default says.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> TxnOptions {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// For the victim policy `Priority`: of those that wait for each other in a circle, the one with the lowest is given up (default: 0).
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> TxnOptions {
+        self.priority = priority;
+        self
+    }
+
+    /// Makes it as old as an attempt that failed ([`crate::Transaction::age`]), so that it is not chosen as a victim for ever.
+    /// [`Database::update`] does so by itself.
+    #[must_use]
+    pub fn retry_of(mut self, age: AgeTicket) -> TxnOptions {
+        self.retry_of = Some(age);
+        self
+    }
+
     /// What the commit survives, if not what the database's default says.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> TxnOptions {
@@ -117,8 +154,9 @@ impl TxnOptions {
 ///
 /// ```
 /// use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
-/// use duramen::{Concurrency, Database, Durability, IsolationLevel};
+/// use duramen::{Concurrency, Database, DeadlockHandling, Durability, IsolationLevel, VictimPolicy};
 /// use std::sync::Arc;
+/// use std::time::Duration;
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let path = dir.path().join("db");
 /// let builder = Database::builder().memory_bytes(64 << 20).cache_bytes(16 << 20).durability(Durability::Buffered);
@@ -129,6 +167,11 @@ impl TxnOptions {
 /// # let path = dir.path().join("db2");
 /// let builder = Database::builder().isolation(IsolationLevel::Serializable).concurrency(Concurrency::Optimistic).dirty_reads(true);
 /// builder.open(&path)?.close()?;
+///
+/// // How row locks behave.
+/// # let path = dir.path().join("db3");
+/// let builder = Database::builder().lock_timeout(Duration::from_secs(2)).victim_policy(VictimPolicy::LeastWork);
+/// builder.deadlock_handling(DeadlockHandling::Detect).same_thread_waits_fail(true).open(&path)?.close()?;
 ///
 /// // Memory for a disk, a clock that stands until told to move, and background work only when asked for.
 /// let (clock, jobs) = (ManualClock::default(), ManualExecutor::new());
@@ -145,6 +188,8 @@ pub struct Builder {
     pub(crate) isolation: IsolationLevel,
     pub(crate) concurrency: Concurrency,
     pub(crate) dirty_reads: bool,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) lock_options: LockOptions,
     pub(crate) memory_bytes: u64,
     pub(crate) cache_bytes: Option<u64>,
     pub(crate) log_bytes_before_checkpoint: u64,
@@ -162,6 +207,8 @@ impl Default for Builder {
             isolation: IsolationLevel::Snapshot,
             concurrency: Concurrency::Optimistic,
             dirty_reads: false,
+            lock_timeout: LOCK_TIMEOUT,
+            lock_options: LockOptions::default(),
             memory_bytes: 256 << 20,
             cache_bytes: None,
             log_bytes_before_checkpoint: 64 << 20,
@@ -206,6 +253,36 @@ impl Builder {
     #[must_use]
     pub fn dirty_reads(mut self, dirty_reads: bool) -> Builder {
         self.dirty_reads = dirty_reads;
+        self
+    }
+
+    /// How long a lock is waited for at most, by transactions that do not choose themselves (default: 10 s). Then it is
+    /// [`Error::LockTimeout`], never called a deadlock: those are found at once.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Builder {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// Who is given up when transactions wait for each other in a circle (default: [`VictimPolicy::Youngest`]).
+    #[must_use]
+    pub fn victim_policy(mut self, policy: VictimPolicy) -> Builder {
+        self.lock_options.victim = policy;
+        self
+    }
+
+    /// Whether such circles are found or prevented (default: [`DeadlockHandling::Detect`]).
+    #[must_use]
+    pub fn deadlock_handling(mut self, handling: DeadlockHandling) -> Builder {
+        self.lock_options.handling = handling;
+        self
+    }
+
+    /// Whether a wait for a transaction that was last called from the same thread fails at once (default: no, it is reported, and
+    /// waited for: another thread may go on with that transaction).
+    #[must_use]
+    pub fn same_thread_waits_fail(mut self, fail: bool) -> Builder {
+        self.lock_options.same_thread_fails = fail;
         self
     }
 

@@ -144,6 +144,8 @@ pub(crate) fn recover(
         isolation: builder.isolation,
         concurrency: builder.concurrency,
         dirty_reads: builder.dirty_reads,
+        lock_timeout: builder.lock_timeout,
+        lock_options: builder.lock_options,
         log_bytes_before_checkpoint: builder.log_bytes_before_checkpoint,
         dir_lock,
         instance,

@@ -4,6 +4,8 @@ use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Error, Lsn, StoreStats, Timestamp};
 
+use duramen_txn::LockStats;
+
 use crate::core::Core;
 
 /// Whether the database can go on writing.
@@ -89,6 +91,8 @@ pub struct Stats {
     pub memory_budget_bytes: u64,
     /// Cached blocks found, and not found.
     pub cache_hits_and_misses: (u64, u64),
+    /// Row locks: held, waited for, deadlocks.
+    pub locks: LockStats,
     /// The log.
     pub log: LogStats,
     /// Each keyspace by name.
@@ -113,6 +117,7 @@ impl Core {
             memory_bytes: self.parts.budget.used(),
             memory_budget_bytes: self.parts.budget.limit(),
             cache_hits_and_misses: self.parts.pool.hits_and_misses(),
+            locks: self.locks.stats(),
             log: LogStats {
                 start: log.start,
                 end: log.end,

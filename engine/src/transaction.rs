@@ -8,6 +8,7 @@
 //!
 //! Next: `transaction/reading.rs` (reads), `transaction/locking.rs` (reads that lock), `transaction/ending.rs` (commit).
 
+mod change;
 mod ending;
 mod locking;
 mod reading;
@@ -19,13 +20,18 @@ use duramen_base::error::ErrorGroup;
 use duramen_base::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Reservation, Result, Timestamp, TxnOrigin, Value, mutant};
-use duramen_txn::{IsolationLevel, Plan, Posted, ReadPoint, ReadSet, Registration, WriteSet, plan};
+use duramen_base::{Error, Reservation, Result, Timestamp, TxnOrigin, mutant};
+use duramen_txn::{
+    AgeTicket, IsolationLevel, LockMark, OwnerSpec, Plan, Posted, ReadPoint, ReadSet, Registration, WriteLocks,
+    WriteSet, plan,
+};
 
 use crate::commit::{CommitHandle, CommitInfo, Sequenced, position_of};
 use crate::core::Core;
 use crate::keyspace::{Inner as KeyspaceInner, Keyspace};
 use crate::options::{Durability, TxnOptions, WRITE_SET_BYTES_MAX};
+use crate::row_locks::RowLocks;
+use change::Change;
 pub use locking::LockRead;
 
 /// The budget is told of a write set's growth in steps of this many bytes.
@@ -51,6 +57,9 @@ pub struct Transaction {
     plan: Plan,
     options: TxnOptions,
     origin: TxnOrigin,
+    isolation: IsolationLevel,
+    /// What it has locked, if it is pessimistic.
+    locks: Option<Arc<RowLocks>>,
     /// Where it reads, at a level that reads at one moment (B1).
     snapshot: OnceCell<Snapshot>,
     /// The newest moment that a statement of its own read at (B3).
@@ -99,21 +108,35 @@ pub(crate) struct OnBoard {
 pub struct Savepoint {
     writes: duramen_txn::Savepoint,
     posted_count: usize,
+    locked: Option<LockMark>,
 }
 
 impl Transaction {
     pub(crate) fn new(core: &Arc<Core>, options: TxnOptions, begun_at: TxnOrigin) -> Result<Transaction> {
         core.check_writable()?;
         let isolation = options.isolation.unwrap_or(core.isolation);
-        let plan = plan(isolation, options.concurrency.unwrap_or(core.concurrency))?;
+        let plan = plan(isolation, options.concurrency.unwrap_or(core.concurrency));
         if isolation == IsolationLevel::ReadUncommitted && core.board.is_none() {
             return Err(Error::Unsupported { what: "isolation level ReadUncommitted, without `dirty_reads(true)`" });
         }
         let memory = core.parts.budget.reserve_anyway(0);
+        let origin = TxnOrigin { label: options.label, ..begun_at };
+        let locks = (plan.write_locks == WriteLocks::AtWrite).then(|| {
+            let spec = OwnerSpec {
+                origin,
+                isolation: name_of(isolation, plan.write_locks),
+                priority: options.priority,
+                begun_at: Some(core.parts.clock.now()),
+                retry_of: options.retry_of,
+            };
+            RowLocks::new(&core.locks, spec, options.lock_timeout.unwrap_or(core.lock_timeout))
+        });
         let mut transaction = Transaction {
             core: Arc::clone(core),
             plan,
-            origin: TxnOrigin { label: options.label, ..begun_at },
+            origin,
+            isolation,
+            locks,
             snapshot: OnceCell::new(),
             newest_read: Cell::new(Timestamp::ZERO),
             reads: RefCell::new(Reads { set: ReadSet::new(plan.track_reads), keyspaces: Vec::new(), kept: Vec::new() }),
@@ -138,13 +161,7 @@ impl Transaction {
         if value.len() > VALUE_BYTES_MAX {
             return Err(Error::ValueTooLarge { bytes: value.len() });
         }
-        let bytes = key.len() + value.len();
-        self.write(
-            keyspace,
-            bytes,
-            |set| set.put(keyspace.id(), key, Value::from(value)),
-            |board, ts| board.put(keyspace.id(), key, Value::from(value), ts),
-        )
+        self.write(keyspace, Change::Put(key, value))
     }
 
     /// Removes `key`; one that is absent is fine.
@@ -165,12 +182,7 @@ impl Transaction {
     pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<()> {
         let key = key.as_ref();
         check_key(key)?;
-        self.write(
-            keyspace,
-            key.len(),
-            |set| set.delete(keyspace.id(), key),
-            |board, ts| board.delete(keyspace.id(), key, ts),
-        )
+        self.write(keyspace, Change::Delete(key))
     }
 
     /// Removes every key from `low` up to, without, `high`; an empty `high` means to the end of the keyspace. Costs the same however many keys there
@@ -192,12 +204,7 @@ impl Transaction {
         let (low, high) = (low.as_ref(), high.as_ref());
         check_key(low)?;
         check_key(high)?;
-        self.write(
-            keyspace,
-            low.len() + high.len(),
-            |set| set.delete_range(keyspace.id(), low, high),
-            |board, ts| board.delete_range(keyspace.id(), low, high, ts),
-        )
+        self.write(keyspace, Change::DeleteRange(low, high))
     }
 
     /// Takes the snapshot now instead of at the first read.
@@ -249,10 +256,12 @@ impl Transaction {
         self.check_alive()?;
         let mut writes = self.writes.borrow_mut();
         let posted_count = writes.posted.as_ref().map_or(0, |board| board.posted.len());
-        Ok(Savepoint { writes: writes.set.savepoint(), posted_count })
+        let locked = self.locks.as_ref().and_then(|locks| locks.mark());
+        Ok(Savepoint { writes: writes.set.savepoint(), posted_count, locked })
     }
 
-    /// Undoes every write since `savepoint`, which stays usable; later savepoints are gone. What was read stays read.
+    /// Undoes every write since `savepoint`, which stays usable; later savepoints are gone. What was read stays read. A pessimistic transaction
+    /// at ReadUncommitted, ReadCommitted and Snapshot gives back the locks of those writes; all other locks stay.
     ///
     /// # Errors
     /// `InvalidArgument`: a savepoint of another transaction, or one rolled back past; nothing changed. `TxnAborted`.
@@ -266,7 +275,29 @@ impl Transaction {
         if let Some(board) = &mut writes.posted {
             board.posted.truncate(savepoint.posted_count);
         }
+        // Whoever promises that reads last keeps every lock.
+        if let (Some(locks), Some(mark)) = (&self.locks, savepoint.locked)
+            && self.plan.read_point != ReadPoint::Locked
+        {
+            locks.rollback_to(mark);
+        }
         Ok(())
+    }
+
+    /// Its age, if it is pessimistic: for [`TxnOptions::retry_of`], should it fail.
+    ///
+    /// ```
+    /// # use duramen::{Concurrency, Database, TxnOptions};
+    /// # let db = Database::in_memory()?;
+    /// let options = TxnOptions::default().concurrency(Concurrency::Pessimistic);
+    /// let failed = db.begin_with(options.clone())?;
+    /// let age = failed.age().expect("it locks");
+    /// drop(failed);
+    /// assert_eq!(db.begin_with(options.retry_of(age))?.age(), Some(age.next_attempt()));
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn age(&self) -> Option<AgeTicket> {
+        self.locks.as_ref().map(|locks| locks.age())
     }
 
     /// Number of keys and ranges written so far.
@@ -349,60 +380,93 @@ impl Transaction {
 
     fn check_alive(&self) -> Result<()> {
         self.core.check_open()?;
+        if !self.dead.get() && self.locks.as_ref().is_some_and(|locks| locks.have_ended()) {
+            self.abort(); // One of its iterators lost a lock.
+        }
         if self.dead.get() { Err(Error::TxnAborted) } else { Ok(()) }
     }
 
-    /// Notes a write: in the write set by `change`, and on the dirty board, if there is one, by `post`.
-    fn write(
-        &self,
-        keyspace: &Keyspace,
-        bytes: usize,
-        change: impl FnOnce(&mut WriteSet),
-        post: impl FnOnce(&mut Posted, Timestamp),
-    ) -> Result<()> {
+    /// Makes a write: locks it, if that is done now, and notes it in the write set and on the dirty board, if there is one.
+    fn write(&self, keyspace: &Keyspace, change: Change<'_>) -> Result<()> {
         self.check_alive()?;
         self.core.check_keyspace(&keyspace.inner)?;
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
-        let mut writes = self.writes.borrow_mut();
-        let needed = writes.set.bytes() + bytes as u64;
+        let needed = self.writes.borrow().set.bytes() + change.bytes() as u64;
         let budget = WRITE_SET_BYTES_MAX.min(self.core.parts.budget.limit() / 2);
         if needed > budget {
             return Err(Error::TxnTooLarge { needed, budget });
         }
+        if let Some(locks) = &self.locks {
+            self.ends_if_serious(self.lock_to_write(locks, keyspace, &change))?;
+        }
+        let mut writes = self.writes.borrow_mut();
         if let Err(place) = position_of(&writes.keyspaces, keyspace.id()) {
             writes.keyspaces.insert(place, Arc::clone(&keyspace.inner));
         }
-        change(&mut writes.set);
+        change.apply(&mut writes.set, keyspace.id());
         let held = writes.set.bytes().next_multiple_of(RESERVE_STEP_BYTES);
         if held != writes.memory.bytes() && writes.set.bytes() >= RESERVE_STEP_BYTES {
             writes.memory.resize(held);
         }
         if self.core.board.is_some() {
-            self.post(&mut writes, post);
+            self.post(&mut writes, keyspace, &change);
         }
         Ok(())
     }
 
     /// Shows a write to readers at `ReadUncommitted`.
     #[cold]
-    fn post(&self, writes: &mut Writes, post: impl FnOnce(&mut Posted, Timestamp)) {
+    fn post(&self, writes: &mut Writes, keyspace: &Keyspace, change: &Change<'_>) {
         let Some(board) = &self.core.board else { return };
         let on_board = writes.posted.get_or_insert_with(|| {
             let horizons = &self.core.horizons;
             let registration = self.core.parts.snapshots.register(|| horizons.visible());
             Box::new(OnBoard { posted: Posted::on(board), _registration: registration })
         });
-        post(&mut on_board.posted, self.core.horizons.visible());
+        change.post(&mut on_board.posted, keyspace.id(), self.core.horizons.visible());
     }
 
-    /// An error of the environment, the data or the state ends a read-write transaction (B2).
+    /// An error of the environment, the data or the state ends a transaction (B2): it is rolled back at once.
     fn ends_if_serious<T>(&self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(|error| error.group() != ErrorGroup::CorrectTheCall) {
-            self.dead.set(true);
+            self.abort();
         }
         result
+    }
+
+    /// Rolls back: locks fall, writes are forgotten, others stop seeing it.
+    #[cold]
+    fn abort(&self) {
+        self.dead.set(true);
+        if let Ok(mut writes) = self.writes.try_borrow_mut() {
+            if !writes.set.is_empty() {
+                self.core.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
+            }
+            writes.set = WriteSet::new();
+            writes.posted = None;
+            writes.memory.resize(0);
+        }
+        if let Some(locks) = &self.locks {
+            locks.end();
+        }
+    }
+}
+
+/// Level and mode, for reports.
+fn name_of(level: IsolationLevel, locks: WriteLocks) -> &'static str {
+    match (level, locks) {
+        (IsolationLevel::ReadUncommitted, WriteLocks::AtCommit) => "ReadUncommitted/Optimistic",
+        (IsolationLevel::ReadCommitted, WriteLocks::AtCommit) => "ReadCommitted/Optimistic",
+        (IsolationLevel::RepeatableRead, WriteLocks::AtCommit) => "RepeatableRead/Optimistic",
+        (IsolationLevel::Snapshot, WriteLocks::AtCommit) => "Snapshot/Optimistic",
+        (IsolationLevel::Serializable, WriteLocks::AtCommit) => "Serializable/Optimistic",
+        (IsolationLevel::ReadUncommitted, WriteLocks::AtWrite) => "ReadUncommitted/Pessimistic",
+        (IsolationLevel::ReadCommitted, WriteLocks::AtWrite) => "ReadCommitted/Pessimistic",
+        (IsolationLevel::RepeatableRead, WriteLocks::AtWrite) => "RepeatableRead/Pessimistic",
+        (IsolationLevel::Snapshot, WriteLocks::AtWrite) => "Snapshot/Pessimistic",
+        (IsolationLevel::Serializable, WriteLocks::AtWrite) => "Serializable/Pessimistic",
     }
 }
 
@@ -419,6 +483,10 @@ impl Drop for Transaction {
             self.core.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
         }
         self.leave_the_serializable();
+        // Its iterators may live on; its locks do not.
+        if let Some(locks) = &self.locks {
+            locks.end();
+        }
     }
 }
 

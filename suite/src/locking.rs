@@ -31,8 +31,6 @@ pub(crate) fn scan(tx: &Transaction, keyspace: &Keyspace, range: &Span, lock: Lo
 }
 
 /// Labels of the transactions that wait for a lock somebody holds or asked for before them.
-///
-/// Engines without locks to wait for have none.
-pub(crate) fn waiting(_db: &Database) -> Vec<&'static str> {
-    Vec::new()
+pub(crate) fn waiting(db: &Database) -> Vec<&'static str> {
+    db.lock_waits().into_iter().filter_map(|waiter| waiter.txn.origin.label).collect()
 }

@@ -1,7 +1,6 @@
 //! Isolation levels as data: what a level asks of reads, locks and commit, for the engine to execute.
 //!
-//! A plan decides nothing by itself and holds no state. What is not offered is refused by name, never silently
-//! replaced by another level.
+//! A plan decides nothing by itself and holds no state.
 //!
 //! | level | reads (optimistic) | validated at commit | reads (pessimistic) |
 //! |---|---|---|---|
@@ -12,8 +11,6 @@
 //! | Serializable | one snapshot, keys and ranges recorded | written keys, and the rule of `ssi.rs` | the present, keys and ranges locked |
 //!
 //! I1  The levels have no order. `RepeatableRead` forbids write skew and lets phantoms in, `Snapshot` the reverse.
-
-use duramen_base::{Error, Result};
 
 /// What a transaction is promised about the others that run beside it.
 ///
@@ -142,10 +139,9 @@ pub enum Serial {
 ///
 /// ```
 /// use duramen_txn::{Concurrency, IsolationLevel, ReadPoint, WriteLocks, plan};
-/// let snapshot = plan(IsolationLevel::Snapshot, Concurrency::Optimistic)?;
+/// let snapshot = plan(IsolationLevel::Snapshot, Concurrency::Optimistic);
 /// assert_eq!(snapshot.read_point, ReadPoint::Snapshot); // register at `visible` before the first read
 /// assert_eq!(snapshot.write_locks, WriteLocks::AtCommit);
-/// # Ok::<(), duramen_base::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
@@ -163,28 +159,32 @@ pub struct Plan {
     pub serial: Serial,
 }
 
-/// The plan of `level` with `concurrency`.
-///
-/// # Errors
-/// [`Error::Unsupported`], naming the combination, if it is not offered.
+/// The plan of `level` with `concurrency`. Every combination is offered, `ReadUncommitted` only where there is a board.
 ///
 /// ```
-/// use duramen_txn::{Concurrency, IsolationLevel, Serial, Validate, plan};
-/// let serializable = plan(IsolationLevel::Serializable, Concurrency::Optimistic)?;
-/// assert_eq!((serializable.validate, serializable.serial), (Validate::Writes, Serial::Checked));
-/// # Ok::<(), duramen_base::Error>(())
+/// use duramen_txn::{Concurrency, IsolationLevel, ReadPoint, Serial, Validate, plan};
+/// let checked = plan(IsolationLevel::Serializable, Concurrency::Optimistic);
+/// assert_eq!((checked.validate, checked.serial), (Validate::Writes, Serial::Checked));
+/// let locked = plan(IsolationLevel::Serializable, Concurrency::Pessimistic);
+/// assert_eq!((locked.read_point, locked.serial), (ReadPoint::Locked, Serial::Entered));
 /// ```
-pub fn plan(level: IsolationLevel, concurrency: Concurrency) -> Result<Plan> {
-    use {Concurrency as C, IsolationLevel as L};
-    let what = match (level, concurrency) {
-        (_, C::Optimistic) => return Ok(optimistic(level)),
-        (L::ReadUncommitted, C::Pessimistic) => "isolation level ReadUncommitted, pessimistic",
-        (L::ReadCommitted, C::Pessimistic) => "isolation level ReadCommitted, pessimistic",
-        (L::RepeatableRead, C::Pessimistic) => "isolation level RepeatableRead, pessimistic",
-        (L::Snapshot, C::Pessimistic) => "isolation level Snapshot, pessimistic",
-        (L::Serializable, C::Pessimistic) => "isolation level Serializable, pessimistic",
-    };
-    Err(Error::Unsupported { what })
+pub fn plan(level: IsolationLevel, concurrency: Concurrency) -> Plan {
+    match concurrency {
+        Concurrency::Optimistic => optimistic(level),
+        Concurrency::Pessimistic => pessimistic(level),
+    }
+}
+
+fn pessimistic(level: IsolationLevel) -> Plan {
+    let plan = Plan { write_locks: WriteLocks::AtWrite, ..optimistic(level) };
+    let locked = Plan { read_point: ReadPoint::Locked, validate: Validate::Nothing, ..plan };
+    match level {
+        IsolationLevel::ReadUncommitted | IsolationLevel::ReadCommitted | IsolationLevel::Snapshot => plan,
+        IsolationLevel::RepeatableRead => Plan { read_locks: ReadLocks::Keys, track_reads: TrackReads::No, ..locked },
+        IsolationLevel::Serializable => {
+            Plan { read_locks: ReadLocks::KeysAndRanges, serial: Serial::Entered, ..locked }
+        }
+    }
 }
 
 fn optimistic(level: IsolationLevel) -> Plan {
@@ -218,28 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_offered_is_refused_by_name() {
-        use IsolationLevel::*;
-        for level in [ReadUncommitted, ReadCommitted, RepeatableRead, Snapshot, Serializable] {
-            for concurrency in [Concurrency::Optimistic, Concurrency::Pessimistic] {
-                match (concurrency, plan(level, concurrency)) {
-                    (Concurrency::Optimistic, Ok(plan)) => assert_eq!(plan.write_locks, WriteLocks::AtCommit),
-                    (Concurrency::Pessimistic, Err(Error::Unsupported { what })) => {
-                        assert!(what.ends_with(&format!("{level}, {concurrency}")), "{what}");
-                    }
-                    (_, other) => panic!("{level}, {concurrency}: {other:?}"),
-                }
-            }
-        }
-    }
-
-    #[test]
     fn who_is_validated_against_a_snapshot_reads_at_one() {
         use IsolationLevel::*;
         for level in [ReadUncommitted, ReadCommitted, RepeatableRead, Snapshot, Serializable] {
-            let plan = optimistic(level);
-            assert_eq!(plan.validate != Validate::Nothing, plan.read_point == ReadPoint::Snapshot, "{level}");
-            assert_eq!(plan.serial == Serial::Checked, plan.track_reads == TrackReads::KeysAndRanges, "{level}");
+            for concurrency in [Concurrency::Optimistic, Concurrency::Pessimistic] {
+                let plan = plan(level, concurrency);
+                assert_eq!(plan.validate != Validate::Nothing, plan.read_point == ReadPoint::Snapshot, "{level}");
+                assert_eq!(plan.serial != Serial::No, plan.track_reads == TrackReads::KeysAndRanges, "{level}");
+                assert_eq!(plan.read_locks != ReadLocks::None, plan.read_point == ReadPoint::Locked, "{level}");
+                assert!(plan.read_locks == ReadLocks::None || plan.write_locks == WriteLocks::AtWrite, "{level}");
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ pub use locks::{
     AgeTicket, DeadlockCallback, DeadlockHandling, Grant, HeldLock, HeldLocks, KeyspaceNames, LockManager, LockMark,
     LockOptions, LockOwner, LockStats, LockWaiter, OwnerSpec, Wait, WaitArrow, WaitGraph,
 };
-pub use read_set::{LockedReads, ReadSet, Scan, lock_items_with_reads};
+pub use read_set::{LockedReads, ReadSet, Scan, commit_lock_items};
 pub use snapshots::{Registration, Snapshots};
 pub use ssi::{Claim, Ssi};
 pub use write_set::{Own, Savepoint, WriteSet, WriteView};

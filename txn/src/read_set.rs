@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use duramen_base::sync::{Arc, Mutex};
-use duramen_base::{KeyBounds, KeyspaceId, Timestamp};
+use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp};
 
 use crate::commit_locks::LockItem;
 use crate::footprint::{Footprint, KeyRange, successor};
@@ -127,7 +127,7 @@ impl ReadSet {
     /// A locking scan at `ts`. Its iterator notes how far it came.
     ///
     /// ```
-    /// # use duramen_base::{KeyBounds, KeyspaceId, Timestamp};
+    /// # use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp};
     /// # use duramen_txn::{ReadSet, TrackReads};
     /// let mut reads = ReadSet::new(TrackReads::No);
     /// let scan = reads.begin_locked_scan(KeyspaceId::new(1), &KeyBounds::ALL, Timestamp::new(4));
@@ -296,27 +296,38 @@ impl Scan {
     }
 }
 
-/// The items a commit locks when it also has to keep what it read: those of its writes, `keys` and `ranges`, as disjoint
-/// items in the order of locking.
+/// What a commit locks: its writes exclusively, `keys` and `ranges` that it read shared, in the one order in which commits lock.
 ///
 /// ```
-/// use duramen_base::KeyspaceId;
-/// use duramen_txn::{Key, KeyRange, LockItem, lock_items_with_reads};
+/// use duramen_base::{KeyspaceId, LockMode};
+/// use duramen_txn::{Key, KeyRange, LockItem, commit_lock_items};
 /// let (ks, key) = (KeyspaceId::new(1), |key: &str| Key::from(key.as_bytes()));
-/// let range = KeyRange { keyspace: ks, low: key("a"), high: Some(key("c")) };
-/// let items = lock_items_with_reads(vec![LockItem::key(ks, key("b"))], [(ks, key("x"))], [range]);
-/// assert_eq!(items.len(), 2); // `b` lies in the range
+/// let range = KeyRange { keyspace: ks, low: key("c"), high: Some(key("f")) };
+/// let items = commit_lock_items(vec![LockItem::key(ks, key("b"))], [(ks, key("b")), (ks, key("a"))], [range]);
+/// let modes: Vec<_> = items.iter().map(|(_, mode)| *mode).collect();
+/// assert_eq!(modes, [LockMode::Shared, LockMode::Exclusive, LockMode::Shared]); // a, b once, c..f
 /// ```
-pub fn lock_items_with_reads(
+pub fn commit_lock_items(
     writes: Vec<LockItem>,
     keys: impl IntoIterator<Item = (KeyspaceId, Key)>,
     ranges: impl IntoIterator<Item = KeyRange>,
-) -> Vec<LockItem> {
-    let mut items = writes;
-    items.extend(keys.into_iter().map(|(keyspace, key)| LockItem::key(keyspace, key)));
+) -> Vec<(LockItem, LockMode)> {
+    let exclusive = |item| (item, LockMode::Exclusive);
+    let shared = |item| (item, LockMode::Shared);
+    let mut items: Vec<_> = writes.into_iter().map(exclusive).collect();
+    let write_count = items.len();
+    items.extend(keys.into_iter().map(|(keyspace, key)| shared(LockItem::key(keyspace, key))));
     let ranges = ranges.into_iter().filter(|range| !range.is_empty());
-    items.extend(ranges.map(|range| LockItem::range(range.keyspace, range.low, range.high)));
-    LockItem::merge(items)
+    items.extend(ranges.map(|range| shared(LockItem::range(range.keyspace, range.low, range.high))));
+    if items.len() > write_count {
+        // Exclusive before shared: what is both is locked once.
+        items.sort_by(|(a, of_a), (b, of_b)| {
+            let is_shared = |mode: &LockMode| *mode == LockMode::Shared;
+            a.cmp_place(b).then_with(|| is_shared(of_a).cmp(&is_shared(of_b)))
+        });
+        items.dedup_by(|(next, _), (last, _)| next == last);
+    }
+    items
 }
 
 #[cfg(test)]
@@ -373,18 +384,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_locked_for_reads_and_writes_is_disjoint_and_in_order() {
+    fn what_is_read_and_written_is_locked_once_and_in_order() {
         let key = |key: &str| Key::from(key.as_bytes());
-        let range = |low: &str, high: Option<&str>| KeyRange { keyspace: KS, low: key(low), high: high.map(key) };
         let writes = vec![LockItem::range(KS, key("c"), Some(key("f"))), LockItem::key(KS, key("x"))];
-        let items = lock_items_with_reads(
-            writes,
-            [(KS, key("x")), (KS, key("d")), (KS, key("a"))],
-            [range("e", Some("h")), range("x", None), range("k", Some("k"))],
-        );
-        let lows: Vec<_> = items.iter().map(|item| item.low().escape_ascii().to_string()).collect();
-        assert_eq!(lows, ["a", "c", "x"]);
-        assert!(items.windows(2).all(|pair| pair[0].is_before(&pair[1])), "C2");
-        assert!(items[1].overlaps(&LockItem::key(KS, key("g"))) && items[2].overlaps(&LockItem::key(KS, key("z"))));
+        let range = KeyRange { keyspace: KS, low: key("e"), high: None };
+        let items = commit_lock_items(writes, [(KS, key("x")), (KS, key("d")), (KS, key("a"))], [range]);
+        let listed: Vec<_> = items.iter().map(|(item, mode)| (item.low().to_vec(), *mode)).collect();
+        let (s, x) = (LockMode::Shared, LockMode::Exclusive);
+        let expected = [("a", s), ("c", x), ("d", s), ("e", s), ("x", x)];
+        assert_eq!(listed, expected.map(|(key, mode)| (key.as_bytes().to_vec(), mode)));
     }
 }

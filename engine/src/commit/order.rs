@@ -19,7 +19,7 @@
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use duramen_base::sync::{Arc, Condvar, Mutex, thread};
 use duramen_base::{Timestamp, TxnOrigin, mutant};
-use duramen_txn::{Horizons, LockSet};
+use duramen_txn::{HeldLocks, Horizons};
 
 use crate::transaction::OnBoard;
 
@@ -55,7 +55,7 @@ struct Content {
 
 /// What a commit gives back when it is visible.
 pub(crate) struct Held {
-    pub(crate) _locks: LockSet,
+    pub(crate) _locks: HeldLocks,
     /// Its entries on the dirty board.
     pub(crate) _posted: Option<Box<OnBoard>>,
     pub(crate) origin: TxnOrigin,

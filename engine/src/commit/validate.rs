@@ -9,10 +9,8 @@ use std::ops::Bound;
 
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{
-    ConflictInfo, Deadline, Error, KeyBounds, KeyspaceId, Op, OpKind, Result, ScanOpts, Timestamp, mutant,
-};
-use duramen_txn::{Claim, Key, KeyRange, LockSet, Validate, WriteLocks, lock_items_with_reads};
+use duramen_base::{ConflictInfo, Error, KeyBounds, KeyspaceId, Op, OpKind, Result, ScanOpts, Timestamp, mutant};
+use duramen_txn::{Claim, Key, KeyRange, LockOwner, OwnerSpec, Serial, Validate, Wait, WriteLocks, commit_lock_items};
 
 use super::{Request, position_of};
 use crate::core::Core;
@@ -30,18 +28,36 @@ pub(crate) struct ReadChecks {
 }
 
 impl Core {
-    /// Takes the locks of a commit and validates under them.
-    pub(super) fn lock_and_validate(&self, request: &Request<'_>, deadline: Deadline) -> Result<LockSet> {
-        let snapshot_ts = request.snapshot_ts.unwrap_or(Timestamp::ZERO);
-        let mut items = match request.plan.write_locks {
-            WriteLocks::AtCommit => request.write_set.lock_items(),
-            WriteLocks::AtWrite => Vec::new(),
+    /// The locks of a commit: those it took as it wrote, or those it takes now, validating under them.
+    pub(super) fn lock_and_validate(&self, request: &Request<'_>) -> Result<LockOwner> {
+        let locks = match request.plan.write_locks {
+            WriteLocks::AtWrite => request.locks.take().ok_or(Error::TxnAborted)?,
+            WriteLocks::AtCommit => self.lock_for_commit(request)?,
         };
-        if let Some(reads) = request.reads.as_ref().filter(|_| !mutant!("validate_without_read_locks")) {
-            let keys = reads.keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone()));
-            items = lock_items_with_reads(items, keys, reads.ranges.iter().map(|(range, _)| range.clone()));
-        }
-        let locks = self.locks.acquire(items, snapshot_ts, &*self.parts.clock, deadline)?;
+        locks.seal()?;
+        Ok(locks)
+    }
+
+    fn lock_for_commit(&self, request: &Request<'_>) -> Result<LockOwner> {
+        let spec = OwnerSpec {
+            origin: request.origin,
+            isolation: request.isolation,
+            priority: request.priority,
+            begun_at: None,
+            retry_of: None,
+        };
+        let mut locks = self.locks.owner(spec);
+        let reads = request.reads.as_ref().filter(|_| !mutant!("validate_without_read_locks"));
+        let keys = reads.iter().flat_map(|reads| &reads.keys).map(|(keyspace, key, _)| (*keyspace, key.clone()));
+        let ranges = reads.iter().flat_map(|reads| &reads.ranges).map(|(range, _)| range.clone());
+        let items = commit_lock_items(request.write_set.lock_items(), keys, ranges);
+        locks.lock_items(items, Wait::For(request.lock_timeout))?;
+        self.validate(request)?;
+        Ok(locks)
+    }
+
+    fn validate(&self, request: &Request<'_>) -> Result<()> {
+        let snapshot_ts = request.snapshot_ts.unwrap_or(Timestamp::ZERO);
         let validates = match request.plan.validate {
             Validate::Nothing => false,
             // A transaction that never read conflicts with nobody.
@@ -57,7 +73,7 @@ impl Core {
         if let Some(reads) = &request.reads {
             self.check_reads(reads)?;
         }
-        Ok(locks)
+        Ok(())
     }
 
     /// Fails if anything in `reads` has changed since it was read.
@@ -130,17 +146,30 @@ impl Core {
     /// Step 3 of a serializable transaction: checked and sequenced in one section.
     pub(super) fn sequence_serializable<P>(
         &self,
+        serial: Serial,
         claim: Claim,
         sequence: impl FnOnce() -> (Timestamp, P),
     ) -> Result<(Timestamp, P)> {
-        let sequenced = self.ssi.commit(claim, sequence);
+        let sequenced = match serial {
+            Serial::No => Ok(sequence()),
+            Serial::Checked => self.ssi.commit(claim, sequence),
+            Serial::Entered => Ok(self.ssi.enter_locked(claim, sequence)),
+        };
         self.ssi.prune_sometimes(|| self.horizons.acked());
         self.count_refused(sequenced)
     }
 
     /// The end of a serializable transaction that wrote nothing.
-    pub(crate) fn check_serializable_reader(&self, claim: Claim) -> Result<()> {
-        let checked = self.ssi.commit_read_only(claim);
+    pub(crate) fn check_serializable_reader(&self, serial: Serial, claim: Claim) -> Result<()> {
+        let checked = match serial {
+            Serial::No => Ok(()),
+            Serial::Checked => self.ssi.commit_read_only(claim),
+            // Its locks fall after this.
+            Serial::Entered => {
+                self.ssi.enter_locked_reader(claim, || self.order.newest());
+                Ok(())
+            }
+        };
         self.ssi.prune_sometimes(|| self.horizons.acked());
         self.count_refused(checked)
     }

@@ -29,6 +29,10 @@ impl Transaction {
             snapshot_ts: self.snapshot_ts(),
             plan: &self.plan,
             origin: self.origin,
+            isolation: super::name_of(self.isolation, self.plan.write_locks),
+            priority: self.options.priority,
+            lock_timeout: self.options.lock_timeout.unwrap_or(self.core.lock_timeout),
+            locks: Cell::new(self.locks.as_ref().map(|locks| locks.take()).transpose()?),
             reads,
             claim: Cell::new(claim),
             posted: Cell::new(posted),
@@ -52,27 +56,34 @@ impl Transaction {
             self.core.check_reads(&reads)?;
         }
         if let Some(claim) = claim {
-            self.core.check_serializable_reader(claim)?;
+            self.core.check_serializable_reader(self.plan.serial, claim)?;
+        }
+        if let Some(locks) = &self.locks {
+            locks.end();
         }
         self.wait_reads_acked()
     }
 
     /// What must be found unchanged, and what other serializable transactions are told.
     fn what_was_read(&self, writes: Option<&Writes>) -> (Option<ReadChecks>, Option<Claim>) {
-        let is_checked = self.plan.serial == Serial::Checked
-            && self.snapshot.get().is_none_or(|snapshot| {
-                let enlisted = snapshot.enlisted.take();
-                let is_enlisted = enlisted.is_some();
-                snapshot.enlisted.set(enlisted);
-                is_enlisted
-            });
+        let is_enlisted = |snapshot: &super::Snapshot| {
+            let enlisted = snapshot.enlisted.take();
+            let is_enlisted = enlisted.is_some();
+            snapshot.enlisted.set(enlisted);
+            is_enlisted
+        };
+        let is_serial = match self.plan.serial {
+            Serial::No => false,
+            Serial::Checked => self.snapshot.get().is_none_or(is_enlisted),
+            Serial::Entered => true,
+        };
         let mut reads = self.reads.borrow_mut();
-        if reads.set.is_empty() && !is_checked {
+        if reads.set.is_empty() && !is_serial {
             return (None, None);
         }
         let LockedReads { mut keys, ranges } = reads.set.locked();
         let plain = reads.set.footprint();
-        let claim = is_checked.then(|| Claim {
+        let claim = is_serial.then(|| Claim {
             snapshot_ts: self.snapshot_ts(),
             reads: plain.clone().with(
                 keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone())),
@@ -98,7 +109,8 @@ impl Transaction {
 
     /// Returns when everything this transaction read is acknowledged, so that it may be told to others.
     pub(crate) fn wait_reads_acked(&self) -> Result<()> {
-        let newest = self.newest_read.get().max(self.snapshot_ts().unwrap_or(Timestamp::ZERO));
+        let locked = self.locks.as_ref().map_or(Timestamp::ZERO, |locks| locks.newest_read());
+        let newest = self.newest_read.get().max(self.snapshot_ts().unwrap_or(Timestamp::ZERO)).max(locked);
         self.core.wait_acked(newest)
     }
 

@@ -1,17 +1,21 @@
 //! Reads that lock: what they return stays as it is until the transaction ends, at every level.
 //!
+//! A pessimistic transaction locks the key or the range first, waiting if it must, and reads as of the grant.
+//!
 //! An optimistic transaction locks nothing: it remembers where it looked, and its commit is refused with `WriteConflict` if anything there has
 //! changed. So a lost update is prevented at every level by whoever reads what it will overwrite with [`Transaction::get_for_update`].
 
 use std::ops::{Bound, RangeBounds};
 
 use duramen_base::sync::Arc;
-use duramen_base::{Error, KeyBounds, LockMode, Result, Value};
-use duramen_txn::{ReadPoint, WriteLocks};
+use duramen_base::{Error, KeyBounds, LockMode, LockOp, Result, Value};
+use duramen_txn::{Grant, ReadLocks, ReadPoint, TrackReads, Validate, Wait, WriteLocks};
 
 use super::Transaction;
-use crate::iter::Iter;
+use super::change::Change;
+use crate::iter::{Iter, Locking, Strategy, half_open_bounds};
 use crate::keyspace::Keyspace;
+use crate::row_locks::{RowLocks, Target};
 
 /// How a read locks.
 ///
@@ -30,14 +34,14 @@ use crate::keyspace::Keyspace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockRead {
     pub(super) mode: LockMode,
-    pub(super) wait: Wait,
+    pub(super) wait: WaitFor,
 }
 
 /// What to do if somebody else holds the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
-    Block,
-    Refuse,
+pub(super) enum WaitFor {
+    Lock,
+    Nobody,
     Skip,
 }
 
@@ -45,26 +49,26 @@ impl LockRead {
     /// Others may read it as well; nobody may change it.
     #[must_use]
     pub fn for_share() -> LockRead {
-        LockRead { mode: LockMode::Shared, wait: Wait::Block }
+        LockRead { mode: LockMode::Shared, wait: WaitFor::Lock }
     }
 
     /// It is about to be changed: nobody else may read it with a lock, nor change it.
     #[must_use]
     pub fn for_update() -> LockRead {
-        LockRead { mode: LockMode::Update, wait: Wait::Block }
+        LockRead { mode: LockMode::Update, wait: WaitFor::Lock }
     }
 
     /// [`Error::WouldBlock`] instead of waiting. Pessimistic transactions only.
     #[must_use]
     pub fn nowait(mut self) -> LockRead {
-        self.wait = Wait::Refuse;
+        self.wait = WaitFor::Nobody;
         self
     }
 
     /// What somebody else has locked is not there. Pessimistic transactions only.
     #[must_use]
     pub fn skip_locked(mut self) -> LockRead {
-        self.wait = Wait::Skip;
+        self.wait = WaitFor::Skip;
         self
     }
 }
@@ -120,7 +124,10 @@ impl Transaction {
         if let Some(own) = self.own(keyspace, key) {
             return Ok(own);
         }
-        self.ends_if_serious(self.get_and_remember(keyspace, key))
+        self.ends_if_serious(match self.plan.write_locks {
+            WriteLocks::AtCommit => self.get_and_remember(keyspace, key),
+            WriteLocks::AtWrite => self.read_locked(keyspace, key, read, op_of_get(read)),
+        })
     }
 
     /// The entries with keys in `range`, of which none will have changed, vanished or been added when this transaction commits, as far as the
@@ -188,7 +195,10 @@ impl Transaction {
         let bounds = KeyBounds { lower: lower.as_ref().map(Vec::as_slice), upper: upper.as_ref().map(Vec::as_slice) };
         self.check_read(keyspace)?;
         self.check_lock_read(read)?;
-        self.ends_if_serious(self.scan_and_remember(keyspace, bounds))
+        self.ends_if_serious(match self.plan.write_locks {
+            WriteLocks::AtCommit => self.scan_and_remember(keyspace, bounds),
+            WriteLocks::AtWrite => self.scan_locked(keyspace, bounds, read, op_of_scan(read)),
+        })
     }
 
     /// Reads `key` for update, and writes what `change` makes of its value: `None` deletes it. No update is lost, at any level.
@@ -213,7 +223,9 @@ impl Transaction {
         change: impl FnOnce(Option<&[u8]>) -> Option<Vec<u8>>,
     ) -> Result<()> {
         let key = key.as_ref();
-        let old = self.get_for_update(keyspace, key)?;
+        // It will be written, so no weaker lock comes first.
+        let read = LockRead { mode: LockMode::Exclusive, wait: WaitFor::Lock };
+        let old = self.get_locked(keyspace, key, read)?;
         match change(old.as_deref()) {
             Some(new) => self.put(keyspace, key, new),
             None if old.is_some() => self.delete(keyspace, key),
@@ -224,33 +236,38 @@ impl Transaction {
     /// Locks `key`, there or not, to the end of the transaction. Pessimistic transactions only.
     ///
     /// # Errors
-    /// `Unsupported` in an optimistic transaction: it locks nothing before its commit.
+    /// `Unsupported` in an optimistic transaction: it locks nothing before its commit. `Deadlock`, `LockTimeout`: the transaction has ended; run it
+    /// again. `LockBudget`: no memory for more locks.
     ///
     /// ```
-    /// # use duramen::{BackendKind, Database, Error, LockMode};
+    /// # use duramen::{BackendKind, Concurrency, Database, Error, LockMode, LockRead, TxnOptions};
     /// # let db = Database::in_memory()?;
     /// # let ks = db.keyspace("k", BackendKind::BTree)?;
-    /// let tx = db.begin()?;
-    /// assert!(matches!(tx.lock(&ks, "a", LockMode::Exclusive), Err(Error::Unsupported { .. })));
+    /// let begin = || db.begin_with(TxnOptions::default().concurrency(Concurrency::Pessimistic));
+    /// let (tx, other) = (begin()?, begin()?);
+    /// tx.lock(&ks, "a", LockMode::Exclusive)?;
+    /// assert!(matches!(other.get_locked(&ks, "a", LockRead::for_share().nowait()), Err(Error::WouldBlock(_))));
+    /// assert!(matches!(db.begin()?.lock(&ks, "a", LockMode::Exclusive), Err(Error::Unsupported { .. })));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn lock(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>, mode: LockMode) -> Result<()> {
-        let _ = (key.as_ref(), mode);
-        self.check_read(keyspace)?;
-        self.check_locks_at_all()
+        self.lock_by_hand(keyspace, Target::Key(key.as_ref()), mode)
     }
 
-    /// Locks every key of `range`, there or not, to the end of the transaction. Pessimistic transactions only.
+    /// Locks every key of `range`, there or not, to the end of the transaction; `Update` counts as `Exclusive`. Pessimistic transactions only.
     ///
     /// # Errors
     /// As [`Transaction::lock`].
     ///
     /// ```
-    /// # use duramen::{BackendKind, Database, Error, LockMode};
+    /// # use duramen::{BackendKind, Concurrency, Database, Error, LockMode, LockRead, TxnOptions};
     /// # let db = Database::in_memory()?;
     /// # let ks = db.keyspace("k", BackendKind::BTree)?;
-    /// let tx = db.begin()?;
-    /// assert!(matches!(tx.lock_range(&ks, "a".."m", LockMode::Shared), Err(Error::Unsupported { .. })));
+    /// let begin = || db.begin_with(TxnOptions::default().concurrency(Concurrency::Pessimistic));
+    /// let (tx, other) = (begin()?, begin()?);
+    /// tx.lock_range(&ks, "a".."m", LockMode::Exclusive)?;
+    /// assert_eq!(other.get_locked(&ks, "z", LockRead::for_share().nowait())?, None);
+    /// assert!(matches!(other.get_locked(&ks, "b", LockRead::for_share().nowait()), Err(Error::WouldBlock(_))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn lock_range<K: AsRef<[u8]>>(
@@ -259,44 +276,141 @@ impl Transaction {
         range: impl RangeBounds<K>,
         mode: LockMode,
     ) -> Result<()> {
-        let _ = (range.start_bound(), mode);
-        self.check_read(keyspace)?;
-        self.check_locks_at_all()
+        let bounds =
+            KeyBounds { lower: range.start_bound().map(AsRef::as_ref), upper: range.end_bound().map(AsRef::as_ref) };
+        let (low, high) = half_open_bounds(&bounds);
+        self.lock_by_hand(keyspace, Target::Range(&low, high.as_deref()), mode)
     }
 
-    /// Locks the whole keyspace to the end of the transaction. Pessimistic transactions only.
+    /// Locks the whole keyspace to the end of the transaction; `Update` counts as `Exclusive`. Pessimistic transactions only.
     ///
     /// # Errors
     /// As [`Transaction::lock`].
     ///
     /// ```
-    /// # use duramen::{BackendKind, Database, Error, LockMode};
+    /// # use duramen::{BackendKind, Concurrency, Database, Error, LockMode, LockRead, TxnOptions};
     /// # let db = Database::in_memory()?;
     /// # let ks = db.keyspace("k", BackendKind::BTree)?;
-    /// let tx = db.begin()?;
-    /// assert!(matches!(tx.lock_keyspace(&ks, LockMode::Exclusive), Err(Error::Unsupported { .. })));
+    /// let begin = || db.begin_with(TxnOptions::default().concurrency(Concurrency::Pessimistic));
+    /// let (tx, other) = (begin()?, begin()?);
+    /// tx.lock_keyspace(&ks, LockMode::Shared)?;
+    /// assert_eq!(other.get_locked(&ks, "a", LockRead::for_share().nowait())?, None);
+    /// assert!(matches!(other.get_locked(&ks, "a", LockRead::for_update().nowait()), Err(Error::WouldBlock(_))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn lock_keyspace(&self, keyspace: &Keyspace, mode: LockMode) -> Result<()> {
-        let _ = mode;
-        self.check_read(keyspace)?;
-        self.check_locks_at_all()
+        self.lock_by_hand(keyspace, Target::Keyspace, mode)
     }
 
-    fn check_locks_at_all(&self) -> Result<()> {
-        match self.plan.write_locks {
-            WriteLocks::AtCommit => Err(Error::Unsupported { what: "locks by hand in an optimistic transaction" }),
-            WriteLocks::AtWrite => Ok(()),
+    fn lock_by_hand(&self, keyspace: &Keyspace, target: Target<'_>, mode: LockMode) -> Result<()> {
+        self.check_read(keyspace)?;
+        let Some(locks) = &self.locks else {
+            return Err(Error::Unsupported { what: "locks by hand in an optimistic transaction" });
+        };
+        self.core.throttle()?;
+        self.ends_if_serious(locks.lock(keyspace.id(), target, mode, LockOp::Lock, locks.wait()).map(drop))
+    }
+
+    /// Locks what `change` writes. At Snapshot the first to update wins: whoever comes later and reads at an older moment is refused, at once if
+    /// the winner has committed already.
+    pub(super) fn lock_to_write(&self, locks: &RowLocks, keyspace: &Keyspace, change: &Change<'_>) -> Result<()> {
+        let (target, op) = change.target();
+        let lock = |wait| locks.lock(keyspace.id(), target, LockMode::Exclusive, op, wait);
+        let since =
+            self.snapshot.get().filter(|_| self.plan.validate == Validate::Writes).map(|snapshot| snapshot.ts());
+        let check = || match since {
+            Some(ts) => self.core.check_write(&keyspace.inner, &change.op(), ts),
+            None => Ok(()),
+        };
+        // Under pressure it is slowed down before it holds anything.
+        if self.writes.borrow().set.is_empty() {
+            self.core.throttle()?;
         }
+        let mut grant = lock(Wait::SkipLocked)?;
+        if grant == Grant::Skipped {
+            check()?;
+            grant = lock(locks.wait())?;
+        }
+        locks.note_writes(self.writes.borrow().set.len() + 1);
+        // A lock that it has already is no proof: `lock` takes it without a look at the key. An own write is.
+        let was_written = match target {
+            Target::Key(key) => self.own(keyspace, key).is_some(),
+            Target::Range(..) | Target::Keyspace => false,
+        };
+        if grant == Grant::Granted || !was_written { check() } else { Ok(()) }
+    }
+
+    /// Locks `key` and reads it as of the grant; `None` too if it is to be skipped.
+    pub(super) fn read_locked(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        read: LockRead,
+        op: LockOp,
+    ) -> Result<Option<Value>> {
+        let locking = self.locking(Strategy::Keys, read, op)?;
+        let value = match self.plan.read_point {
+            ReadPoint::Snapshot => {
+                // The snapshot is taken after the grant of the first locking read.
+                if locking.lock_key(&keyspace.inner, key)? == Grant::Skipped {
+                    return Ok(None);
+                }
+                let at = Some(Arc::clone(&self.snapshot()?.registration));
+                Locking { at, ..locking }.read_key(&keyspace.inner, key)?
+            }
+            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => locking.read_key(&keyspace.inner, key)?,
+        };
+        if self.plan.track_reads != TrackReads::No && value.is_some() {
+            self.reads.borrow_mut().set.note_key(keyspace.id(), key);
+        }
+        Ok(value.flatten())
+    }
+
+    /// A scan that locks as it goes.
+    pub(super) fn scan_locked(
+        &self,
+        keyspace: &Keyspace,
+        bounds: KeyBounds<'_>,
+        read: LockRead,
+        op: LockOp,
+    ) -> Result<Iter> {
+        let by_keys = read.wait == WaitFor::Skip || op == LockOp::Scan && self.plan.read_locks == ReadLocks::Keys;
+        let strategy = if by_keys { Strategy::Keys } else { Strategy::Ranges };
+        let mut locking = self.locking(strategy, read, op)?;
+        let registration = match self.plan.read_point {
+            ReadPoint::Snapshot => {
+                let registration = Arc::clone(&self.snapshot()?.registration);
+                locking.at = Some(Arc::clone(&registration));
+                registration
+            }
+            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => Arc::new(self.statement()),
+        };
+        let view = self.writes.borrow().set.view(keyspace.id());
+        let scan = self.reads.borrow_mut().set.begin_scan(keyspace.id(), &bounds);
+        Ok(Iter::new(keyspace, &registration, view, bounds).noted_by(scan).locking(locking))
+    }
+
+    fn locking(&self, strategy: Strategy, read: LockRead, op: LockOp) -> Result<Locking> {
+        let locks = self.locks.as_ref().expect("only a pessimistic transaction locks as it reads");
+        if self.writes.borrow().set.is_empty() {
+            self.core.throttle()?;
+        }
+        let wait = match read.wait {
+            WaitFor::Lock => locks.wait(),
+            WaitFor::Nobody => Wait::NoWait,
+            WaitFor::Skip => Wait::SkipLocked,
+        };
+        let (core, locks) = (Arc::clone(&self.core), Arc::clone(locks));
+        Ok(Locking { core, locks, strategy, mode: read.mode, op, wait, at: None })
     }
 
     fn check_lock_read(&self, read: LockRead) -> Result<()> {
         match (self.plan.write_locks, read.wait) {
-            (_, Wait::Block) | (WriteLocks::AtWrite, Wait::Refuse | Wait::Skip) => Ok(()),
-            (WriteLocks::AtCommit, Wait::Refuse) => {
+            (_, WaitFor::Lock) | (WriteLocks::AtWrite, WaitFor::Nobody | WaitFor::Skip) => Ok(()),
+            (WriteLocks::AtCommit, WaitFor::Nobody) => {
                 Err(Error::Unsupported { what: "nowait in an optimistic transaction" })
             }
-            (WriteLocks::AtCommit, Wait::Skip) => {
+            (WriteLocks::AtCommit, WaitFor::Skip) => {
                 Err(Error::Unsupported { what: "skip_locked in an optimistic transaction" })
             }
         }
@@ -338,5 +452,20 @@ impl Transaction {
         reads.note_keyspace(keyspace);
         let scan = reads.set.begin_locked_scan(keyspace.id(), &bounds, registration.ts());
         Ok(Iter::new(keyspace, &registration, view, bounds).noted_by(Some(scan)))
+    }
+}
+
+fn op_of_get(read: LockRead) -> LockOp {
+    match read.mode {
+        LockMode::Shared => LockOp::GetForShare,
+        LockMode::Update => LockOp::GetForUpdate,
+        LockMode::Exclusive => LockOp::Update,
+    }
+}
+
+fn op_of_scan(read: LockRead) -> LockOp {
+    match read.mode {
+        LockMode::Shared => LockOp::ScanForShare,
+        LockMode::Update | LockMode::Exclusive => LockOp::ScanForUpdate,
     }
 }

@@ -4,10 +4,10 @@
 //! anew each time a statement reads at one moment of its own.
 
 use duramen_base::sync::Arc;
-use duramen_base::{Error, KeyBounds, OpKind, Result, ScanOpts, Timestamp, Value, mutant};
+use duramen_base::{Error, KeyBounds, LockOp, OpKind, Result, ScanOpts, Timestamp, Value, mutant};
 use duramen_txn::{Own, PendingOp, ReadPoint, Registration, Serial, WriteSet, WriteView};
 
-use super::{Reads, Snapshot, Transaction};
+use super::{LockRead, Reads, Snapshot, Transaction};
 use crate::commit::position_of;
 use crate::iter::Iter;
 use crate::keyspace::Keyspace;
@@ -238,14 +238,13 @@ impl View for Transaction {
         }
         self.ends_if_serious(match self.plan.read_point {
             ReadPoint::Snapshot => self.read_snapshot(keyspace, key),
-            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => {
-                self.read_at(keyspace, key, &self.statement())
-            }
+            ReadPoint::Statement | ReadPoint::Pending => self.read_at(keyspace, key, &self.statement()),
+            ReadPoint::Locked => self.read_locked(keyspace, key, LockRead::for_share(), LockOp::Get),
         })
     }
 
     fn view_multi_get(&self, keyspace: &Keyspace, keys: &mut dyn Iterator<Item = &[u8]>) -> Result<Vec<Option<Value>>> {
-        if self.plan.read_point == ReadPoint::Snapshot {
+        if matches!(self.plan.read_point, ReadPoint::Snapshot | ReadPoint::Locked) {
             return keys.map(|key| self.view_get(keyspace, key)).collect();
         }
         // One statement, so one moment for all of them.
@@ -262,7 +261,8 @@ impl View for Transaction {
         self.check_read(keyspace)?;
         self.ends_if_serious(match self.plan.read_point {
             ReadPoint::Snapshot => self.scan_snapshot(keyspace, bounds),
-            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => self.scan_anew(keyspace, bounds),
+            ReadPoint::Statement | ReadPoint::Pending => self.scan_anew(keyspace, bounds),
+            ReadPoint::Locked => self.scan_locked(keyspace, bounds, LockRead::for_share(), LockOp::Scan),
         })
     }
 }

@@ -250,8 +250,8 @@ fn what_is_not_offered_is_refused_by_name() {
     }
     let not_deferrable = TxnOptions::default().isolation(IsolationLevel::Serializable).deferrable(true);
     assert!(matches!(db.begin_with(not_deferrable), Err(Error::InvalidArgument { .. })));
-    let pessimistic = TxnOptions::default().concurrency(Concurrency::Pessimistic);
-    assert!(matches!(db.begin_with(pessimistic), Err(Error::Unsupported { .. })));
+    let locking = TxnOptions::default().isolation(IsolationLevel::Serializable).concurrency(Concurrency::Pessimistic);
+    assert!(matches!(db.begin_with(locking.read_only(true).deferrable(true)), Err(Error::InvalidArgument { .. })));
 }
 
 on_each_kind!(

@@ -11,6 +11,7 @@ mod dirty;
 mod histories;
 mod levels;
 mod locking_reads;
+mod pessimistic;
 mod reports;
 mod serializable;
 mod snapshot;

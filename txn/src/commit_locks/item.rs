@@ -94,27 +94,9 @@ impl LockItem {
         self.place < next.place && !reaches(&self.place, &self.kind, &next.place)
     }
 
-    /// Disjoint items in the order of locking that cover the same keys as `items`.
-    pub(crate) fn merge(mut items: Vec<LockItem>) -> Vec<LockItem> {
-        // Of two that begin at one place the range goes first.
-        items.sort_unstable_by(|a, b| a.place.cmp(&b.place).then_with(|| b.is_range().cmp(&a.is_range())));
-        items.dedup_by(|next, last| {
-            let merges = reaches(&last.place, &last.kind, &next.place);
-            if let (true, LockKind::Range { high }, LockKind::Range { high: next_high }) =
-                (merges, &mut last.kind, &mut next.kind)
-            {
-                *high = match (high.take(), next_high.take()) {
-                    (Some(one), Some(other)) => Some(one.max(other)),
-                    (None, _) | (_, None) => None,
-                };
-            }
-            merges
-        });
-        items
-    }
-
-    fn is_range(&self) -> bool {
-        self.kind != LockKind::Key
+    /// The order in which commits lock.
+    pub(crate) fn cmp_place(&self, other: &LockItem) -> std::cmp::Ordering {
+        self.place.cmp(&other.place)
     }
 }
 

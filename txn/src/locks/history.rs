@@ -8,6 +8,8 @@ use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex};
 
 /// Called with each report, with no latch held, on the thread that found it. It must be short, and may not lock.
+///
+/// See [`crate::LockManager::on_deadlock`] for an example.
 pub type DeadlockCallback = Arc<dyn Fn(&DeadlockReport) + Send + Sync>;
 
 /// Reports kept unless said otherwise.

@@ -25,6 +25,7 @@ use super::queue::WaiterId;
 /// drop(first); // a victim, say
 /// let again = locks.owner(OwnerSpec { retry_of: Some(age), ..OwnerSpec::here() });
 /// assert_eq!((again.age(), again.info().attempt), (age.next_attempt(), 2));
+/// assert_eq!(again.age().number(), age.number());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgeTicket {
