@@ -4,8 +4,8 @@
 //! log and the stores.
 //!
 //! Where to start: `isolation.rs` (levels as data), `horizons.rs` (three timestamps), `snapshots.rs` (who reads where),
-//! `write_set.rs` and `read_set.rs` (what a transaction did), `commit_locks.rs` (one order, so no deadlock), `ssi.rs`
-//! (who may not commit if all are to be serializable).
+//! `write_set.rs` and `read_set.rs` (what a transaction did), `commit_locks.rs` (one order, so no deadlock), `locks.rs`
+//! (any order, and circles are ended), `ssi.rs` (who may not commit if all are to be serializable).
 #![forbid(unsafe_code)]
 
 pub mod commit_locks;

@@ -11,8 +11,8 @@
 //! L4  Every circle of waits is ended when it closes: at the price of exactly one victim if it is one of holders, at none otherwise.
 //! L5  What was granted stays until the [`HeldLocks`] fall, but for what a savepoint gives back.
 //!
-//! Next: `claim.rs` (what goes with what), `table.rs` (holders), `queue.rs` (waiters), `grant.rs` (who goes on), `blocking.rs` (the one
-//! place that sleeps), `detect.rs` and `wait_graph.rs` (circles), `held.rs` (what a transaction holds), `docs/concurrency.md`.
+//! Next: `claim.rs` (what goes with what), `table.rs` (holders), `queue.rs` (waiters), `grant.rs` (who goes on), `waiting.rs` (the steps of waiting),
+//! `blocking.rs` (the one place that sleeps), `detect.rs` and `wait_graph.rs` (circles), `held.rs` (what a transaction holds), `docs/concurrency.md`.
 
 mod blocking;
 mod claim;
@@ -25,9 +25,12 @@ mod intervals;
 mod members;
 mod owner;
 mod queue;
+#[cfg(test)]
+mod schedules;
 mod shard;
 mod snapshot;
 mod table;
+mod waiting;
 
 #[cfg(all(test, not(duramen_sim)))]
 mod tests;

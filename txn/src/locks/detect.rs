@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use duramen_base::sync::Arc;
-use duramen_base::{DeadlockMember, DeadlockReason, DeadlockReport, LockClaim, TxnId, VictimPolicy};
+use duramen_base::{DeadlockMember, DeadlockReason, DeadlockReport, LockClaim, TxnId, VictimPolicy, mutant};
 
 use super::claim::Claim;
 use super::grant::{Keyspace, Rules};
@@ -130,15 +130,15 @@ pub(super) fn wound_younger(latched: &mut Latched<'_, '_>, requester: &Arc<Owner
     outcome
 }
 
-/// Appends where `node` has arrows to; `false` if it waits in a table that is not latched.
+/// Appends where `node` has arrows to; `false` if it waits in a table that is not latched. A wounded one has none: it will end.
 pub(super) fn arrows_of(latched: &Latched<'_, '_>, node: &Node, arrows: Arrows, out: &mut Vec<Node>) -> bool {
     let Some((shard, place, id)) = node.0.waiting_in() else { return true };
     let Some(shard) = latched.get(shard) else { return false };
     let keyspace = &shard.keyspaces[place];
-    let Some(waiter) = keyspace.queue.get(id) else { return true };
+    let Some(waiter) = keyspace.queue.get(id).filter(|_| !node.0.is_wounded()) else { return true };
     keyspace.table.each_in_the_way(waiter.member, &waiter.claim, &mut |holder, _, _| {
         out.push(Node(Arc::clone(keyspace.table.members.owner(holder))));
-        true
+        !mutant!("nearest_waiter_only")
     });
     if arrows == Arrows::All {
         keyspace.queue.in_front_of(id, |other| out.push(Node(Arc::clone(&other.owner))));

@@ -3,7 +3,8 @@
 //! Pure decisions under the owner's latch: it is told the time, never sleeps, and wakes by notifying a condition variable.
 //!
 //! G1  Every grant, hand-over and upgrade included, passes the same test against holders; so no path lets a phantom in.
-//! G2  A request that no holder is in the way of may pass sleeping waiters, until one of them that it does not go with is overdue.
+//! G2  A request that no holder is in the way of may pass sleeping waiters, until one of them that it does not go with is overdue. An
+//!     upgrade is so from the beginning: who shares the key with it would be in its way, and want the same in the end.
 //! G3  A waiter that could go on is granted or woken, unless it does not go with one before it that is woken or overdue. It holds
 //!     after every call. An overdue one is granted directly.
 //! G4  A waiter is settled once: granted, or chosen as a victim, or it leaves.
@@ -11,12 +12,12 @@
 use std::time::Duration;
 
 use duramen_base::sync::Arc;
-use duramen_base::{DeadlockReport, KeyspaceId, LockStrength};
+use duramen_base::{DeadlockReport, KeyspaceId, LockMode, LockStrength, mutant};
 
 use super::claim::{Claim, Span, Target, are_compatible};
 use super::members::Member;
 use super::queue::{Facts, Queue, Rank, Waiter, WaiterId};
-use super::table::{Found, Table};
+use super::table::{Found, HeldTarget, Table};
 use crate::key::Key;
 
 /// How long a waiter may be passed. From then on nobody passes it, and a release hands over to it.
@@ -50,7 +51,7 @@ impl<'a> Rules<'a> {
     /// Whether `waiter` may not be passed any more by one that comes behind it.
     fn is_overdue(&mut self, waiter: &Waiter) -> bool {
         match self.order {
-            Order::Arrival => self.now().saturating_sub(waiter.since) >= OVERDUE_AFTER,
+            Order::Arrival => waiter.rank.class == 0 || self.now().saturating_sub(waiter.since) >= OVERDUE_AFTER,
             Order::Age => true,
         }
     }
@@ -104,7 +105,7 @@ impl Keyspace {
         let owner = Arc::clone(self.table.members.owner(member));
         let rank = match rules.order {
             Order::Arrival => {
-                let upgrade = self.table.holds_part_of(member, &claim);
+                let upgrade = self.table.holds_part_of(member, &claim) && !mutant!("upgrade_at_the_end");
                 Rank { class: u8::from(!upgrade), number: self.queue.next_arrival() }
             }
             Order::Age => Rank { class: 0, number: owner.ticket.number },
@@ -123,7 +124,7 @@ impl Keyspace {
             waiter.woken = false;
             // Somebody was faster. While it was woken, later waiters gave way to it: look again (G3).
             let target = waiter.claim.target.clone();
-            {
+            if !mutant!("lose_the_wake_of_a_queue") {
                 self.wake(&target.span(), rules);
             }
             return None;
@@ -135,7 +136,7 @@ impl Keyspace {
     pub(super) fn leave(&mut self, id: WaiterId, rules: &mut Rules<'_>) {
         if let Some(waiter) = self.queue.remove(id) {
             waiter.owner.end_waiting();
-            {
+            if !mutant!("lose_the_wake_of_a_queue") {
                 self.wake(&waiter.claim.target.span(), rules);
             }
         }
@@ -204,7 +205,7 @@ impl Keyspace {
             let strength = waiter.claim.strength;
             let gives_way = ahead.iter().any(|&other| !are_compatible(other, strength))
                 || wide_ahead.iter().any(|other| other.conflicts(&waiter.claim));
-            let goes_on = waiter.woken || !gives_way && !self.table.is_in_the_way(waiter.member, &waiter.claim);
+            let goes_on = !gives_way && self.is_free_for(waiter);
             let stays = !goes_on || !self.wake_or_grant(id, rules);
             let blocks = stays && self.queue.get(id).is_some_and(|waiter| waiter.woken || rules.is_overdue(waiter));
             if blocks && !ahead.contains(&strength) {
@@ -220,18 +221,30 @@ impl Keyspace {
         let Some(waiter) = self.queue.get(id) else { return };
         let mut blocks = |_, other: &Waiter| other.woken || rules.is_overdue(other);
         if !waiter.woken
-            && !self.table.is_in_the_way(waiter.member, &waiter.claim)
+            && self.is_free_for(waiter)
             && self.queue.first_in_conflict(&waiter.claim, waiter.rank, &mut blocks).is_none()
         {
             self.wake_or_grant(id, rules);
         }
     }
 
-    /// Wakes the waiter, or grants at once what it has waited for long enough. Whether it was granted.
+    fn is_free_for(&self, waiter: &Waiter) -> bool {
+        if mutant!("stale_upgrade") && waiter.rank.class == 0 {
+            return true;
+        }
+        if mutant!("phantom_by_hand_over") {
+            return self.table.each_in_the_way(waiter.member, &waiter.claim, &mut |_, target, _| {
+                matches!(target, HeldTarget::Range(_))
+            });
+        }
+        !self.table.is_in_the_way(waiter.member, &waiter.claim)
+    }
+
+    /// Wakes the waiter that nobody is in the way of, or grants at once what it has waited for long enough. Whether it was granted.
     fn wake_or_grant(&mut self, id: WaiterId, rules: &mut Rules<'_>) -> bool {
         let waiter = self.queue.get_mut(id).expect("looked up by the caller");
         let owner = Arc::clone(&waiter.owner);
-        if rules.is_overdue(waiter) && !self.table.is_in_the_way(waiter.member, &waiter.claim) {
+        if rules.is_overdue(waiter) {
             let granted = self.grant(id);
             self.settled.push((id, Settled::Granted(granted)));
             owner.wake.notify_one();
@@ -248,6 +261,9 @@ impl Keyspace {
         let waiter = self.queue.remove(id).expect("G4: it is still waiting");
         waiter.owner.end_waiting();
         let found = self.table.request(waiter.member, &waiter.claim);
+        if found == Found::InTheWay && (mutant!("phantom_by_hand_over") || mutant!("stale_upgrade")) {
+            return Found::Granted { raised_from: Some(LockMode::Shared) };
+        }
         assert!(found != Found::InTheWay, "G1: nobody is in the way of {:?}", waiter.claim);
         found
     }

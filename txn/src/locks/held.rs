@@ -6,10 +6,13 @@
 //! F2  Dropping it gives everything back and wakes who can go on.
 //! F3  Going back to a mark gives back only locks under which the program learned nothing, and what was raised falls back.
 
-use duramen_base::sync::Arc;
+#[cfg(all(test, not(duramen_sim)))]
+mod steps;
+
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::{Arc, MutexGuard};
 use duramen_base::{
-    Error, KeyspaceId, KeyspaceLockMode, LockMode, LockOp, LockStrength, Reservation, Result, TxnId, TxnInfo,
+    Error, KeyspaceId, KeyspaceLockMode, LockMode, LockOp, LockStrength, Reservation, Result, TxnId, TxnInfo, mutant,
 };
 
 use super::claim::{Claim, KeyRange, Target};
@@ -22,9 +25,11 @@ use super::table::Found;
 use super::{LockManager, Wait};
 use crate::commit_locks::{LockItem, LockKind};
 use crate::key::Key;
+#[cfg(all(test, not(duramen_sim)))]
+pub(super) use steps::Step;
 
 /// Memory that one lock takes: its entry here with the room a vector keeps, and its place in the table.
-const LOCK_BYTES: usize = 120;
+const LOCK_BYTES: usize = 128;
 /// What a transaction may hold without asking the budget: most hold few locks.
 const UNCOUNTED_BYTES: usize = 2 << 10;
 /// The budget is asked in steps of this many bytes.
@@ -71,6 +76,9 @@ struct Entry {
     /// For a raise: what it held on the key before.
     raised_from: Option<LockMode>,
 }
+
+// A vector has room for twice its entries at most; a leaf of a map is half full at least: key, hold, and their share of its head.
+const _: () = assert!(2 * size_of::<Entry>() + 2 * (size_of::<Key>() + size_of::<super::table::Hold>()) <= 160);
 
 /// Where a transaction is a member.
 #[derive(Clone, Copy, Debug)]
@@ -122,37 +130,59 @@ impl HeldLocks {
 
     /// Takes all of them in turn, with one visit for those that follow each other in one table.
     fn request_all(&mut self, claims: impl Iterator<Item = (KeyspaceId, Claim)>, wait: Wait) -> Result<Grant> {
-        if self.owner.is_wounded() {
-            return Err(self.wounded());
-        }
-        self.owner.note_thread();
+        self.begin_call()?;
         let manager = Arc::clone(&self.manager);
         let clock = || manager.now();
         let mut rules = Rules::new(manager.order(), &clock);
         let mut latched = None;
         let mut last = Grant::Held;
         for (keyspace, claim) in claims {
-            self.charge(&claim)?;
-            let shard = shard_of(keyspace);
-            let mut guard = match latched.take() {
-                Some((other, guard)) if other == shard => guard,
-                _ => manager.latch(shard),
-            };
-            let index = self.membership(keyspace, shard, &mut guard);
-            let at = self.memberships[index];
-            let mut found = guard.keyspaces[at.place].request(at.member, &claim, &mut rules);
+            let (index, mut found, guard) = self.try_request(&manager, keyspace, &claim, &mut rules, latched.take())?;
             if found == Found::InTheWay {
-                let facts = self.facts();
-                match manager.wait_for_grant(guard, at, &self.owner, claim.clone(), facts, wait)? {
-                    Some(granted) => found = granted,
-                    None => return Ok(Grant::Skipped),
-                }
+                let (at, facts) = (self.memberships[index], self.facts());
+                let Some((guard, waiting)) = manager.queue_up(guard, at, &self.owner, claim.clone(), facts, wait)?
+                else {
+                    return Ok(Grant::Skipped);
+                };
+                found = manager.sleep_until_settled(guard, waiting)?;
             } else {
-                latched = Some((shard, guard));
+                latched = Some((shard_of(keyspace), guard));
             }
             last = self.note(index, claim, found);
         }
         Ok(last)
+    }
+
+    #[inline]
+    fn begin_call(&self) -> Result<()> {
+        self.owner.note_thread();
+        if self.owner.is_wounded() { Err(self.wounded()) } else { Ok(()) }
+    }
+
+    /// Asks the table once, whose latch may be held already.
+    #[inline]
+    fn try_request<'a>(
+        &mut self,
+        manager: &'a LockManager,
+        keyspace: KeyspaceId,
+        claim: &Claim,
+        rules: &mut Rules<'_>,
+        latched: Option<(usize, MutexGuard<'a, Shard>)>,
+    ) -> Result<(usize, Found, MutexGuard<'a, Shard>)> {
+        self.charge(claim)?;
+        let shard = shard_of(keyspace);
+        let mut guard = match latched {
+            Some((other, guard)) if other == shard => guard,
+            // The latch of the other table falls first: nobody holds two of them.
+            other => {
+                drop(other);
+                manager.latch(shard)
+            }
+        };
+        let index = self.membership(keyspace, shard, &mut guard);
+        let at = self.memberships[index];
+        let found = guard.keyspaces[at.place].request(at.member, claim, rules);
+        Ok((index, found, guard))
     }
 
     #[inline]
@@ -223,7 +253,7 @@ impl HeldLocks {
             let at = self.memberships[entry.membership as usize];
             let mut shard = manager.latch(at.shard);
             let keyspace = &mut shard.keyspaces[at.place];
-            if !keyspace.table.is_blind(at.member, &entry.target) {
+            if !keyspace.table.is_blind(at.member, &entry.target) && !mutant!("rollback_frees_what_was_read") {
                 kept.push(entry);
                 continue;
             }
@@ -265,6 +295,10 @@ impl HeldLocks {
     fn release_all(&mut self) {
         let clock = || self.manager.now();
         let mut rules = Rules::new(self.manager.order(), &clock);
+        if let Some((shard, place, id)) = self.owner.waiting_in() {
+            // Its thread panicked in the middle of a wait.
+            self.manager.latch(shard).keyspaces[place].leave(id, &mut rules);
+        }
         if self.memberships.len() > 1 {
             self.entries.sort_by_key(|entry| entry.membership);
         }
@@ -525,6 +559,7 @@ impl LockOwner {
 
     /// What it holds, to be given back when the commit is visible.
     pub fn into_held(self) -> HeldLocks {
+        self.held.owner.forget_thread();
         self.held
     }
 

@@ -154,8 +154,14 @@ impl Owner {
         self.thread.store(this_thread(), Ordering::Relaxed);
     }
 
+    /// Its end depends on no thread of the program any more.
+    pub(super) fn forget_thread(&self) {
+        self.thread.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn was_last_called_here(&self) -> bool {
-        self.thread.load(Ordering::Relaxed) == this_thread()
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0 && thread == this_thread()
     }
 
     /// Says that nothing may stop it any more; `false`: it was wounded before.

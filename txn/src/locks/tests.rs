@@ -1,5 +1,10 @@
 //! Locks between transactions of one thread, which never wait: what is granted, refused, given back.
 
+mod oracle;
+mod scenarios;
+mod stepped;
+mod storms;
+
 use duramen_base::clock::ManualClock;
 use duramen_base::{Budget, Error, KeyspaceId, LockMode, LockOp};
 
@@ -9,7 +14,7 @@ const KS: KeyspaceId = KeyspaceId::new(1);
 const S: LockMode = LockMode::Shared;
 const X: LockMode = LockMode::Exclusive;
 
-fn check(manager: &LockManager) {
+pub(super) fn check(manager: &LockManager) {
     let clock = || manager.now();
     for shard in &manager.shards {
         for keyspace in &shard.lock().keyspaces {
@@ -49,7 +54,7 @@ fn a_lock_too_many_for_the_budget_is_refused_and_the_rest_stays() {
         }
     };
     assert!(matches!(error, Error::LockBudget), "{error}");
-    assert!((300..1000).contains(&granted), "{granted} locks of 120 bytes in 64 KiB");
+    assert!((300..1000).contains(&granted), "{granted} locks of 128 bytes in 64 KiB");
     assert_eq!(locks.counts(), (granted as usize, 0));
     drop(owner);
     assert_eq!(locks.budget.used(), 0);

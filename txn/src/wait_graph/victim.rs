@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use duramen_base::{DeadlockMember, TxnId, VictimPolicy};
+use duramen_base::{DeadlockMember, TxnId, VictimPolicy, mutant};
 
 /// Which of the members of a circle is given up, and the comparison that decided. Equal ones are told apart by age, the youngest
 /// going first; retries have an age of their own only by their number.
@@ -28,6 +28,10 @@ pub(crate) fn choose(members: &[DeadlockMember], requester: TxnId, policy: Victi
         VictimPolicy::FewestLocks => numbers(|member| member.lock_count as i128),
         VictimPolicy::LeastWork => numbers(|member| i128::from(member.write_count)),
         VictimPolicy::Priority => numbers(|member| i128::from(member.txn.priority)),
+        VictimPolicy::Youngest if mutant!("retry_loses_its_age") => {
+            let last = members.iter().max_by_key(|member| member.txn.id).expect("a circle has members");
+            (last.txn.id, "the last number".to_owned())
+        }
         VictimPolicy::Youngest => {
             let chosen = members.iter().min_by_key(|member| youngest(member)).expect("a circle has members");
             (chosen.txn.id, format!("ticket {} is the last", chosen.txn.ticket))
