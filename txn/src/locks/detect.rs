@@ -86,10 +86,14 @@ pub(super) fn resolve(latched: &mut Latched<'_, '_>, requester: &Arc<Owner>, loo
         let found = search::cycle_through(&start, &mut arrows, &mut outcome.steps).is_some();
         let reached = if found { search::reachable(&start, &mut arrows) } else { Vec::new() };
         outcome.is_partial |= partial;
-        if !found || partial || !put_in_order(latched, &reached, look) {
+        if !found || partial {
             break;
         }
-        outcome.reorders += 1;
+        if put_in_order(latched, &reached, look) {
+            outcome.reorders += 1;
+        } else if !end_circles_of_others(latched, &reached, look, &mut outcome) {
+            break;
+        }
     }
     if !outcome.is_partial
         && let Some((shard, place, id)) = start.0.waiting_in()
@@ -152,7 +156,9 @@ fn waiter_of<'a>(latched: &'a Latched<'_, '_>, owner: &Owner) -> Option<&'a Wait
 }
 
 fn give_one_up(latched: &mut Latched<'_, '_>, cycle: &[Node], look: &mut Look<'_, '_>, outcome: &mut Outcome) {
-    let requester = cycle[0].0.id;
+    // Who began to wait last closed it.
+    let last = cycle.iter().max_by_key(|node| node.0.waiting_in().map(|(.., id)| id));
+    let requester = last.expect("a circle has members").0.id;
     let mut report = report_of(latched, cycle, requester, look);
     let (chosen, why) = victim::choose(&report.members, requester, look.policy);
     (report.victim, report.why) = (chosen, why);
@@ -161,6 +167,26 @@ fn give_one_up(latched: &mut Latched<'_, '_>, cycle: &[Node], look: &mut Look<'_
     let shard = latched.get_mut(shard).expect("a circle was found through latched tables only");
     shard.keyspaces[place].give_up(id, Box::new(report.clone()), look.rules);
     outcome.reports.push(report);
+}
+
+/// Somebody else closed a circle of holders a moment ago, and waits for the latches to look for it: ends it in its place, since no
+/// order can be found before. Whether there was one.
+fn end_circles_of_others(
+    latched: &mut Latched<'_, '_>,
+    reached: &[Node],
+    look: &mut Look<'_, '_>,
+    outcome: &mut Outcome,
+) -> bool {
+    let before = outcome.reports.len();
+    for node in reached {
+        let mut arrows = |node: &Node, out: &mut Vec<Node>| {
+            arrows_of(latched, node, Arrows::ToHolders, out);
+        };
+        if let Some(cycle) = search::cycle_through(node, &mut arrows, &mut outcome.steps) {
+            give_one_up(latched, &cycle, look, outcome);
+        }
+    }
+    outcome.reports.len() > before
 }
 
 /// Queues everybody that was reached so that nobody waits in a circle; whether that was possible.
@@ -181,10 +207,7 @@ fn put_in_order(latched: &mut Latched<'_, '_>, reached: &[Node], look: &mut Look
             holders.iter().filter_map(place_of).collect()
         })
         .collect();
-    let Some(order) = reorder::order(&waits_for, &arrival) else {
-        debug_assert!(false, "D2: circles of holders were ended before");
-        return false;
-    };
+    let Some(order) = reorder::order(&waits_for, &arrival) else { return false };
     let mut places: Vec<(usize, usize)> = waiting.iter().map(|(_, (shard, place, _))| (*shard, *place)).collect();
     places.sort_unstable();
     places.dedup();
