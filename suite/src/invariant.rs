@@ -24,7 +24,7 @@ use crate::threads::{scope, yield_now};
 
 const THREADS: usize = 8;
 /// Of each thread; every fourth only audits.
-const TRANSACTIONS: usize = 60;
+const TRANSACTIONS: usize = 40;
 
 /// What the workloads with invariants came to.
 ///
@@ -177,6 +177,8 @@ struct Hand<'a> {
     keyspace: &'a Keyspace,
     /// How reads protect what is written from them: below RepeatableRead only locks do.
     lock: Lock,
+    /// How seldom it gives way to others.
+    pauses_once_in: u64,
     dice: &'a mut Dice,
 }
 
@@ -205,7 +207,7 @@ impl Hand<'_> {
 
     /// Lets others come in between.
     fn pause(&mut self) {
-        if self.dice.one_in(2) {
+        if self.dice.one_in(self.pauses_once_in) {
             yield_now();
         }
     }
@@ -224,7 +226,9 @@ struct Tally {
 fn run(workload: &dyn Workload, target: &Target, settings: &[Setting], seed: u64) -> Result<Tally> {
     let (db, keyspace) = target.open()?;
     let mut dice = Dice::new(seed);
-    db.update(|tx| workload.start(&mut Hand { tx, keyspace: &keyspace, lock: Lock::None, dice: &mut dice }))?;
+    db.update(|tx| {
+        workload.start(&mut Hand { tx, keyspace: &keyspace, lock: Lock::None, pauses_once_in: 2, dice: &mut dice })
+    })?;
     let tallies: Vec<Result<Tally>> = scope(|threads| {
         let started: Vec<_> = (0..THREADS as u64)
             .map(|thread| {
@@ -244,7 +248,7 @@ fn run(workload: &dyn Workload, target: &Target, settings: &[Setting], seed: u64
         sum.remembered.extend(tally.remembered);
     }
     let tx = db.begin()?;
-    let mut hand = Hand { tx: &tx, keyspace: &keyspace, lock: Lock::None, dice: &mut dice };
+    let mut hand = Hand { tx: &tx, keyspace: &keyspace, lock: Lock::None, pauses_once_in: 2, dice: &mut dice };
     sum.audits += 1;
     let remembered = std::mem::take(&mut sum.remembered);
     sum.broken_end.extend(workload.audit(&mut hand)?.map(|what| format!("in the end: {what}")));
@@ -267,7 +271,7 @@ fn run_thread(
             IsolationLevel::RepeatableRead | IsolationLevel::Snapshot | IsolationLevel::Serializable => Lock::None,
         };
         let tx = db.begin_with(setting.options())?;
-        let mut hand = Hand { tx: &tx, keyspace, lock, dice: &mut dice };
+        let mut hand = Hand { tx: &tx, keyspace, lock, pauses_once_in: setting.pauses_once_in(), dice: &mut dice };
         let is_audit = number % 4 == 3;
         let done = if is_audit {
             workload.audit(&mut hand).map(|broken| (broken, None))

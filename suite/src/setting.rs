@@ -72,6 +72,14 @@ impl Setting {
         Ok(offered)
     }
 
+    /// How seldom a transaction gives way to others between its calls: once in so many. One that holds locks makes all others wait while it does.
+    pub(crate) fn pauses_once_in(self) -> u64 {
+        match self.mode {
+            Concurrency::Optimistic => 2,
+            Concurrency::Pessimistic => 12,
+        }
+    }
+
     /// Options of a transaction that runs so.
     pub(crate) fn options(self) -> TxnOptions {
         TxnOptions::default().isolation(self.level).concurrency(self.mode)

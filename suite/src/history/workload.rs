@@ -105,7 +105,7 @@ impl Worker<'_> {
         let writes = !self.dice.one_in(4);
         for _ in 0..=self.dice.below(OPS_MAX) {
             self.operation(tx, txn, writes)?;
-            if self.dice.one_in(2) {
+            if self.dice.one_in(txn.setting.pauses_once_in()) {
                 yield_now();
             }
         }
@@ -159,7 +159,7 @@ impl Worker<'_> {
         for row in tx.range::<&str>(self.keyspace, bounds)? {
             let row = row?;
             rows.push((number_of(&row.key), list_of(&row.value)));
-            if self.dice.one_in(3) {
+            if self.dice.one_in(txn.setting.pauses_once_in() + 1) {
                 yield_now();
             }
         }
