@@ -5,6 +5,11 @@ use std::process::Command;
 
 /// One paragraph of Markdown that names all of it.
 pub fn provenance(data_root: &Path) -> String {
+    provenance_of(data_root, "first_figures")
+}
+
+/// The same for the program `bin`.
+pub fn provenance_of(data_root: &Path, bin: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "Machine: {}, {cores} cores, Linux {}, {}; load {} when it began.\nCommit: {}. {}. Command: `{}`.",
@@ -14,7 +19,7 @@ pub fn provenance(data_root: &Path) -> String {
         load(),
         commit(),
         day(),
-        command(),
+        command(bin),
     )
 }
 
@@ -60,8 +65,8 @@ fn day() -> String {
     output.map_or_else(|_| "unknown day".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn command() -> String {
+fn command(bin: &str) -> String {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = if args.is_empty() { String::new() } else { format!(" -- {}", args.join(" ")) };
-    format!("cargo run --release -p duramen-benches --bin first_figures{rest}")
+    format!("cargo run --release -p duramen-benches --bin {bin}{rest}")
 }

@@ -1,0 +1,90 @@
+//! The ten operations, each on a database in memory that no thread works on beside.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
+use duramen::{BackendKind, Database, Durability, Keyspace, Reader, TxnOptions};
+use duramen_benches::keys::{Random, key, value};
+
+/// Keys of the keyspace.
+const KEYS: u64 = 8_000;
+/// Puts of one commit that fills it.
+const FILL_STEP: u64 = 500;
+/// Entries of one scan.
+const SCAN: u64 = 100;
+
+/// Something that is counted.
+pub(crate) struct Operation {
+    /// Name in the table and the baseline.
+    pub(crate) name: &'static str,
+    /// Does it so many times.
+    pub(crate) run: fn(u64),
+}
+
+/// All of them.
+pub(crate) const ALL: [Operation; 10] = [
+    Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
+    Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
+    Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
+    Operation { name: "get of a missing key LSM", run: |count| get(BackendKind::Lsm, count, KEYS) },
+    Operation { name: "snapshot", run: snapshot },
+    Operation { name: "entry of a scan B-tree", run: |count| scan(BackendKind::BTree, count) },
+    Operation { name: "entry of a scan LSM", run: |count| scan(BackendKind::Lsm, count) },
+    Operation { name: "commit of one put B-tree", run: |count| commit(BackendKind::BTree, count, false) },
+    Operation { name: "commit of one put LSM", run: |count| commit(BackendKind::Lsm, count, false) },
+    Operation { name: "read-modify-write B-tree", run: |count| commit(BackendKind::BTree, count, true) },
+];
+
+/// A filled keyspace whose content is in its files.
+fn bed(kind: BackendKind) -> (Database, Keyspace) {
+    let builder = Database::builder().vfs(Arc::new(MemVfs::new())).clock(Arc::new(ManualClock::default()));
+    let db = builder.executor(Arc::new(ManualExecutor::new())).open("db").expect("a new database");
+    let ks = db.keyspace("bench", kind).expect("a new keyspace");
+    for start in (0..KEYS).step_by(FILL_STEP as usize) {
+        let fill = |tx: &duramen::Transaction| {
+            (start..start + FILL_STEP).try_for_each(|index| tx.put(&ks, key(index), value(index)))
+        };
+        db.update_with(TxnOptions::default().durability(Durability::None), fill).expect("a commit");
+    }
+    db.checkpoint().expect("a checkpoint");
+    (db, ks)
+}
+
+fn get(kind: BackendKind, count: u64, offset: u64) {
+    let (db, ks) = bed(kind);
+    let (snapshot, mut random) = (db.snapshot().expect("a snapshot"), Random::new(1));
+    for _ in 0..count {
+        let found = snapshot.get(&ks, key(random.below(KEYS) + offset)).expect("reads");
+        assert_eq!(black_box(found).is_some(), offset == 0);
+    }
+}
+
+fn snapshot(count: u64) {
+    let (db, _) = bed(BackendKind::BTree);
+    (0..count).for_each(|_| drop(black_box(db.snapshot().expect("a snapshot"))));
+}
+
+fn scan(kind: BackendKind, count: u64) {
+    let (db, ks) = bed(kind);
+    let snapshot = db.snapshot().expect("a snapshot");
+    for _ in 0..count / SCAN {
+        let bytes =
+            snapshot.iter(&ks).expect("a scan").take(SCAN as usize).map(|entry| entry.expect("reads").value.len());
+        black_box(bytes.sum::<usize>());
+    }
+}
+
+fn commit(kind: BackendKind, count: u64, reads: bool) {
+    let (db, ks) = bed(kind);
+    let (options, mut random) = (TxnOptions::default().durability(Durability::None), Random::new(1));
+    for _ in 0..count {
+        let index = random.below(KEYS);
+        let tx = db.begin_with(options.clone()).expect("begins");
+        if reads {
+            black_box(tx.get(&ks, key(index)).expect("reads"));
+        }
+        tx.put(&ks, key(index), value(index)).expect("puts");
+        tx.commit().expect("commits");
+    }
+}

@@ -1,0 +1,38 @@
+//! Bulk load: an empty table filled by commits of many puts, then one sync.
+
+use std::time::Instant;
+
+use crate::compare::data::Sorted;
+use crate::compare::stand::{Stand, get_each, offered, put_all, same, walk};
+use crate::peer::Outcome;
+
+/// Keys in no order.
+pub(super) fn random(stand: &mut Stand) -> Outcome<()> {
+    let indexes: Vec<u64> = (0..stand.plan.keys).collect();
+    run(stand, &indexes)
+}
+
+/// Keys in their order.
+pub(super) fn sorted(stand: &mut Stand) -> Outcome<()> {
+    let sorted = Sorted::new(stand.plan.keys, |_| true);
+    let indexes: Vec<u64> = sorted.keys.iter().map(|(_, index)| *index).collect();
+    run(stand, &indexes)
+}
+
+fn run(stand: &mut Stand, indexes: &[u64]) -> Outcome<()> {
+    stand.needs_answers()?;
+    let (engine, values) = (stand.open_plain()?, stand.values());
+    let begun = Instant::now();
+    put_all(&*engine, 0, &values, indexes, 1)?;
+    engine.sync()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    engine.settle()?;
+    let serials = if offered(stand.entry.offer.scans).is_ok() {
+        walk(&*engine, 0, &Sorted::new(stand.plan.keys, |_| true))?
+    } else {
+        get_each(&*engine, 0, stand.plan.keys)?
+    };
+    same("the sum of serials", serials, indexes.len() as u64)?;
+    stand.more("all", 1, "puts/s", indexes.len() as f64 / seconds);
+    Ok(())
+}

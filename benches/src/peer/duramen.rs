@@ -1,0 +1,165 @@
+//! Duramen as a peer of itself: each backend a row of its own, through the public API alone.
+//!
+//! Modes that the engine names but does not offer yet are tried, not assumed: what it refuses here, the report prints as not offered, and
+//! on the day it is accepted the figures appear.
+
+use duramen::{
+    BackendKind, Concurrency, Database, Durability, Entry as Found, Error, IsolationLevel, Iter, Keyspace, Reader,
+    Snapshot, Transaction, TxnOptions,
+};
+
+use super::registry::{Entry, Offer};
+use super::{
+    Class, Engine, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing,
+    table_name,
+};
+
+const FACTS: Facts = Facts {
+    isolation: "optimistic: snapshot, first committer wins; other modes as the version offers them",
+    durability: "Durability::None, Buffered (write), Sync (fdatasync, one for all that wait)",
+    checksums: "log records, pages, table blocks: CRC-32, on every read from disk",
+    compression: "none",
+    cache: "memory_bytes: pages, memtables, write sets and caches together",
+};
+
+/// A row of the registry for one backend.
+pub const fn entry(name: &'static str, kind: BackendKind) -> Entry {
+    Entry {
+        name,
+        package: "duramen",
+        feature: None,
+        needs: "",
+        facts: FACTS,
+        open: Some(match kind {
+            BackendKind::Lsm => open_lsm,
+            _ => open_btree,
+        }),
+        offer: Offer { classes: &Class::ALL, modes: &Mode::ALL, ..Offer::WHOLE },
+    }
+}
+
+fn open_btree(setup: &Setup) -> Outcome<Box<dyn Engine>> {
+    open(setup, BackendKind::BTree)
+}
+
+fn open_lsm(setup: &Setup) -> Outcome<Box<dyn Engine>> {
+    open(setup, BackendKind::Lsm)
+}
+
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::Unsupported { what } => Failure::NotOffered(format!("Unsupported: {what}")),
+        Error::ValueTooLarge { .. } | Error::KeyTooLarge { .. } => Failure::NotOffered(error.to_string()),
+        error if error.is_retryable() => Failure::Conflict,
+        error => Failure::Broken(error.to_string()),
+    }
+}
+
+struct Duramen {
+    db: Database,
+    tables: Vec<Keyspace>,
+    /// Where `sync` puts what it commits.
+    mark: Keyspace,
+    options: TxnOptions,
+}
+
+fn open(setup: &Setup, kind: BackendKind) -> Outcome<Box<dyn Engine>> {
+    let builder = Database::builder().memory_bytes(setup.cache_bytes.max(1 << 20));
+    let db = builder.open(setup.folder.join("db")).map_err(failure)?;
+    let tables: Result<Vec<Keyspace>, Error> =
+        (0..setup.table_count).map(|table| db.keyspace(&table_name(table), kind)).collect();
+    let mark = db.keyspace("mark", kind).map_err(failure)?;
+    let (level, concurrency) = match setup.mode {
+        Mode::Optimistic => (IsolationLevel::Snapshot, Concurrency::Optimistic),
+        Mode::Pessimistic => (IsolationLevel::Snapshot, Concurrency::Pessimistic),
+        Mode::Serializable => (IsolationLevel::Serializable, Concurrency::Optimistic),
+    };
+    let durability = match setup.class {
+        Class::None => Durability::None,
+        Class::Buffered => Durability::Buffered,
+        Class::Sync => Durability::Sync,
+    };
+    let options = TxnOptions::default().durability(durability).isolation(level).concurrency(concurrency);
+    db.begin_with(options.clone()).map_err(failure)?.rollback();
+    Ok(Box::new(Duramen { db, tables: tables.map_err(failure)?, mark, options }))
+}
+
+impl Engine for Duramen {
+    fn session(&self) -> Outcome<Box<dyn Session + '_>> {
+        Ok(Box::new(self))
+    }
+
+    /// A synced commit takes every earlier one with it.
+    fn sync(&self) -> Outcome<()> {
+        let options = TxnOptions::default().durability(Durability::Sync);
+        self.db.update_with(options, |tx| tx.put(&self.mark, "synced", "")).map_err(failure)
+    }
+
+    fn settle(&self) -> Outcome<()> {
+        self.db.checkpoint().map_err(failure)
+    }
+}
+
+impl Session for &Duramen {
+    fn read(&mut self, work: &mut ReadWork<'_>) -> Outcome<()> {
+        let snapshot = self.db.snapshot().map_err(failure)?;
+        work(&mut View { reader: &snapshot, tables: &self.tables })
+    }
+
+    fn write(&mut self, work: &mut WriteWork<'_>) -> Outcome<u64> {
+        let tx = self.db.begin_with(self.options.clone()).map_err(failure)?;
+        work(&mut View { reader: &tx, tables: &self.tables })?;
+        tx.commit().map_err(failure)?;
+        Ok(0)
+    }
+}
+
+/// A snapshot or a transaction, and the keyspaces.
+struct View<'a, R> {
+    reader: &'a R,
+    tables: &'a [Keyspace],
+}
+
+impl<R: Reader> Reading for View<'_, R> {
+    fn get(&mut self, table: usize, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        let show = |value: Option<&[u8]>| value.map(found).is_some();
+        self.reader.get_with(&self.tables[table], key, show).map_err(failure)
+    }
+
+    fn scan(&mut self, table: usize, span: Span<'_>, visit: &mut Visit<'_>) -> Outcome<usize> {
+        let keyspace = &self.tables[table];
+        let iter = match (span.from, span.reverse) {
+            (None, _) => self.reader.iter(keyspace),
+            (Some(from), false) => self.reader.range(keyspace, from..),
+            (Some(from), true) => self.reader.range(keyspace, ..=from),
+        };
+        let iter = iter.map_err(failure)?;
+        if span.reverse { visit_found(iter.rev(), span.limit, visit) } else { visit_found(iter, span.limit, visit) }
+    }
+}
+
+fn visit_found(
+    entries: impl Iterator<Item = duramen::Result<Found>>,
+    limit: usize,
+    visit: &mut Visit<'_>,
+) -> Outcome<usize> {
+    super::visit_all(entries.map(|entry| entry.map(|e| (e.key, e.value)).map_err(failure)), limit, visit)
+}
+
+impl Writing for View<'_, Transaction> {
+    fn put(&mut self, table: usize, key: &[u8], value: &[u8]) -> Outcome<()> {
+        self.reader.put(&self.tables[table], key, value).map_err(failure)
+    }
+
+    fn delete(&mut self, table: usize, key: &[u8]) -> Outcome<()> {
+        self.reader.delete(&self.tables[table], key).map_err(failure)
+    }
+}
+
+/// What a view may be made of; also keeps the types of a scan named.
+const _: () = {
+    const fn reads<R: Reader>() {}
+    reads::<Snapshot>();
+    const fn goes_both_ways<I: DoubleEndedIterator>() {}
+    goes_both_ways::<Iter>();
+};
