@@ -61,6 +61,8 @@ struct Duramen {
     /// Where `sync` puts what it commits.
     mark: Keyspace,
     options: TxnOptions,
+    /// Whether reads of what will be written take locks.
+    locks: bool,
 }
 
 fn open(setup: &Setup, kind: BackendKind) -> Outcome<Box<dyn Engine>> {
@@ -74,6 +76,7 @@ fn open(setup: &Setup, kind: BackendKind) -> Outcome<Box<dyn Engine>> {
         Mode::Pessimistic => (IsolationLevel::Snapshot, Concurrency::Pessimistic),
         Mode::Serializable => (IsolationLevel::Serializable, Concurrency::Optimistic),
     };
+    let locks = setup.mode == Mode::Pessimistic;
     let durability = match setup.class {
         Class::None => Durability::None,
         Class::Buffered => Durability::Buffered,
@@ -81,7 +84,7 @@ fn open(setup: &Setup, kind: BackendKind) -> Outcome<Box<dyn Engine>> {
     };
     let options = TxnOptions::default().durability(durability).isolation(level).concurrency(concurrency);
     db.begin_with(options.clone()).map_err(failure)?.rollback();
-    Ok(Box::new(Duramen { db, tables: tables.map_err(failure)?, mark, options }))
+    Ok(Box::new(Duramen { db, tables: tables.map_err(failure)?, mark, options, locks }))
 }
 
 impl Engine for Duramen {
@@ -103,12 +106,12 @@ impl Engine for Duramen {
 impl Session for &Duramen {
     fn read(&mut self, work: &mut ReadWork<'_>) -> Outcome<()> {
         let snapshot = self.db.snapshot().map_err(failure)?;
-        work(&mut View { reader: &snapshot, tables: &self.tables })
+        work(&mut View { reader: &snapshot, tables: &self.tables, locks: false })
     }
 
     fn write(&mut self, work: &mut WriteWork<'_>) -> Outcome<u64> {
         let tx = self.db.begin_with(self.options.clone()).map_err(failure)?;
-        work(&mut View { reader: &tx, tables: &self.tables })?;
+        work(&mut View { reader: &tx, tables: &self.tables, locks: self.locks })?;
         tx.commit().map_err(failure)?;
         Ok(0)
     }
@@ -118,6 +121,7 @@ impl Session for &Duramen {
 struct View<'a, R> {
     reader: &'a R,
     tables: &'a [Keyspace],
+    locks: bool,
 }
 
 impl<R: Reader> Reading for View<'_, R> {
@@ -153,6 +157,15 @@ impl Writing for View<'_, Transaction> {
 
     fn delete(&mut self, table: usize, key: &[u8]) -> Outcome<()> {
         self.reader.delete(&self.tables[table], key).map_err(failure)
+    }
+
+    fn get_for_update(&mut self, table: usize, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        if !self.locks {
+            // Optimistic: the put that follows is checked at commit, which is enough.
+            return self.get(table, key, found);
+        }
+        let value = self.reader.get_for_update(&self.tables[table], key).map_err(failure)?;
+        Ok(value.map(|value| found(&value)).is_some())
     }
 }
 
