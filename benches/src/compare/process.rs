@@ -9,6 +9,12 @@ fn field(path: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// Nanoseconds that all threads of this process have run so far, those of the engine included.
+pub fn cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// The most memory this process ever held, in bytes: mapped files included.
 pub fn peak_memory_bytes() -> u64 {
     field("/proc/self/status", "VmHWM") * 1024

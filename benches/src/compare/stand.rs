@@ -90,6 +90,11 @@ impl Stand {
         self.note(case, 0, "", Better::More, Found::NotOffered(why.to_owned()));
     }
 
+    /// Notes the processor time of one operation.
+    pub fn cpu(&mut self, case: &str, threads: usize, counted: &Counted) {
+        self.less(case, threads, "cpu us", counted.cpu_ns_per_operation() / 1e3);
+    }
+
     /// Notes percentiles in microseconds, those that there are samples for.
     pub fn tails(&mut self, case: &str, threads: usize, counted: &Counted) {
         let total = counted.latency.total();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
-use super::process::device_flushes;
+use super::process::{cpu_ns, device_flushes};
 use crate::peer::{Engine, Failure, Outcome, Session};
 
 /// What one thread counts.
@@ -61,9 +61,16 @@ pub struct Counted {
     pub latency: Histogram,
     /// Flushes of the device meanwhile, by all processes.
     pub flushes: Option<u64>,
+    /// Processor time of the whole process meanwhile, background threads included.
+    pub cpu_ns: u64,
 }
 
 impl Counted {
+    /// Processor time of one operation in nanoseconds: hardly depends on what else the machine does.
+    pub fn cpu_ns_per_operation(&self) -> f64 {
+        self.cpu_ns as f64 / self.operations.max(1) as f64
+    }
+
     /// Nanoseconds of one operation on one of `threads`.
     pub fn ns_per_operation(&self, threads: usize) -> f64 {
         1e9 * threads as f64 / self.per_second
@@ -81,12 +88,14 @@ struct Stage<'a> {
     stop: AtomicBool,
     /// Flushes of the device when the clock started.
     flushes: AtomicU64,
+    /// Processor time of this process when the clock started.
+    cpu_ns: AtomicU64,
 }
 
 /// Runs each body on a thread of its own.
 pub fn run<B: Body>(engine: &dyn Engine, folder: &Path, slice: Slice, bodies: Vec<B>) -> Outcome<Counted> {
-    let (warm, stop, flushes) = (Barrier::new(bodies.len()), AtomicBool::new(false), AtomicU64::new(0));
-    let stage = Stage { folder, warm, stop, flushes };
+    let (warm, stop) = (Barrier::new(bodies.len()), AtomicBool::new(false));
+    let stage = Stage { folder, warm, stop, flushes: AtomicU64::new(0), cpu_ns: AtomicU64::new(0) };
     let done: Vec<Outcome<(Tally, f64)>> = std::thread::scope(|scope| {
         let run_one = |body| scope.spawn(|| thread(engine, &stage, slice, body));
         let threads: Vec<_> = bodies.into_iter().map(run_one).collect();
@@ -96,10 +105,12 @@ pub fn run<B: Body>(engine: &dyn Engine, folder: &Path, slice: Slice, bodies: Ve
         threads.into_iter().map(join).collect()
     });
     let flushes = device_flushes(folder).map(|after| after - stage.flushes.load(Ordering::Relaxed));
-    sum(done.into_iter().collect::<Outcome<Vec<_>>>()?, flushes)
+    let cpu = cpu_ns() - stage.cpu_ns.load(Ordering::Relaxed);
+    let counted = sum(done.into_iter().collect::<Outcome<Vec<_>>>()?);
+    Ok(Counted { flushes, cpu_ns: cpu, ..counted })
 }
 
-fn sum(done: Vec<(Tally, f64)>, flushes: Option<u64>) -> Outcome<Counted> {
+fn sum(done: Vec<(Tally, f64)>) -> Counted {
     let mut all = Tally::default();
     let mut per_second = 0.0;
     for (tally, seconds) in &done {
@@ -110,7 +121,7 @@ fn sum(done: Vec<(Tally, f64)>, flushes: Option<u64>) -> Outcome<Counted> {
     }
     let runs = (all.operations + all.aborts).max(1);
     let abort_share = all.aborts as f64 / runs as f64;
-    Ok(Counted { per_second, abort_share, operations: all.operations, latency: all.latency, flushes })
+    Counted { per_second, abort_share, operations: all.operations, latency: all.latency, flushes: None, cpu_ns: 0 }
 }
 
 fn thread(engine: &dyn Engine, stage: &Stage<'_>, slice: Slice, mut body: impl Body) -> Outcome<(Tally, f64)> {
@@ -123,6 +134,7 @@ fn thread(engine: &dyn Engine, stage: &Stage<'_>, slice: Slice, mut body: impl B
     }
     // H1: everybody comes here, whatever happened.
     if stage.warm.wait().is_leader() {
+        stage.cpu_ns.store(cpu_ns(), Ordering::Relaxed);
         stage.flushes.store(device_flushes(stage.folder).unwrap_or(0), Ordering::Relaxed);
     }
     let mut session = warmed?;

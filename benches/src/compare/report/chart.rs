@@ -229,7 +229,7 @@ fn plain(place: f64) -> String {
 
 /// A plot as a file of its own. The name space is a name, not a place to load from.
 pub fn standalone(svg: &str) -> String {
-    svg.replacen("<svg ", concat!("<svg xmlns=\"http", "://www.w3.org/2000/svg\" "), 1)
+    svg.replacen("<svg ", concat!("<svg xmlns=\"http:", "//www.w3.org/2000/svg\" "), 1)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The growth workload as exponents: how cost grows with size, how the rate grows with threads, and what each should be.
+//! The growth workload as exponents: how cost (processor time) grows with size, how the rate (by the clock) grows with threads, and what
+//! each should be.
 
-use super::results::{Engine, Results};
+use super::results::{Engine, Line, Results};
 use crate::compare::growth::{Operation, exponent};
 
 /// One engine at one operation.
@@ -10,7 +11,7 @@ pub struct Fit<'a> {
     pub engine: &'a str,
     /// Operation.
     pub operation: Operation,
-    /// Sizes and nanoseconds on one thread.
+    /// Sizes and nanoseconds of processor time on one thread.
     pub costs: Vec<(f64, f64)>,
     /// Exponent over sizes.
     pub over_sizes: f64,
@@ -33,22 +34,14 @@ pub fn all(results: &Results) -> Vec<Fit<'_>> {
 }
 
 fn fit<'a>(results: &'a Results, operation: Operation, engine: &'a Engine) -> Option<Fit<'a>> {
-    let prefix = format!("{} at ", operation.name());
-    let mut points: Vec<(f64, usize, f64)> = Vec::new();
-    for line in results.of_scene("growth") {
-        let Some(size) = line.name.case.strip_prefix(&prefix).and_then(|size| size.parse::<f64>().ok()) else {
-            continue;
-        };
-        if let Some(ns) = line.cells.get(&engine.name).and_then(|cell| cell.median()) {
-            points.push((size, line.name.threads, ns));
-        }
-    }
+    let cpu = points(results, operation, engine, "cpu ns");
+    let wall = points(results, operation, engine, "ns");
     let cores = results.run["cores"].as_f64().unwrap_or(1.0);
-    let fewest = points.iter().map(|(_, threads, _)| *threads).min()?;
-    let largest = points.iter().map(|(size, ..)| *size).fold(0.0, f64::max);
+    let fewest = cpu.iter().map(|(_, threads, _)| *threads).min()?;
+    let largest = wall.iter().map(|(size, ..)| *size).fold(0.0, f64::max);
     let costs: Vec<(f64, f64)> =
-        points.iter().filter(|(_, threads, _)| *threads == fewest).map(|(size, _, ns)| (*size, *ns)).collect();
-    let rates: Vec<(f64, f64)> = points
+        cpu.iter().filter(|(_, threads, _)| *threads == fewest).map(|(size, _, ns)| (*size, *ns)).collect();
+    let rates: Vec<(f64, f64)> = wall
         .iter()
         .filter(|(size, ..)| *size == largest)
         .map(|(_, threads, ns)| (parallel(*threads, cores), *threads as f64 / ns))
@@ -62,4 +55,15 @@ fn fit<'a>(results: &'a Results, operation: Operation, engine: &'a Engine) -> Op
         over_threads: exponent(&rates),
         costs,
     })
+}
+
+/// Size, threads and median of each row of an operation.
+fn points(results: &Results, operation: Operation, engine: &Engine, measure: &str) -> Vec<(f64, usize, f64)> {
+    let prefix = format!("{} at ", operation.name());
+    let lines = results.of_scene("growth").filter(|line| line.name.measure == measure);
+    let point = |line: &Line| {
+        let size = line.name.case.strip_prefix(&prefix)?.parse::<f64>().ok()?;
+        Some((size, line.name.threads, line.cells.get(&engine.name)?.median()?))
+    };
+    lines.filter_map(point).collect()
 }

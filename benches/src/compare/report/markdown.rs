@@ -145,7 +145,7 @@ fn engines(results: &Results) -> String {
 
 fn growth(results: &Results) -> String {
     let mut text = String::from(
-        "| operation | engine | cost ~ size^e | a search would be | rate ~ cores^e | should be |\n|---|---|---|---|---|---|\n",
+        "| operation | engine | cpu ~ size^e | a search would be | rate ~ cores^e | should be |\n|---|---|---|---|---|---|\n",
     );
     for fit in fits::all(results) {
         let _ = writeln!(

@@ -175,8 +175,8 @@ fn cell(cell: Option<&Cell>, ours: bool, best: bool) -> String {
 
 fn growth(results: &Results) -> String {
     let mut text = String::from(
-        "<h2 id=\"exponents\">Exponents</h2><p>Fitted to the workload growth: cost on one thread over sizes, and rate over threads that can run at once at the largest size.</p>\
-         <table><tr><th>operation</th><th>engine</th><th>cost ~ size^e</th><th>a search would be</th><th>rate ~ cores^e</th><th>should be</th></tr>",
+        "<h2 id=\"exponents\">Exponents</h2><p>Fitted to the workload growth: processor time on one thread over sizes, and rate by the clock over threads that can run at once at the largest size.</p>\
+         <table><tr><th>operation</th><th>engine</th><th>cpu ~ size^e</th><th>a search would be</th><th>rate ~ cores^e</th><th>should be</th></tr>",
     );
     for fit in fits::all(results) {
         let _ = write!(

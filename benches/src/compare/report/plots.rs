@@ -133,6 +133,6 @@ fn growth(results: &Results, operation: Operation) -> Option<Plot> {
     };
     let series: Vec<Series> = fits.iter().filter_map(one).collect();
     let title = format!("growth: {}", operation.name());
-    let svg = lines(&title, "ns on one thread, less is better", "keys", &series);
+    let svg = lines(&title, "ns of processor time on one thread, less is better", "keys", &series);
     (!series.is_empty()).then(|| Plot { id: String::new(), scene: "growth".to_owned(), svg })
 }

@@ -25,6 +25,7 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
             let bodies = (0..threads).map(|t| super::reads::hits(picker.reseeded(seed(t)), false)).collect();
             let counted = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
             stand.more(&format!("get, {pick}"), threads, "gets/s", counted.per_second);
+            stand.cpu(&format!("get, {pick}"), threads, &counted);
         }
     }
     stand.less("load", 1, "peak memory MiB", peak as f64 / f64::from(1 << 20));
@@ -33,6 +34,7 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
         let bodies = vec![super::scans::body(&sorted, 100, false, stand.seed(8))];
         let counted = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
         stand.less("scan of 100", 1, "ns an entry", 1e9 / counted.per_second);
+        stand.less("scan of 100", 1, "cpu ns an entry", counted.cpu_ns_per_operation());
     }
     Ok(())
 }

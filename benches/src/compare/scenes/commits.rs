@@ -27,6 +27,7 @@ pub(super) fn run(stand: &mut Stand, class: Class) -> Outcome<()> {
             let counted = run_threads(&*engine, &stand.folder, slice, bodies)?;
             let case = if puts == 1 { "1 put" } else { "10 puts" };
             stand.more(case, threads, "commits/s", counted.per_second);
+            stand.cpu(case, threads, &counted);
             stand.tails(case, threads, &counted);
             if threads > 1 {
                 stand.less(case, threads, "aborted %", counted.abort_share * 100.0);

@@ -39,6 +39,7 @@ fn of_mode(stand: &mut Stand, class: Class, mode: Mode) -> Outcome<()> {
         let case = format!("{}, {name}", mode.name());
         stand.more(&case, threads, "commits/s", counted.per_second);
         stand.less(&case, threads, "aborted %", counted.abort_share * 100.0);
+        stand.cpu(&case, threads, &counted);
         stand.tails(&case, threads, &counted);
     }
     Ok(())

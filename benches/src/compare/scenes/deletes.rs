@@ -45,6 +45,8 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
     let bodies = vec![super::scans::body(&left, usize::MAX, false, stand.seed(4))];
     let settled = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
     stand.less("scan of what is left, settled", 1, "ns an entry", 1e9 / settled.per_second);
+    stand.less("scan of what is left, at once", 1, "cpu ns an entry", at_once.cpu_ns_per_operation());
+    stand.less("scan of what is left, settled", 1, "cpu ns an entry", settled.cpu_ns_per_operation());
     if stand.entry.offer.files.is_ok() {
         let taken = crate::bed::bytes_below(&stand.folder).1 as f64;
         stand.less(

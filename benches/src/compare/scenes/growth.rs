@@ -29,6 +29,7 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
                 let counted = measure(stand, &*engine, operation, &sorted, threads)?;
                 let case = format!("{} at {keys}", operation.name());
                 stand.less(&case, threads, "ns", counted.ns_per_operation(threads));
+                stand.less(&case, threads, "cpu ns", counted.cpu_ns_per_operation());
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::compare::data::Sorted;
+use crate::compare::process::cpu_ns;
 use crate::compare::stand::{Stand, get_each, offered, put_all, same, walk};
 use crate::peer::Outcome;
 
@@ -22,10 +23,10 @@ pub(super) fn sorted(stand: &mut Stand) -> Outcome<()> {
 fn run(stand: &mut Stand, indexes: &[u64]) -> Outcome<()> {
     stand.needs_answers()?;
     let (engine, values) = (stand.open_plain()?, stand.values());
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), cpu_ns());
     put_all(&*engine, 0, &values, indexes, 1)?;
     engine.sync()?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_ns() - cpu_before);
     engine.settle()?;
     let serials = if offered(stand.entry.offer.scans).is_ok() {
         walk(&*engine, 0, &Sorted::new(stand.plan.keys, |_| true))?
@@ -33,6 +34,7 @@ fn run(stand: &mut Stand, indexes: &[u64]) -> Outcome<()> {
         get_each(&*engine, 0, stand.plan.keys)?
     };
     same("the sum of serials", serials, indexes.len() as u64)?;
+    stand.less("all", 1, "cpu us", cpu as f64 / 1e3 / indexes.len() as f64);
     stand.more("all", 1, "puts/s", indexes.len() as f64 / seconds);
     Ok(())
 }

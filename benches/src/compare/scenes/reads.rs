@@ -37,7 +37,11 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
                     let bodies =
                         (0..threads).map(|t| body(picker.reseeded(stand.seed(t as u64)), kind, many)).collect();
                     let counted = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
-                    stand.more(&format!("{snapshots}, {pick}, {found}"), threads, "gets/s", counted.per_second);
+                    let case = format!("{snapshots}, {pick}, {found}");
+                    stand.more(&case, threads, "gets/s", counted.per_second);
+                    if threads == 1 {
+                        stand.cpu(&case, 1, &counted);
+                    }
                 }
             }
         }

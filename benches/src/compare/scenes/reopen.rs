@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::compare::process::cpu_ns;
 use crate::compare::stand::{Stand, get_own, offered};
 use crate::keys::key;
 use crate::peer::{Class, Outcome, broken};
@@ -18,14 +19,15 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
     stand.needs_answers()?;
     offered(stand.entry.offer.files)?;
     let acknowledged = fill_and_kill()?;
-    let begun = Instant::now();
+    let (begun, cpu_before) = (Instant::now(), cpu_ns());
     let engine = stand.open("reopen", class(stand), stand.entry.mode(), 1)?;
     let mut session = engine.session()?;
     session.read(&mut |tx| get_own(tx, 0, 0).map(drop))?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_ns() - cpu_before);
     session.read(&mut |tx| (0..acknowledged).try_for_each(|index| get_own(tx, 0, index).map(drop)))?;
     let taken = acknowledged * stand.plan.entry_bytes();
     stand.less("open and first read", 1, "ms", seconds * 1e3);
+    stand.less("open and first read", 1, "cpu ms", cpu as f64 / 1e6);
     stand.less("open and first read, for each MB put", 1, "ms/MB", seconds * 1e3 / (taken as f64 / 1e6));
     Ok(())
 }

@@ -23,7 +23,9 @@ pub(super) fn run(stand: &mut Stand) -> Outcome<()> {
         for (length, limit) in [("10", 10), ("100", 100), ("all", usize::MAX)] {
             let bodies = vec![body(&sorted, limit, reverse, stand.seed(7))];
             let counted = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
-            stand.less(&format!("{direction}, {length}"), 1, "ns an entry", 1e9 / counted.per_second);
+            let case = format!("{direction}, {length}");
+            stand.less(&case, 1, "ns an entry", 1e9 / counted.per_second);
+            stand.less(&case, 1, "cpu ns an entry", counted.cpu_ns_per_operation());
         }
     }
     Ok(())

@@ -50,6 +50,7 @@ pub(super) fn run(stand: &mut Stand, class: Class) -> Outcome<()> {
         let counted = run_threads(&*engine, &stand.folder, stand.plan.long_slice(), bodies)?;
         stand.more("mix", threads, "transactions/s", counted.per_second);
         stand.less("mix", threads, "aborted %", counted.abort_share * 100.0);
+        stand.cpu("mix", threads, &counted);
         stand.tails("mix", threads, &counted);
     }
     verify(&*engine, &committed)

@@ -48,6 +48,7 @@ pub(super) fn run(stand: &mut Stand, class: Class) -> Outcome<()> {
             let bodies = (0..threads).map(of_thread).map(body).collect();
             let counted = run_threads(&*engine, &stand.folder, stand.plan.slice(), bodies)?;
             stand.more(&letter.to_string(), threads, "transactions/s", counted.per_second);
+            stand.cpu(&letter.to_string(), threads, &counted);
             stand.tails(&letter.to_string(), threads, &counted);
             check_inserts(&*engine, keys + inserted, threads as u64, &done.per_thread)?;
             // Threads insert at different speeds and leave gaps: the next letter begins behind all of them.

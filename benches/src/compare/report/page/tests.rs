@@ -28,6 +28,7 @@ fn results() -> Results {
             row(engine, "reads", "uniform, hit", threads, "gets/s", Found::Figure((number + threads) as f64 * 1e6));
             for keys in [1000, 100_000] {
                 row(engine, "growth", &format!("get at {keys}"), threads, "ns", Found::Figure(100.0));
+                row(engine, "growth", &format!("get at {keys}"), threads, "cpu ns", Found::Figure(90.0));
             }
         }
         row(engine, "load-random", "all", 1, "puts/s", Found::Figure(1e5));
