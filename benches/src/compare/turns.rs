@@ -45,6 +45,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut book = Book { file, skipped: 0, refused: Vec::new() };
     let (load, begun) = (machine::load(), Instant::now());
+    // Said first too, so that a run that is ended early says where its figures come from.
+    book.write(&run_line(options, &load, begun.elapsed(), 0))?;
     engine_lines().into_iter().try_for_each(|line| book.write(&line))?;
     let bar = bar(options.plan.rounds * engines.len() * scenes.len());
     for round in 0..options.plan.rounds {
