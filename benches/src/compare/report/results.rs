@@ -100,7 +100,7 @@ impl Results {
         let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
         let rows: Vec<Row> = text.lines().filter_map(Row::from_json).collect();
         Results {
-            run: of_kind("run").last().cloned().unwrap_or(Value::Null),
+            run: of_kind("run").next_back().cloned().unwrap_or(Value::Null),
             engines: of_kind("engine").map(engine).collect(),
             lines: lines(&rows),
         }
