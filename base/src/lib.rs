@@ -18,6 +18,8 @@ pub mod error;
 pub mod executor;
 pub mod framed;
 #[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "testing"))]
 pub mod golden;
 pub mod host;
 pub mod ids;
@@ -30,6 +32,8 @@ pub mod mutant;
 pub mod options;
 pub mod pool;
 pub mod pruner;
+#[cfg(any(test, feature = "testing"))]
+pub mod store_schedules;
 pub mod sync;
 pub mod value;
 pub mod varint;

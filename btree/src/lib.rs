@@ -25,6 +25,8 @@ mod checkpoint;
 mod cursor;
 mod drain;
 mod evict;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod inner;
 mod leaf;
 mod map;

@@ -42,6 +42,11 @@ impl DiskAddr {
         self.unit | u64::from(self.units) << 40 | u64::from(self.write_seq) << 48
     }
 
+    /// Whether a u64 of a file can be an entry: nothing, or an address of at least a unit.
+    pub(crate) fn is_entry(entry: u64) -> bool {
+        entry == 0 || entry >> 40 & 0xff != 0
+    }
+
     /// The address in an entry; `None`: nothing.
     pub(crate) fn unpack(entry: u64) -> Option<DiskAddr> {
         (entry != 0).then_some(DiskAddr {
@@ -113,7 +118,7 @@ pub(crate) fn decode_chunk(body: &[u8]) -> Option<Vec<u64>> {
     }
     let mut entries: Vec<u64> = entries.iter().map(|entry| u64::from_le_bytes(*entry)).collect();
     entries.resize(FANOUT as usize, 0);
-    (!is_empty(&entries)).then_some(entries)
+    (!is_empty(&entries) && entries.iter().copied().all(DiskAddr::is_entry)).then_some(entries)
 }
 
 impl PageMap {

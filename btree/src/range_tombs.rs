@@ -314,7 +314,8 @@ impl RangeTombs {
             fragments.push(Arc::new(fragment));
         }
         let tombs = RangeTombs { fragments };
-        (bytes.is_empty() && tombs.is_ordered()).then_some(tombs)
+        let is_of_commits = tombs.fragments.iter().all(|fragment| fragment.stamps.last() > Some(&Timestamp::ZERO));
+        (bytes.is_empty() && tombs.is_ordered() && is_of_commits).then_some(tombs)
     }
 }
 

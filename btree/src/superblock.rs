@@ -153,6 +153,9 @@ impl Superblock {
     }
 
     fn fields(bytes: &[u8]) -> Option<Superblock> {
+        if ![72, 88].into_iter().all(|at| DiskAddr::is_entry(u64_at(bytes, at))) {
+            return None;
+        }
         let tombs_bytes = u32_at(bytes, 96);
         let tombs = match DiskAddr::unpack(u64_at(bytes, 88)) {
             None => TombsAt::Inline(bytes[INLINE_AT..CRC_AT].get(..tombs_bytes as usize)?.to_vec()),

@@ -87,11 +87,9 @@ impl Catalog {
         // A leftover of a crash or a full disk; it was never named by CURRENT.
         remove_if_there(vfs, &path)?;
         let mut file = FramedFile::create(vfs, &path, &FileHeader::new(&KNOWN, db_uuid, 0, number))?;
-        file.append(FRAME_HEAD, &self.next_id.to_le_bytes())?;
-        for (id, entry) in &self.keyspaces {
-            file.append(FRAME_KEYSPACE, &encode_entry(*id, entry))?;
+        for (kind, payload) in frames_of(self) {
+            file.append(kind, &payload)?;
         }
-        file.append(FRAME_END, &(self.keyspaces.len() as u32).to_le_bytes())?;
         file.sync()?;
         // Its name too, before CURRENT can name it: the two entries may reach the disk in either order.
         vfs.sync_dir(dir).map_err(|source| Error::from_io(IoOp::SyncDir, dir, source))?;
@@ -142,6 +140,14 @@ pub(crate) fn missing_is_corruption(error: Error, path: &Path) -> Error {
     }
 }
 
+/// The frames of a catalog's file.
+pub(crate) fn frames_of(catalog: &Catalog) -> Vec<(u8, Vec<u8>)> {
+    let head = (FRAME_HEAD, catalog.next_id.to_le_bytes().to_vec());
+    let keyspaces = catalog.keyspaces.iter().map(|(id, entry)| (FRAME_KEYSPACE, encode_entry(*id, entry)));
+    let end = (FRAME_END, (catalog.keyspaces.len() as u32).to_le_bytes().to_vec());
+    std::iter::once(head).chain(keyspaces).chain(std::iter::once(end)).collect()
+}
+
 fn encode_entry(id: KeyspaceId, entry: &CatalogEntry) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(KEYSPACE_FIXED_BYTES + entry.name.len());
     bytes.extend_from_slice(&id.get().to_le_bytes());
@@ -153,7 +159,8 @@ fn encode_entry(id: KeyspaceId, entry: &CatalogEntry) -> Vec<u8> {
     bytes
 }
 
-fn decode(frames: &[(u8, Vec<u8>)], number: u64) -> Option<Catalog> {
+/// The catalog in the frames of file `number`; `None` if they are none. Total.
+pub(crate) fn decode(frames: &[(u8, Vec<u8>)], number: u64) -> Option<Catalog> {
     let [(FRAME_HEAD, head), entries @ .., (FRAME_END, end)] = frames else { return None };
     let next_id = u32::from_le_bytes(head.as_slice().try_into().ok()?);
     let count = u32::from_le_bytes(end.as_slice().try_into().ok()?);

@@ -31,6 +31,8 @@ mod catalog;
 mod commit;
 mod core;
 mod database;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod host;
 mod iter;
 mod keyspace;

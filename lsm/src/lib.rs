@@ -14,6 +14,8 @@
 mod admit;
 mod cursor;
 mod flush;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod get;
 mod manifest;
 mod merge;

@@ -241,6 +241,8 @@ impl Lsm {
 }
 
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod tests;
 
 impl Backend for Lsm {

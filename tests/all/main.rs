@@ -8,6 +8,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod fault;
+mod fuzz;
 mod isolation;
 mod kill;
 mod power_loss;

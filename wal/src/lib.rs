@@ -27,6 +27,8 @@ mod buffer;
 mod chain;
 mod config;
 mod findings;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod group;
 mod header;
 mod log_end;

@@ -198,6 +198,16 @@ fn decode_copy(block: &[u8], db_uuid: DbUuid) -> Copy {
     Copy::Valid { count, end: LogEnd { segment_no, end: Lsn::new(end) } }
 }
 
+/// Whether `bytes` are such a file, for fuzzing; what it says is what is written for that.
+#[cfg(feature = "testing")]
+pub(crate) fn is_one(bytes: &[u8], db_uuid: DbUuid) -> bool {
+    let Ok(state) = decode(bytes, db_uuid, Path::new("LOG-END")) else { return false };
+    let copy = encode(db_uuid, state.count, state.noted);
+    let at = (state.durable_copy * BLOCK_BYTES) as usize;
+    assert_eq!(decode_copy(&copy, db_uuid), decode_copy(&bytes[at..], db_uuid));
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

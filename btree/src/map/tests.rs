@@ -113,3 +113,11 @@ fn a_full_chunk_fills_one_unit() {
     let image = crate::checkpoint::chunk_image(7, ChunkId { level: 0, index: 0 }, &[u64::MAX; FANOUT as usize]);
     assert_eq!(crate::units::units_for(image.bytes().len()), 1);
 }
+
+/// The fuzz driver found that such an entry was read, and could not be written again.
+#[test]
+fn an_address_of_no_units_is_refused() {
+    let entry = DiskAddr { unit: 9, units: 1, write_seq: 3 }.pack();
+    assert!(decode_chunk(&entry.to_le_bytes()).is_some());
+    assert_eq!(decode_chunk(&(entry & !(0xff << 40)).to_le_bytes()), None);
+}

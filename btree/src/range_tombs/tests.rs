@@ -134,3 +134,11 @@ fn an_empty_range_deletes_nothing() {
     assert!(list_of(&[(5, 5), (6, 2)], Timestamp::ZERO).is_empty());
     assert_eq!(list_of(&[(0, 0)], Timestamp::ZERO).covering(b"anything", ts(1)), Some(ts(1)));
 }
+
+/// No commit has the number zero; the fuzz driver found that such a list was read, and not written again.
+#[test]
+fn a_list_with_a_stamp_of_no_commit_is_refused() {
+    let one_fragment = |stamps: &[u8]| [&[1, 1, b'a', 1, b'b', stamps.len() as u8], stamps].concat();
+    assert!(RangeTombs::decode(&one_fragment(&[7, 5])).is_some());
+    assert_eq!(RangeTombs::decode(&one_fragment(&[7, 0])), None);
+}

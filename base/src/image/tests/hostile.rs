@@ -1,6 +1,7 @@
 //! Bytes that nobody wrote: each is a fault or an image whose accessors answer, never a panic.
 
 use super::*;
+use crate::fuzz::{ask_image, claimed};
 use crate::image::header::stamp;
 
 /// A leaf with everything in it: fences, prefix, ties of heads, frozen records, history, tombstones.
@@ -39,19 +40,6 @@ fn samples() -> [Vec<u8>; 3] {
     [sample_leaf(), sample_inner(), sample_raw()].map(|image| image.to_stored(77))
 }
 
-/// The identity that the bytes claim, so that a changed claim does not hide what else is wrong.
-fn claimed(bytes: &[u8]) -> Identity {
-    let field = |range: Range<usize>| {
-        bytes.get(range).unwrap_or_default().iter().rev().fold(0, |number: u64, &byte| number << 8 | u64::from(byte))
-    };
-    Identity {
-        kind: bytes.get(13).and_then(|&kind| ImageKind::from_byte(kind)).unwrap_or(ImageKind::Raw),
-        self_id: field(16..24),
-        ks_id: field(24..28) as u32,
-        write_seq: field(28..32) as u32,
-    }
-}
-
 /// Decodes with the checksum made right, and asks an image that passes everything it can be asked.
 fn decode_restamped(mut bytes: Vec<u8>) -> Result<Image, ImageFault> {
     if bytes.len() >= header::HEADER_BYTES {
@@ -60,38 +48,8 @@ fn decode_restamped(mut bytes: Vec<u8>) -> Result<Image, ImageFault> {
     }
     let expect = claimed(&bytes);
     let image = Image::decode(bytes, &expect)?;
-    ask_everything(&image);
+    ask_image(&image);
     Ok(image)
-}
-
-fn ask_everything(image: &Image) {
-    let mut key = Vec::new();
-    for index in 0..image.count() {
-        image.key_into(index, &mut key);
-        assert_eq!(image.search(&key), Ok(index));
-        assert_eq!(image.newest_ts(&key), Some(image.record(index).ts));
-        assert_ne!(image.lookup(&key, Timestamp::MAX), Lookup::Absent);
-        assert!(!image.is_past_high(&key) && *key >= *image.low_fence());
-        assert!(image.bytes().get(image.value_range(index)).is_some());
-        let _ = image.lookup(&key, ts(35));
-        if image.kind() == ImageKind::Inner {
-            assert_eq!(image.child_index(&key), index);
-            let _ = image.child(index);
-        }
-    }
-    for index in 0..image.hist_count() {
-        image.hist_key_into(index, &mut key);
-        assert!(image.hist_range(&key).contains(&index));
-        assert!(image.hist_record(index).ts <= image.max_ts());
-        assert!(image.bytes().get(image.hist_value_range(index)).is_some());
-        let _ = image.lookup(&key, image.hist_record(index).ts);
-    }
-    for probe in [&b""[..], b"oak", b"oakz", b"zzz", &[255; 40]] {
-        let _ = (image.search(probe), image.child_index(probe), image.hist_range(probe), image.is_past_high(probe));
-    }
-    assert!(image.raw_body().len() <= image.bytes().len());
-    assert!(image.low_fence().starts_with(image.prefix()) && image.hist_max_ts() <= image.max_ts());
-    let _ = (image.level(), image.right_pid(), image.memory_bytes());
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! The decoders of this crate, for the fuzz driver.
+
+use std::path::Path;
+
+use duramen_base::fuzz::{Target, claimed, nothing_to_seal, reseal_image, seal_at};
+use duramen_base::golden;
+use duramen_base::image::Image;
+use duramen_base::memtable::RangeTombs;
+use duramen_base::{Timestamp, varint};
+
+use crate::manifest::{Edit, Placed};
+use crate::table::filter::{Filter, FilterBuilder, hash};
+use crate::table::footer::{FOOTER_BYTES, Footer};
+use crate::table::index::{Handle, handles};
+use crate::table::props::Props;
+use crate::table::{TableMeta, tombs};
+
+/// The decoders.
+pub fn targets() -> Vec<Target> {
+    let table = golden::bytes(include_str!("../tests/golden/1.sst.hex"));
+    let footer = table[table.len() - FOOTER_BYTES..].to_vec();
+    let handle = Handle { offset: 64, len: 300, crc: 7 };
+    let props = Props {
+        keys: 300,
+        versions: 301,
+        min_key: b"a".to_vec(),
+        max_key: b"zz".to_vec(),
+        tombs: vec![handle],
+        fragments: 1,
+    };
+    let mut filter = FilterBuilder::default();
+    [&b"oak"[..], b"ash", b"elm"].iter().for_each(|key| filter.add(key));
+    vec![
+        Target { name: "table-footer", corpus: vec![footer], reseal: reseal_footer, check: check_footer },
+        Target { name: "table-props", corpus: vec![props.encode()], reseal: nothing_to_seal, check: check_props },
+        Target {
+            name: "table-handles",
+            corpus: vec![[handle.encode(), handle.encode()].concat()],
+            reseal: nothing_to_seal,
+            check: check_handles,
+        },
+        Target { name: "table-filter", corpus: vec![filter.build()], reseal: nothing_to_seal, check: check_filter },
+        Target { name: "table-tombs", corpus: vec![sample_tombs()], reseal: reseal_image, check: check_tombs },
+        Target {
+            name: "manifest-edit",
+            corpus: vec![sample_edit().encode()],
+            reseal: nothing_to_seal,
+            check: check_edit,
+        },
+    ]
+}
+
+/// The header inside has a checksum of its own.
+fn reseal_footer(bytes: &mut [u8], _dice: u64) {
+    seal_at(bytes, 60);
+    seal_at(bytes, FOOTER_BYTES - 4);
+}
+
+fn check_footer(bytes: &[u8]) -> bool {
+    let Ok(bytes) = bytes.try_into() else { return false };
+    let Ok(footer) = Footer::decode(bytes, Path::new("1.sst"), 0) else { return false };
+    assert_eq!(footer.encode(), *bytes);
+    true
+}
+
+fn check_props(bytes: &[u8]) -> bool {
+    let Some(props) = Props::decode(bytes) else { return false };
+    assert_eq!(Props::decode(&props.encode()), Some(props));
+    true
+}
+
+fn check_handles(bytes: &[u8]) -> bool {
+    let Some(found) = handles(bytes) else { return false };
+    assert!(found.iter().flat_map(Handle::encode).eq(bytes.iter().copied()));
+    true
+}
+
+fn check_filter(bytes: &[u8]) -> bool {
+    let Some(filter) = Filter::parse(bytes) else { return false };
+    for key in [&b""[..], b"oak", b"anything at all"] {
+        let _ = filter.may_contain(hash(key));
+    }
+    let (mut low, mut high) = (0, u64::MAX);
+    varint::take(&mut &bytes[bytes.len().saturating_sub(9)..]).inspect(|&number| (low, high) = (number, !number));
+    let _ = (filter.may_contain(low), filter.may_contain(high));
+    true
+}
+
+fn sample_tombs() -> Vec<u8> {
+    let mut all = RangeTombs::default();
+    for (low, high, ts) in [(&b"a"[..], &b"f"[..], 5), (b"c", b"k", 9), (b"x", b"", 7)] {
+        all.insert(low, high, Timestamp::new(ts), None);
+    }
+    let groups = tombs::groups(&all);
+    tombs::build(&groups[0], 64, 7).to_stored(1)
+}
+
+fn check_tombs(bytes: &[u8]) -> bool {
+    let Ok(image) = Image::decode(bytes.to_vec(), &claimed(bytes)) else { return false };
+    let mut found = RangeTombs::default();
+    if !tombs::read_into(&image, &mut found) {
+        return false;
+    }
+    let mut last: Option<Vec<u8>> = None;
+    for fragment in found.fragments() {
+        assert!(fragment.high.is_empty() || fragment.low < fragment.high, "a fragment covers something");
+        assert!(last.is_none_or(|last| !last.is_empty() && *last <= *fragment.low), "fragments ascend");
+        assert!(!fragment.tss.is_empty() && fragment.tss.is_sorted_by(|a, b| a > b), "newest first");
+        last = Some(fragment.high.to_vec());
+    }
+    true
+}
+
+fn sample_edit() -> Edit {
+    let meta = TableMeta {
+        no: 300,
+        file_bytes: 5000,
+        digest: 6,
+        footer_crc: 7,
+        keys: 8,
+        versions: 9,
+        fragments: 10,
+        min_ts: Timestamp::new(11),
+        max_ts: Timestamp::new(12),
+        min_key: b"a".to_vec(),
+        max_key: b"bc".to_vec(),
+    };
+    Edit {
+        seq: 1,
+        persisted: Timestamp::new(2),
+        contains: Timestamp::new(12),
+        next_table_no: 301,
+        removed: vec![4, 5],
+        added: vec![Placed { level: 0, run: 3, meta }],
+    }
+}
+
+fn check_edit(bytes: &[u8]) -> bool {
+    let Some(edit) = Edit::decode(bytes) else { return false };
+    assert_eq!(Edit::decode(&edit.encode()), Some(edit));
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_corpus_is_accepted() {
+        for target in super::targets() {
+            for valid in &target.corpus {
+                assert!((target.check)(valid), "{}", target.name);
+            }
+        }
+    }
+}
