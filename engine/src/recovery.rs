@@ -22,7 +22,7 @@ use duramen_base::sync::Arc;
 use duramen_base::vfs::{FileLock, Vfs};
 use duramen_base::{BatchView, Budget, DbUuid, Error, KeyspaceId, Result, StoreHost, Timestamp, Urgency, WorkBudget};
 use duramen_txn::{Horizons, Snapshots};
-use duramen_wal::{Claims, Recovery, WalConfig};
+use duramen_wal::{Claims, Mark, Recovery, WalConfig};
 
 use crate::any_backend::AnyBackend;
 use crate::catalog::Catalog;
@@ -188,23 +188,26 @@ fn finish_drops(parts: &Parts, catalog: &mut Catalog, dropped: &[KeyspaceId]) ->
     dropped.iter().try_for_each(|&id| remove_folder(&*parts.vfs, &parts.keyspaces_dir(), &parts.keyspace_dir(id)))
 }
 
-/// V1, second half: a store that is older than its mark was rolled back behind our back. One that is at its mark has all that the mark says.
+/// V1, second half: a store that is older than its mark was rolled back behind our back. One that is not has all that the mark says.
 fn compare_with_marks(parts: &Parts, stores: &mut Stores, log: &Recovery) -> Result<()> {
     for (id, store) in stores {
         let Some(mark) = log.marks().get(id.get()) else { continue };
+        let older = || {
+            let what = "the files are older than the log's newest mark of them";
+            Error::corruption(parts.keyspace_dir(*id), 0, what)
+        };
         let seq = store.keyspace.store.mark().seq;
-        if seq < mark.seq {
-            return Err(Error::corruption(
-                parts.keyspace_dir(*id),
-                0,
-                "the files are older than the log's newest mark of them",
-            ));
-        }
-        if seq == mark.seq {
-            store.persisted = store.persisted.max(mark.persisted);
-        }
+        store.persisted = with_mark(store.persisted, seq, mark).ok_or_else(older)?;
     }
     Ok(())
+}
+
+/// What is in files of number `seq` that say of themselves `persisted`, when the log has this mark of them; `None` if they are older than it.
+///
+/// Files that are newer than the mark have all that those had of which it speaks, even if they say less: a checkpoint or an edit says what was settled
+/// when it began, and a store that had nothing unsaved may have been asked, and the log been cut behind its answer, while it was being written.
+fn with_mark(persisted: Timestamp, seq: u64, mark: Mark) -> Option<Timestamp> {
+    (seq >= mark.seq).then(|| persisted.max(mark.persisted))
 }
 
 /// V1, first half.
@@ -273,4 +276,20 @@ fn keep_to_budget(parts: &Parts, stores: &Stores) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by kills under load: opening was refused, because the log was cut behind what the mark said and the files did not.
+    #[test]
+    fn what_a_mark_says_is_true_of_later_files_too() {
+        let [early, late] = [Timestamp::new(450), Timestamp::new(500)];
+        let mark = Mark { seq: 3, persisted: late };
+        assert_eq!(with_mark(early, 3, mark), Some(late));
+        assert_eq!(with_mark(early, 4, mark), Some(late));
+        assert_eq!(with_mark(late.next(), 4, mark), Some(late.next()));
+        assert_eq!(with_mark(late, 2, mark), None);
+    }
 }
