@@ -30,7 +30,9 @@ pub(crate) fn scan(tx: &Transaction, keyspace: &Keyspace, range: &Span, lock: Lo
     rows.map(|entry| Ok(row_of(&entry?))).collect()
 }
 
-/// Labels of the transactions that wait for a lock somebody holds or asked for before them.
+/// Labels of the transactions that wait for a lock somebody holds or asked for before them. Whom nobody is in the way of any more has been
+/// woken, and goes on as soon as its thread runs.
 pub(crate) fn waiting(db: &Database) -> Vec<&'static str> {
-    db.lock_waits().into_iter().filter_map(|waiter| waiter.txn.origin.label).collect()
+    let blocked = db.lock_waits().into_iter().filter(|waiter| !waiter.wait.blockers.is_empty());
+    blocked.filter_map(|waiter| waiter.txn.origin.label).collect()
 }
