@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod anomaly;
+mod deadlock;
 mod dice;
 mod history;
 mod interleave;
@@ -19,15 +20,18 @@ mod locking;
 mod script;
 mod session;
 mod setting;
+mod storm;
 mod table;
 mod target;
 mod threads;
 
 pub use anomaly::{Anomaly, Promise};
+pub use deadlock::deadlock_to_json;
 pub use history::{HistoriesFound, HistoriesRow, HistoryFound, HistoryKind, HistoryOptions};
 pub use interleave::{Interleavings, InterleavingsRow, RandomScripts};
 pub use invariant::{InvariantRow, InvariantsFound};
 pub use script::{Event, Outcome, Script, ScriptError, ScriptRun};
 pub use setting::Setting;
+pub use storm::{StormRow, Storms};
 pub use table::{AnomalyTable, Cell, Verdict};
 pub use target::Target;

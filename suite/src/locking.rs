@@ -1,6 +1,6 @@
 //! Reads with and without locks, and who waits for a lock: the calls of the engine that not every version offers.
 
-use duramen::{Database, Keyspace, Reader, Result, Transaction, Value};
+use duramen::{Database, Keyspace, Reader, Result, Transaction, TxnId, TxnInfo, Value};
 
 use crate::script::{Lock, Span};
 use crate::session::{number_of, row_of};
@@ -30,9 +30,19 @@ pub(crate) fn scan(tx: &Transaction, keyspace: &Keyspace, range: &Span, lock: Lo
     rows.map(|entry| Ok(row_of(&entry?))).collect()
 }
 
-/// Labels of the transactions that wait for a lock somebody holds or asked for before them. Whom nobody is in the way of any more has been
-/// woken, and goes on as soon as its thread runs.
+/// Labels of the transactions that wait for one that holds a lock or asked for it before them.
+///
+/// One who waits for nobody is about to go on, and a circle is about to be broken: neither is at rest. So nobody is, while there is a circle.
 pub(crate) fn waiting(db: &Database) -> Vec<&'static str> {
-    let blocked = db.lock_waits().into_iter().filter(|waiter| !waiter.wait.blockers.is_empty());
-    blocked.filter_map(|waiter| waiter.txn.origin.label).collect()
+    let graph = db.wait_graph();
+    let mut left: Vec<(TxnId, TxnId)> = graph.arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect();
+    // Whoever waits only for those who do not wait is in no circle; take these away until nothing changes.
+    while let Some(free) = left.iter().map(|arrow| arrow.1).find(|to| left.iter().all(|arrow| arrow.0 != *to)) {
+        left.retain(|arrow| arrow.1 != free);
+    }
+    if !left.is_empty() {
+        return Vec::new();
+    }
+    let waits = |txn: &&TxnInfo| graph.arrows.iter().any(|arrow| arrow.from == txn.id);
+    graph.txns.iter().filter(waits).filter_map(|txn| txn.origin.label).collect()
 }

@@ -3,12 +3,14 @@
 //! Exits with 0 if every promise held, with 1 if one did not, with 2 if it could not find out.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use duramen_suite::{
-    AnomalyTable, HistoriesFound, Interleavings, InvariantsFound, Outcome, RandomScripts, Script, Setting, Target,
+    AnomalyTable, HistoriesFound, Interleavings, InvariantsFound, Outcome, RandomScripts, Script, Setting, Storms,
+    Target,
 };
 
 /// What each isolation level of Duramen shows and prevents.
@@ -60,6 +62,15 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Deadlock storms: circles, upgrades, ranges, keys in random order and in one order.
+    Storms {
+        /// Decides in which order keys are locked.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// How many times.
+        #[arg(long, default_value_t = 1)]
+        times: u64,
+    },
     /// Makes random histories at every level and mode that is offered, with little memory, and checks them twice.
     Histories {
         /// How many seeds.
@@ -99,6 +110,7 @@ fn run(command: Command) -> Result<bool, String> {
             println!("{found}");
             Ok(found.complaints.is_empty())
         }
+        Command::Storms { seed, times } => print_storms(seed..seed + times),
         Command::Interleavings { random, seed } => Ok(print_interleavings(random, seed)),
         Command::Histories { seeds, seed } => {
             let found = HistoriesFound::run(&Target::every_tiny_backend(), seed..seed + seeds);
@@ -107,6 +119,18 @@ fn run(command: Command) -> Result<bool, String> {
             Ok(found.complaints.is_empty())
         }
     }
+}
+
+fn print_storms(seeds: Range<u64>) -> Result<bool, String> {
+    let mut held = true;
+    for seed in seeds {
+        for target in Target::every_backend() {
+            let found = Storms::run(&target, seed).map_err(|error| error.to_string())?;
+            println!("{}, seed {seed}:\n{found}", target.name());
+            held &= found.complaints.is_empty();
+        }
+    }
+    Ok(held)
 }
 
 fn print_interleavings(random: u64, seed: u64) -> bool {
