@@ -16,7 +16,7 @@ use duramen::{
 
 use crate::dice::Dice;
 use crate::target::Target;
-use crate::threads::{Barrier, scope, yield_now};
+use crate::threads::{AtomicU64, Barrier, Ordering, scope, yield_now};
 
 /// A wait as long as this is one that nothing ends.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -99,18 +99,24 @@ impl Storms {
 
     /// Each does `first` with its own key, and when all have, `then` with the next one's.
     fn circle(&mut self, target: &Target, name: String, members: usize, first: Half, then: Half) -> Result<()> {
-        let barrier = Barrier::new(members);
-        let barrier = &barrier;
+        let (barrier, done) = (Barrier::new(members), AtomicU64::new(0));
+        let (barrier, done) = (&barrier, &done);
         self.storm(target, name, members, Some(1), |db, keyspace, member| {
             let mut attempt = 0;
-            run_again(db, IsolationLevel::Serializable, |tx| {
-                first(tx, keyspace, member)?;
+            let outcome = run_again(db, IsolationLevel::Serializable, |tx| {
                 attempt += 1;
+                // The circle is broken when the others are done; who comes back earlier may close it anew.
+                while attempt > 1 && done.load(Ordering::SeqCst) < members as u64 - 1 {
+                    yield_now();
+                }
+                first(tx, keyspace, member)?;
                 if attempt == 1 {
                     barrier.wait();
                 }
                 then(tx, keyspace, (member + 1) % members)
-            })
+            });
+            done.fetch_add(1, Ordering::SeqCst);
+            outcome
         })?;
         self.check_report(members);
         Ok(())
@@ -144,14 +150,18 @@ impl Storms {
                 keys.sort_by_key(|_| dice.next());
                 keys.truncate(3);
                 arrange(&mut keys, &mut dice);
-                let (victims, retries) = run_again(db, IsolationLevel::ReadCommitted, |tx| {
+                let mut runs = 0;
+                db.update_with(options(IsolationLevel::ReadCommitted), |tx| {
+                    runs += 1;
                     keys.iter().try_for_each(|key| {
                         lock(tx, keyspace, *key as usize)?;
-                        yield_now();
+                        if dice.one_in(4) {
+                            yield_now();
+                        }
                         Ok(())
                     })
                 })?;
-                (sum, most) = (sum + victims, most.max(retries));
+                (sum, most) = (sum + runs - 1, most.max(runs - 1));
             }
             Ok((sum, most))
         })
@@ -220,13 +230,17 @@ fn lock(tx: &Transaction, keyspace: &Keyspace, key: usize) -> Result<()> {
     tx.put(keyspace, key_of(key), "1")
 }
 
+fn options(level: IsolationLevel) -> TxnOptions {
+    TxnOptions::default().isolation(level).concurrency(Concurrency::Pessimistic).lock_timeout(TIMEOUT)
+}
+
 /// Runs `work` until it commits, with the age of the first attempt; how often it was given up, twice.
 fn run_again(
     db: &Database,
     level: IsolationLevel,
     mut work: impl FnMut(&Transaction) -> Result<()>,
 ) -> Result<(usize, usize)> {
-    let options = TxnOptions::default().isolation(level).concurrency(Concurrency::Pessimistic).lock_timeout(TIMEOUT);
+    let options = options(level);
     let mut age: Option<AgeTicket> = None;
     let mut victims = 0;
     loop {

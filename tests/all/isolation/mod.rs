@@ -15,6 +15,7 @@ mod pessimistic;
 mod reports;
 mod serializable;
 mod snapshot;
+mod storms;
 mod threads;
 
 use duramen::{BackendKind, Database, Error, IsolationLevel, Keyspace, Reader, Transaction, TxnOptions};
