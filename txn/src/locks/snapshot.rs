@@ -129,7 +129,7 @@ impl LockManager {
         all
     }
 
-    /// Everybody who waits, each keyspace as of one moment.
+    /// Everybody who waits, each keyspace as of one moment. Not who was woken and only has to run to get its lock.
     pub fn lock_waits(&self) -> Vec<LockWaiter> {
         let now = self.now();
         let mut all = Vec::new();
@@ -138,7 +138,10 @@ impl LockManager {
                 for (_, waiter) in keyspace.queue.iter() {
                     let waited = now.saturating_sub(waiter.since);
                     let wait = self.describe(keyspace, waiter.member, &waiter.claim, waiter.rank, now, waited);
-                    all.push(LockWaiter { txn: waiter.owner.info(now), wait });
+                    // Woken, and nobody in its way: it only has to run.
+                    if !waiter.woken || !wait.blockers.is_empty() {
+                        all.push(LockWaiter { txn: waiter.owner.info(now), wait });
+                    }
                 }
             }
         }
