@@ -123,8 +123,6 @@ impl Core {
 
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
         request.write_set.encode(&mut batch);
-        let _batch_memory = (batch.bytes().len() >= COUNTED_BATCH_BYTES_MIN)
-            .then(|| self.parts.budget.reserve_anyway(batch.bytes().len() as u64));
         let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
         let admissions = match self.admit(request, &batch, deadline)? {
             Ok(admissions) => admissions,
@@ -133,6 +131,9 @@ impl Core {
                 return Ok(Attempt::LacksMemory { needed });
             }
         };
+        // Counted only now: what a transaction needs itself must not keep it from being admitted.
+        let _batch_memory = (batch.bytes().len() >= COUNTED_BATCH_BYTES_MIN)
+            .then(|| self.parts.budget.reserve_anyway(batch.bytes().len() as u64));
         let staged = self.wal.stage(batch.bytes());
         self.set_log_full(matches!(staged, Err(Error::DiskFull { .. })));
         let staged = staged?;
