@@ -1,6 +1,6 @@
 //! Durations in buckets whose width grows with them: three per cent wide, a few KiB in all.
 //!
-//! Each power of two of nanoseconds is cut into [`STEPS`] buckets of equal width; a percentile answers the upper end of its bucket.
+//! Each power of two of nanoseconds is cut into `STEPS` buckets of equal width; a percentile answers the upper end of its bucket.
 
 /// Buckets of one power of two.
 const STEPS: u64 = 32;
