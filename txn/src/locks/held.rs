@@ -209,14 +209,20 @@ impl HeldLocks {
     fn charge(&mut self, claim: &Claim) -> Result<()> {
         let needed = self.bytes + LOCK_BYTES + claim.target.heap_bytes();
         let reserved = self.reserved.as_ref().map_or(UNCOUNTED_BYTES, |reserved| reserved.bytes() as usize);
-        if needed <= reserved { Ok(()) } else { self.reserve(needed) }
+        if needed <= reserved { Ok(()) } else { self.reserve(needed, claim.op) }
     }
 
+    /// What others hold of the budget is no reason to refuse: one transaction's locks are, beyond the whole of it. Those of a commit are as many
+    /// as its write set and what it read, which were accepted.
     #[cold]
-    fn reserve(&mut self, needed: usize) -> Result<()> {
+    fn reserve(&mut self, needed: usize, op: LockOp) -> Result<()> {
+        let budget = &self.manager.budget;
+        if needed as u64 > budget.limit() && op != LockOp::Commit {
+            return Err(Error::LockBudget);
+        }
         let reserved = self.reserved.as_ref().map_or(0, |reserved| reserved.bytes() as usize);
         let more = (needed - reserved).next_multiple_of(RESERVE_STEP_BYTES);
-        let more = self.manager.budget.try_reserve(more as u64).ok_or(Error::LockBudget)?;
+        let more = budget.reserve_anyway(more as u64);
         match &mut self.reserved {
             Some(reserved) => reserved.absorb(more),
             None => self.reserved = Some(more),

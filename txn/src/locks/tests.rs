@@ -43,6 +43,17 @@ fn all_that_was_locked_falls_together() {
 }
 
 #[test]
+fn memory_that_others_hold_refuses_no_lock() {
+    let budget = Budget::new(64 << 10);
+    let _others = budget.reserve_anyway(1 << 20);
+    let locks = LockManager::new(Arc::new(ManualClock::default()), budget, LockOptions::default());
+    let mut owner = locks.owner(OwnerSpec::here());
+    for number in 0..200_u32 {
+        owner.lock_key(KS, &number.to_be_bytes(), X, LockOp::Put, Wait::NoWait).unwrap();
+    }
+}
+
+#[test]
 fn a_lock_too_many_for_the_budget_is_refused_and_the_rest_stays() {
     let locks = LockManager::new(Arc::new(ManualClock::default()), Budget::new(64 << 10), LockOptions::default());
     let mut owner = locks.owner(OwnerSpec::here());
