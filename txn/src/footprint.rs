@@ -7,8 +7,8 @@
 
 use duramen_base::{ConflictPlace, KeyspaceId};
 
-use crate::commit_locks::{LockItem, LockKind};
 use crate::key::Key;
+use crate::lock_item::{LockItem, LockKind};
 
 /// Memory of one entry beside the bytes outside it.
 const ENTRY_BYTES: usize = 56;

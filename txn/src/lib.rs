@@ -4,16 +4,16 @@
 //! log and the stores.
 //!
 //! Where to start: `isolation.rs` (levels as data), `horizons.rs` (three timestamps), `snapshots.rs` (who reads where),
-//! `write_set.rs` and `read_set.rs` (what a transaction did), `commit_locks.rs` (one order, so no deadlock), `locks.rs`
-//! (any order, and circles are ended), `ssi.rs` (who may not commit if all are to be serializable).
+//! `write_set.rs` and `read_set.rs` (what a transaction did), `locks.rs` (any order, and
+//! circles are ended), `lock_item.rs` (what a commit locks), `ssi.rs` (who may not commit if all are to be serializable).
 #![forbid(unsafe_code)]
 
-pub mod commit_locks;
 pub mod dirty_board;
 pub mod footprint;
 pub mod horizons;
 pub mod isolation;
 mod key;
+pub mod lock_item;
 pub mod locks;
 mod padded;
 #[cfg(test)]
@@ -26,7 +26,6 @@ pub mod ssi;
 mod wait_graph;
 pub mod write_set;
 
-pub use commit_locks::{CommitLocks, LockItem, LockKind, LockSet};
 pub use dirty_board::{DirtyBoard, Pending, PendingOp, Posted};
 pub use footprint::{Footprint, KeyRange};
 pub use horizons::Horizons;
@@ -34,6 +33,7 @@ pub use isolation::{
     Concurrency, IsolationLevel, Plan, ReadLocks, ReadPoint, Serial, TrackReads, Validate, WriteLocks, plan,
 };
 pub use key::Key;
+pub use lock_item::{LockItem, LockKind};
 pub use locks::{
     AgeTicket, DeadlockCallback, DeadlockHandling, Grant, HeldLock, HeldLocks, KeyspaceNames, LockManager, LockMark,
     LockOptions, LockOwner, LockStats, LockWaiter, OwnerSpec, Wait, WaitArrow, WaitGraph,

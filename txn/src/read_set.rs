@@ -16,10 +16,10 @@ use std::ops::Bound;
 use duramen_base::sync::{Arc, Mutex};
 use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp};
 
-use crate::commit_locks::LockItem;
 use crate::footprint::{Footprint, KeyRange, successor};
 use crate::isolation::TrackReads;
 use crate::key::Key;
+use crate::lock_item::LockItem;
 
 /// With fewer keys than this nobody looks for doubles.
 const KEYS_BEFORE_DEDUP: usize = 256;

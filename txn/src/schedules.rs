@@ -4,14 +4,10 @@
 //! Shuttle's atomics are sequentially consistent, so what is shown here is the order of the steps; the memory orders
 //! are argued where they are chosen.
 
-use std::time::Duration;
-
-use duramen_base::clock::{Clock, ManualClock};
-use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::{Arc, Mutex, check_pct, check_random, thread};
-use duramen_base::{Deadline, KeyspaceId, SnapSet, Timestamp};
+use duramen_base::{SnapSet, Timestamp};
 
-use crate::{CommitLocks, Horizons, Key, LockItem, Registration, Snapshots};
+use crate::{Horizons, Registration, Snapshots};
 
 const RANDOM_RUNS: usize = 20_000;
 const PCT_RUNS: usize = 10_000;
@@ -160,80 +156,5 @@ fn an_early_acknowledgement_never_passes_visible() {
             }),
         ]);
         assert!(horizons.acked() >= ts(1), "H3");
-    });
-}
-
-fn key(byte: u8) -> LockItem {
-    LockItem::key(KeyspaceId::new(1), Key::from(&[byte][..]))
-}
-
-fn range(low: u8, high: u8) -> LockItem {
-    LockItem::range(KeyspaceId::new(1), Key::from(&[low][..]), Some(Key::from(&[high][..])))
-}
-
-/// Each look takes a nanosecond, so that a deadline comes after so many looks, whatever the schedule.
-#[derive(Default)]
-struct LookingTakesTime(ManualClock);
-
-impl Clock for LookingTakesTime {
-    fn now(&self) -> Duration {
-        self.0.advance(Duration::from_nanos(1));
-        self.0.now()
-    }
-}
-
-/// Takes the locks as often as said; while it holds them, nobody else holds keys 1 to 3 that it covers. A lost wake
-/// or a deadlock is found by the scheduler: nobody could go on.
-fn committer(
-    locks: &Arc<CommitLocks>,
-    owned: &Arc<[AtomicBool; 4]>,
-    items: Vec<LockItem>,
-    deadline: Deadline,
-) -> Box<dyn FnOnce() + Send> {
-    let (locks, owned) = (Arc::clone(locks), Arc::clone(owned));
-    Box::new(move || {
-        let clock = LookingTakesTime::default();
-        for _ in 0..2 {
-            let Ok(set) = locks.acquire(items.clone(), ts(0), &clock, deadline) else {
-                assert!(deadline.0.is_some(), "only who has a deadline gives up");
-                continue;
-            };
-            let covered = || (1..4u8).filter(|&byte| set.items().iter().any(|item| item.overlaps(&key(byte))));
-            for byte in covered() {
-                assert!(!owned[usize::from(byte)].swap(true, Ordering::SeqCst), "C1: key {byte} has one owner");
-            }
-            for byte in covered() {
-                owned[usize::from(byte)].store(false, Ordering::SeqCst);
-            }
-        }
-    })
-}
-
-const NEVER: Deadline = Deadline(None);
-
-#[test]
-fn commit_locks_exclude_and_wake() {
-    check(|| {
-        let (locks, owned) = (CommitLocks::new(), Arc::default());
-        run_threads([
-            committer(&locks, &owned, vec![key(1), key(3)], NEVER),
-            committer(&locks, &owned, vec![range(0, 4)], NEVER),
-            committer(&locks, &owned, vec![key(2), key(3)], NEVER),
-        ]);
-        assert_eq!(locks.counts(), (0, 0));
-    });
-}
-
-#[test]
-fn who_gives_up_strands_nobody() {
-    check(|| {
-        let (locks, owned) = (CommitLocks::new(), Arc::default());
-        let soon = Deadline(Some(Duration::from_nanos(3)));
-        run_threads([
-            committer(&locks, &owned, vec![key(1), key(2)], NEVER),
-            committer(&locks, &owned, vec![range(1, 3)], soon),
-            committer(&locks, &owned, vec![key(2)], NEVER),
-        ]);
-        assert_eq!(locks.counts(), (0, 0));
     });
 }

@@ -9,7 +9,7 @@
 //! W3  There is something to undo only while a savepoint lives; without one a write costs no undo record.
 //! W4  A view never changes.
 //!
-//! Next: `section.rs` (one keyspace), `view.rs` (for iterators), `commit_locks.rs` (what [`WriteSet::lock_items`] is
+//! Next: `section.rs` (one keyspace), `view.rs` (for iterators), `lock_item.rs` (what [`WriteSet::lock_items`] is
 //! for).
 
 mod section;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use duramen_base::{Batch, Error, KeyspaceId, Op, Result, Value};
 
-use crate::commit_locks::LockItem;
 use crate::key::Key;
+use crate::lock_item::LockItem;
 use section::{Displaced, Section};
 pub use view::WriteView;
 

@@ -23,8 +23,8 @@ use super::queue::Facts;
 use super::shard::{Shard, shard_of};
 use super::table::Found;
 use super::{LockManager, Wait};
-use crate::commit_locks::{LockItem, LockKind};
 use crate::key::Key;
+use crate::lock_item::{LockItem, LockKind};
 #[cfg(all(test, not(duramen_sim)))]
 pub(super) use steps::Step;
 

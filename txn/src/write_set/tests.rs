@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Own, Savepoint, WriteSet, WriteView};
-use crate::commit_locks::{LockItem, LockKind};
+use crate::lock_item::{LockItem, LockKind};
 
 const KEYSPACES: [KeyspaceId; 2] = [KeyspaceId::new(3), KeyspaceId::new(9)];
 

@@ -1,4 +1,4 @@
-//! What one commit-time lock covers.
+//! What one commit-time lock covers. Commits take them from the lock manager, in one (keyspace, key) order.
 
 use duramen_base::KeyspaceId;
 
@@ -16,8 +16,8 @@ use crate::key::Key;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockItem {
-    pub(super) place: Place,
-    pub(super) kind: LockKind,
+    place: Place,
+    kind: LockKind,
 }
 
 /// How far a [`LockItem`] reaches.
@@ -42,9 +42,9 @@ pub enum LockKind {
 
 /// Where an item begins, in the order in which a commit takes its locks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) keyspace: KeyspaceId,
-    pub(super) low: Key,
+struct Place {
+    keyspace: KeyspaceId,
+    low: Key,
 }
 
 impl LockItem {
@@ -90,6 +90,7 @@ impl LockItem {
     }
 
     /// Whether all of it lies before all of `next`: the order in which a commit takes its locks.
+    #[cfg(test)]
     pub(crate) fn is_before(&self, next: &LockItem) -> bool {
         self.place < next.place && !reaches(&self.place, &self.kind, &next.place)
     }
@@ -101,7 +102,7 @@ impl LockItem {
 }
 
 /// Whether what begins at `place` and is of this kind reaches what begins at `later`, which is not before it.
-pub(super) fn reaches(place: &Place, kind: &LockKind, later: &Place) -> bool {
+fn reaches(place: &Place, kind: &LockKind, later: &Place) -> bool {
     debug_assert!(place <= later);
     match kind {
         LockKind::Key => place == later,
