@@ -24,6 +24,7 @@ mod history;
 mod intervals;
 mod members;
 mod owner;
+mod points;
 mod queue;
 #[cfg(test)]
 mod schedules;

@@ -77,8 +77,8 @@ struct Entry {
     raised_from: Option<LockMode>,
 }
 
-// A vector has room for twice its entries at most; a leaf of a map is half full at least: key, hold, and their share of its head.
-const _: () = assert!(2 * size_of::<Entry>() + 2 * (size_of::<Key>() + size_of::<super::table::Hold>()) <= 160);
+// A vector has room for twice its entries at most; a hash map is filled to 7/16 at least after it grew, and has a byte more for each place.
+const _: () = assert!(2 * size_of::<Entry>() + (size_of::<(Key, super::table::Hold)>() + 1) * 16 / 7 <= 160);
 
 /// Where a transaction is a member.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,6 @@
 //! H3  Looking for somebody in the way costs no more than logarithmic time in what others hold, unless it finds one.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use duramen_base::{LockMode, LockOp, LockStrength};
@@ -16,6 +15,7 @@ use duramen_base::{LockMode, LockOp, LockStrength};
 use super::claim::{Claim, KeyRange, Span, Target, intent};
 use super::intervals::Intervals;
 use super::members::{Member, Members};
+use super::points::Points;
 use crate::key::Key;
 
 /// One lock of one transaction.
@@ -62,8 +62,8 @@ pub(super) enum Found {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    exclusive: BTreeMap<Key, Hold>,
-    shared: BTreeMap<Key, Sharers>,
+    exclusive: Points<Hold>,
+    shared: Points<Sharers>,
     shared_ranges: Intervals<Hold>,
     exclusive_ranges: Intervals<Hold>,
     pub(super) members: Members,
@@ -186,30 +186,26 @@ impl Table {
 
     fn request_exclusive(&mut self, member: Member, key: &Key, op: LockOp) -> Found {
         let mut raised_from = None;
-        if !self.shared.is_empty()
-            && let Some(sharers) = self.shared.get(&**key)
-        {
+        if let Some(sharers) = self.shared.get(key) {
             if !sharers.is_only(member) {
                 return Found::InTheWay;
             }
             raised_from = sharers.get(member).map(|hold| hold.mode);
-            self.shared.remove(&**key);
+            self.shared.remove_if(key, |_| true);
         }
-        match self.exclusive.entry(key.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Hold { member, mode: LockMode::Exclusive, op, blind: op.is_blind() });
-                Found::Granted { raised_from }
-            }
-            Entry::Occupied(mut occupied) if occupied.get().member == member => {
-                occupied.get_mut().blind &= op.is_blind();
+        let hold = Hold { member, mode: LockMode::Exclusive, op, blind: op.is_blind() };
+        match self.exclusive.get_or_insert(key, hold) {
+            None => Found::Granted { raised_from },
+            Some(held) if held.member == member => {
+                held.blind &= op.is_blind();
                 Found::Held
             }
-            Entry::Occupied(_) => Found::InTheWay,
+            Some(_) => Found::InTheWay,
         }
     }
 
     fn request_shared(&mut self, member: Member, key: &Key, mode: LockMode, op: LockOp) -> Found {
-        if let Some(hold) = self.exclusive.get_mut(&**key) {
+        if let Some(hold) = self.exclusive.get_mut(key) {
             if hold.member != member {
                 return Found::InTheWay;
             }
@@ -217,24 +213,18 @@ impl Table {
             return Found::Held;
         }
         let hold = Hold { member, mode, op, blind: op.is_blind() };
-        match self.shared.entry(key.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Sharers::One(hold));
-                Found::Granted { raised_from: None }
-            }
-            Entry::Occupied(mut occupied) => {
-                let sharers = occupied.get_mut();
-                let own = sharers.get(member).map(|hold| hold.mode);
-                if own.is_some_and(|own| own.covers(mode)) {
-                    return Found::Held;
-                }
-                if mode == LockMode::Update && sharers.updater().is_some() {
-                    return Found::InTheWay;
-                }
-                sharers.set(hold);
-                Found::Granted { raised_from: own }
-            }
+        let Some(sharers) = self.shared.get_or_insert(key, Sharers::One(hold)) else {
+            return Found::Granted { raised_from: None };
+        };
+        let own = sharers.get(member).map(|hold| hold.mode);
+        if own.is_some_and(|own| own.covers(mode)) {
+            return Found::Held;
         }
+        if mode == LockMode::Update && sharers.updater().is_some() {
+            return Found::InTheWay;
+        }
+        sharers.set(hold);
+        Found::Granted { raised_from: own }
     }
 
     /// Whether another's range covers the key and does not go with it.
@@ -288,8 +278,8 @@ impl Table {
 
     /// What the member holds on the key itself.
     fn hold_on(&self, key: &Key, member: Member) -> Option<&Hold> {
-        let exclusive = self.exclusive.get(&**key).filter(|hold| hold.member == member);
-        exclusive.or_else(|| self.shared.get(&**key)?.get(member))
+        let exclusive = self.exclusive.get(key).filter(|hold| hold.member == member);
+        exclusive.or_else(|| self.shared.get(key)?.get(member))
     }
 
     /// Whether the member holds a key or a range that shares a key with the claim: then the claim is an upgrade.
@@ -301,8 +291,8 @@ impl Table {
         let mut found = match &claim.target {
             Target::Key(key) => self.hold_on(key, member).is_some(),
             Target::Range(_) | Target::Whole => {
-                self.exclusive.range::<[u8], _>(span.bounds()).any(|(_, hold)| hold.member == member)
-                    || self.shared.range::<[u8], _>(span.bounds()).any(|(_, sharers)| sharers.get(member).is_some())
+                self.exclusive.range(span.bounds()).any(|(_, hold)| hold.member == member)
+                    || self.shared.range(span.bounds()).any(|(_, sharers)| sharers.get(member).is_some())
             }
         };
         for ranges in [&self.shared_ranges, &self.exclusive_ranges] {
@@ -339,17 +329,17 @@ impl Table {
         let bounds = claim.target.span().bounds();
         let mut show =
             |key: &Key, hold: &Hold| hold.member == member || visit(hold.member, HeldTarget::Key(key), hold.shown());
-        if !self.exclusive.range::<[u8], _>(bounds).all(|(key, hold)| show(key, hold)) {
+        if !self.exclusive.range(bounds).all(|(key, hold)| show(key, hold)) {
             return false;
         }
         match claim.strength {
             LockStrength::Shared | LockStrength::IntentShared | LockStrength::IntentExclusive => true,
-            LockStrength::Update => self.shared.range::<[u8], _>(bounds).all(|(key, sharers)| {
+            LockStrength::Update => self.shared.range(bounds).all(|(key, sharers)| {
                 let hold = sharers.updater().and_then(|updater| sharers.get(updater));
                 hold.is_none_or(|hold| show(key, hold))
             }),
             LockStrength::Exclusive => {
-                self.shared.range::<[u8], _>(bounds).all(|(key, sharers)| sharers.each(|hold| show(key, hold)))
+                self.shared.range(bounds).all(|(key, sharers)| sharers.each(|hold| show(key, hold)))
             }
         }
     }
@@ -358,12 +348,8 @@ impl Table {
     pub(super) fn remove(&mut self, member: Member, target: &Target, strength: LockStrength) {
         match target {
             Target::Key(key) => {
-                if self.exclusive.get(&**key).is_some_and(|hold| hold.member == member) {
-                    self.exclusive.remove(&**key);
-                } else if let Some(sharers) = self.shared.get_mut(&**key)
-                    && sharers.remove(member)
-                {
-                    self.shared.remove(&**key);
+                if !self.exclusive.remove_if(key, |hold| hold.member == member) {
+                    self.shared.remove_if(key, |sharers| sharers.remove(member));
                 }
             }
             Target::Range(range) => {
@@ -398,14 +384,9 @@ impl Table {
             return;
         }
         let hold = Hold { mode, blind: false, ..hold };
-        if self.exclusive.get(&**key).is_some_and(|hold| hold.member == member) {
-            self.exclusive.remove(&**key);
-        }
-        match self.shared.entry(key.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Sharers::One(hold));
-            }
-            Entry::Occupied(mut occupied) => occupied.get_mut().set(hold),
+        self.exclusive.remove_if(key, |hold| hold.member == member);
+        if let Some(sharers) = self.shared.get_or_insert(key, Sharers::One(hold)) {
+            sharers.set(hold);
         }
     }
 
@@ -414,8 +395,10 @@ impl Table {
         for (member, strength) in self.members.holders_of_whole() {
             visit(member, HeldTarget::Whole, (strength, LockOp::Lock));
         }
-        self.exclusive.iter().for_each(|(key, hold)| visit(hold.member, HeldTarget::Key(key), hold.shown()));
-        for (key, sharers) in &self.shared {
+        for (key, hold) in self.exclusive.sorted() {
+            visit(hold.member, HeldTarget::Key(key), hold.shown());
+        }
+        for (key, sharers) in self.shared.sorted() {
             sharers.each(|hold| {
                 visit(hold.member, HeldTarget::Key(key), hold.shown());
                 true
@@ -431,7 +414,7 @@ impl Table {
 
     /// Whether `key` is held exclusively.
     pub(super) fn is_held_exclusively(&self, key: &[u8]) -> bool {
-        self.exclusive.contains_key(key)
+        self.exclusive.get(key).is_some()
     }
 
     /// Locks on keys and ranges.
@@ -450,8 +433,10 @@ impl Table {
     #[cfg(all(test, not(duramen_sim)))]
     pub(super) fn check(&self) {
         self.members.check();
-        for key in self.exclusive.keys() {
-            assert!(!self.shared.contains_key(key), "H2: {key:?}");
+        self.exclusive.check();
+        self.shared.check();
+        for (key, _) in self.exclusive.sorted() {
+            assert!(self.shared.get(key).is_none(), "H2: {key:?}");
         }
         let mut all: Vec<(Member, Claim)> = Vec::new();
         self.each(|member, target, (strength, op)| {
