@@ -1,6 +1,8 @@
 //! The requests of `held.rs` taken step by step, for tests: where a transaction would sleep, its test goes on with another one.
 
 use super::*;
+use crate::locks::grant::Rules;
+use crate::locks::table::Found;
 use crate::locks::waiting::{Polled, Waiting};
 
 /// How far a request has come.
@@ -64,9 +66,9 @@ impl LockOwner {
     }
 
     fn begin(&mut self, keyspace: KeyspaceId, claim: Claim, wait: Wait) -> Result<Step> {
-        let held = &mut self.held;
-        held.begin_call()?;
-        let manager = Arc::clone(&held.manager);
+        let manager = Arc::clone(&self.held.manager);
+        let held = &mut self.held.list;
+        held.begin_call(&manager)?;
         let clock = || manager.now();
         let mut rules = Rules::new(manager.order(), &clock);
         let (index, found, guard) = held.try_request(&manager, keyspace, &claim, &mut rules, None)?;
@@ -92,7 +94,7 @@ impl LockOwner {
         let Step::Waiting { index, claim, mut waiting } = step else { return Ok(step) };
         let manager = Arc::clone(&self.held.manager);
         match manager.poll(manager.latch(waiting.at.shard), &mut waiting)? {
-            Polled::Granted(found) => Ok(Step::Done(self.held.note(index, claim, found))),
+            Polled::Granted(found) => Ok(Step::Done(self.held.list.note(index, claim, found))),
             Polled::Sleep { .. } => Ok(Step::Waiting { index, claim, waiting }),
         }
     }
