@@ -159,6 +159,24 @@ impl JobHandle {
         self.waker().wake();
     }
 
+    /// Whether a thread of its own steps the job; else somebody has to call for each step.
+    ///
+    /// ```
+    /// use duramen_base::executor::{Executor, Job, ManualExecutor, Next, ThreadExecutor};
+    /// struct Idle;
+    /// impl Job for Idle {
+    ///     fn step(&mut self) -> Next {
+    ///         Next::Done
+    ///     }
+    /// }
+    /// assert!(ThreadExecutor.spawn("idle", Box::new(Idle))?.has_thread());
+    /// assert!(!ManualExecutor::new().spawn("idle", Box::new(Idle))?.has_thread());
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn has_thread(&self) -> bool {
+        matches!(self.runner, Some(Runner::Thread(_)))
+    }
+
     /// What wakes this job, for others to keep.
     pub fn waker(&self) -> Waker {
         Waker(Arc::clone(&self.control))

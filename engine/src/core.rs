@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) last_checkpoint: Mutex<LastCheckpoint>,
     closed: AtomicBool,
     jobs: Mutex<Vec<JobHandle>>,
+    /// Whether upkeep goes on by itself.
+    upkeep_has_thread: AtomicBool,
     dir_lock: Mutex<Option<Box<dyn FileLock>>>,
 }
 
@@ -176,6 +178,7 @@ impl Core {
             last_checkpoint,
             closed: AtomicBool::new(false),
             jobs: Mutex::default(),
+            upkeep_has_thread: AtomicBool::new(false),
             dir_lock: Mutex::new(Some(opened.dir_lock)),
         })
     }
@@ -184,7 +187,13 @@ impl Core {
     pub(crate) fn set_jobs(&self, log: JobHandle, upkeep: JobHandle) {
         *self.log_wakeup.waker.lock() = Some(log.waker());
         self.parts.host.set_upkeep(Some(upkeep.waker()));
+        self.upkeep_has_thread.store(upkeep.has_thread(), Ordering::Relaxed);
         *self.jobs.lock() = vec![log, upkeep];
+    }
+
+    /// Whether upkeep goes on by itself.
+    pub(crate) fn upkeep_has_thread(&self) -> bool {
+        self.upkeep_has_thread.load(Ordering::Relaxed)
     }
 
     /// Refuses if the database was closed.

@@ -25,6 +25,8 @@ use crate::transaction::Transaction;
 
 /// Longest pause between two runs of an `update` closure.
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(2);
+/// Between two looks at whether upkeep has brought everything into files.
+const CHECKPOINT_LOOK_PAUSE: Duration = Duration::from_micros(200);
 /// Runs before `update` pauses at all.
 const RETRIES_WITHOUT_PAUSE: u32 = 3;
 
@@ -436,7 +438,10 @@ fn pause_before_retry(runs: u32) {
     if runs <= RETRIES_WITHOUT_PAUSE {
         return duramen_base::sync::thread::yield_now();
     }
-    let pause = Duration::from_micros(20 << (runs - RETRIES_WITHOUT_PAUSE).min(7)).min(RETRY_PAUSE_MAX);
+    pause(Duration::from_micros(20 << (runs - RETRIES_WITHOUT_PAUSE).min(7)).min(RETRY_PAUSE_MAX));
+}
+
+fn pause(pause: Duration) {
     let nobody = Mutex::new(());
     Condvar::new().wait_for(&mut nobody.lock(), pause);
 }
@@ -453,12 +458,21 @@ impl Core {
                 return self.upkeep_step(WorkBudget { bytes: 0 }).map(|_| ());
             }
             behind.for_each(|keyspace| keyspace.store.persist_to(target, Urgency::Now));
-            if !self.upkeep_step(WorkBudget { bytes: u64::MAX })? {
-                // Another thread is at it.
-                duramen_base::sync::thread::yield_now();
-            }
+            self.upkeep_step_or_pause()?;
             self.check_writable()?;
         }
+    }
+
+    /// Leaves the work to the thread of upkeep if there is one: allocators keep memory for each thread that used much, so a second thread that
+    /// brings in pages costs the process up to a second budget. Lack of space is to be this caller's error, so then it steps itself.
+    fn upkeep_step_or_pause(&self) -> Result<()> {
+        if self.upkeep_has_thread() && !self.is_disk_full() {
+            pause(CHECKPOINT_LOOK_PAUSE);
+        } else if !self.upkeep_step(WorkBudget { bytes: u64::MAX })? {
+            // Another thread is at it.
+            duramen_base::sync::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Whether the store has `target`; a store in memory never does and is not waited for. What is not durable in the log yet cannot be there.
