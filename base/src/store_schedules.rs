@@ -5,6 +5,7 @@
 //!
 //! SS1  A reader at a visible timestamp that is registered sees exactly the commits up to it, by gets and by a cursor that stays open.
 //! SS2  `persisted` is never ahead of what the files hold: opened again without any log, the store has every commit up to it.
+//! SS3  In the end the store's own check finds nothing, before and after it was opened again.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::vfs::Vfs;
 use crate::vfs::sim::SimVfs;
 use crate::{
     Backend, BackendCursor, Batch, Budget, DbUuid, Deadline, Hit, KeyBounds, KeyspaceId, KeyspaceOptions, Op, OpKind,
-    Pin, Result, ScanOpts, SnapSet, StoreEnv, StoreHost, Timestamp, Urgency, WorkBudget,
+    Pin, Result, ScanOpts, SnapSet, StoreEnv, StoreHost, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
 };
 
 /// Commits of the writer.
@@ -25,10 +26,29 @@ const KEYSPACE: KeyspaceId = KeyspaceId::new(7);
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// How large everything is.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// What the store is opened with.
+    pub options: KeyspaceOptions,
+    /// Of each value.
+    pub value_bytes: usize,
+    /// The memory budget; the less, the more goes out of memory and comes back.
+    pub budget_bytes: u64,
+}
+
+impl Sizes {
+    /// Short values and memory for all of them.
+    pub fn roomy(options: KeyspaceOptions) -> Sizes {
+        Sizes { options, value_bytes: 30, budget_bytes: 8 << 20 }
+    }
+}
+
 /// The engine's side: what is visible, and who reads.
 struct Host {
     state: Mutex<(Timestamp, Vec<Timestamp>)>,
     budget: Arc<Budget>,
+    value_bytes: usize,
 }
 
 impl Host {
@@ -84,8 +104,8 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 /// Commit `ts`: one key of its own, one that all share, and in turn a delete or a range delete of earlier ones.
-fn commit(ts: u64) -> (Batch, impl Fn(&mut Rows)) {
-    let (own, value) = (key(ts), vec![ts as u8; 30]);
+fn commit(ts: u64, value_bytes: usize) -> (Batch, impl Fn(&mut Rows)) {
+    let (own, value) = (key(ts), vec![ts as u8; value_bytes]);
     let (low, high) = (key(1), key(ts - 1));
     let mut batch = Batch::new();
     let mut ops = Vec::new();
@@ -112,9 +132,9 @@ fn commit(ts: u64) -> (Batch, impl Fn(&mut Rows)) {
 }
 
 /// What is there behind the first `ts` commits.
-fn expected(ts: Timestamp) -> Rows {
+fn expected(ts: Timestamp, value_bytes: usize) -> Rows {
     let mut rows = Rows::new();
-    (1..=ts.get()).for_each(|ts| commit(ts).1(&mut rows));
+    (1..=ts.get()).for_each(|ts| commit(ts, value_bytes).1(&mut rows));
     rows
 }
 
@@ -133,8 +153,8 @@ fn value_at<B: Backend>(store: &B, key: &[u8], at: Timestamp) -> Option<Vec<u8>>
 }
 
 /// SS1, at one timestamp.
-fn look<B: Backend>(store: &B, at: Timestamp) {
-    let rows = expected(at);
+fn look<B: Backend>(store: &B, host: &Host, at: Timestamp) {
+    let rows = expected(at, host.value_bytes);
     let mut cursor = store.cursor(at, KeyBounds::ALL, ScanOpts::default()).expect("a good disk");
     let mut found = Rows::new();
     let mut more = cursor.seek(b"").expect("a good disk");
@@ -149,26 +169,33 @@ fn look<B: Backend>(store: &B, at: Timestamp) {
     }
 }
 
-/// One schedule of writer, upkeep and readers on a store of `options`; call it from `sync::check_random` and `sync::check_pct`.
+/// SS3.
+fn check<B: Backend>(store: &B) {
+    let mut report = VerifyReport::default();
+    store.verify(VerifyLevel::Full, &mut report).expect("a good disk");
+    assert!(report.is_clean(), "SS3: {report:?}");
+}
+
+/// One schedule of writer, upkeep and readers on a store of these sizes; call it from `sync::check_random` and `sync::check_pct`.
 ///
 /// # Panics
-/// If the store does not keep SS1 or SS2.
+/// If the store does not keep SS1 to SS3.
 pub fn readers_beside_writer_and_upkeep<B: Backend>(
-    options: KeyspaceOptions,
+    sizes: &Sizes,
     create: fn(&StoreEnv) -> Result<()>,
     open: impl Fn(StoreEnv) -> Result<B>,
 ) {
     let disk = SimVfs::new();
     disk.create_dir("ks".as_ref()).expect("a new disk");
     let env = |visible| {
-        let budget = Budget::new(8 << 20);
-        let host = Arc::new(Host { state: Mutex::new((visible, Vec::new())), budget });
+        let budget = Budget::new(sizes.budget_bytes);
+        let host = Arc::new(Host { state: Mutex::new((visible, Vec::new())), budget, value_bytes: sizes.value_bytes });
         let store = StoreEnv {
             vfs: Arc::new(disk.clone()),
             dir: "ks".into(),
             keyspace: KEYSPACE,
             db_uuid: DbUuid::from_bytes([0xd0; 16]),
-            options: options.clone(),
+            options: sizes.options.clone(),
             pool: FramePool::new(&host.budget, 1 << 20),
             host: Arc::clone(&host) as Arc<dyn StoreHost>,
             clock: Arc::new(ManualClock::default()),
@@ -184,23 +211,26 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
     };
     let threads = [run(write), run(keep_up), run(read)];
     threads.into_iter().for_each(|thread| thread.join().expect("no actor died"));
-    look(&*store, Timestamp::new(COMMITS));
+    look(&*store, &host, Timestamp::new(COMMITS));
+    check(&*store);
     let persisted = store.persisted();
     assert!(persisted.get() <= COMMITS);
     drop(store);
     let (_, again) = env(persisted);
     let again = open(again).expect("a good disk");
+    check(&again);
     // Later commits may be there in part: they are in the log, and would be applied again.
     for key in [&b"all"[..], b"key 1", b"key 2", b"key 3", b"key 4"] {
         let found = value_at(&again, key, Timestamp::new(COMMITS));
-        let mut possible = (persisted.get()..=COMMITS).map(|ts| expected(Timestamp::new(ts)).get(key).cloned());
+        let mut possible =
+            (persisted.get()..=COMMITS).map(|ts| expected(Timestamp::new(ts), sizes.value_bytes).get(key).cloned());
         assert!(possible.any(|value| value == found), "SS2: {found:?}, and {persisted} is persisted");
     }
 }
 
 fn write<B: Backend>(store: &B, host: &Host) {
     for ts in 1..=COMMITS {
-        let (batch, _) = commit(ts);
+        let (batch, _) = commit(ts, host.value_bytes);
         let ops = batch.view().sections().next().expect("one");
         let admission = store.admit(&ops, Deadline(None)).expect("room").granted().expect("room");
         store.apply(admission, &ops, Timestamp::new(ts));
@@ -223,7 +253,7 @@ fn keep_up<B: Backend>(store: &B, host: &Host) {
 fn read<B: Backend>(store: &B, host: &Host) {
     for _ in 0..READS {
         let at = host.register();
-        look(store, at);
+        look(store, host, at);
         host.release(at);
     }
 }

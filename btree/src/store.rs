@@ -259,3 +259,6 @@ impl Store {
         self.budget().used() > limit - limit / 8
     }
 }
+
+#[cfg(test)]
+mod schedules;

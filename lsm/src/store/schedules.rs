@@ -1,6 +1,6 @@
 //! Rotation, flushes and merges beside a writer and readers, under every schedule tried.
 
-use duramen_base::store_schedules::readers_beside_writer_and_upkeep;
+use duramen_base::store_schedules::{Sizes, readers_beside_writer_and_upkeep};
 use duramen_base::sync::{check_pct, check_random};
 use duramen_base::{BackendKind, KeyspaceOptions};
 
@@ -10,7 +10,7 @@ use super::*;
 fn tiny() {
     let options = KeyspaceOptions { memtable_bytes: 1, ..KeyspaceOptions::new(BackendKind::Lsm) };
     let tuning = Tuning { table_bytes: 1 << 10, manifest_bytes_max: Some(256) };
-    readers_beside_writer_and_upkeep(options, Lsm::create, move |env| Lsm::open_tuned(env, tuning));
+    readers_beside_writer_and_upkeep(&Sizes::roomy(options), Lsm::create, move |env| Lsm::open_tuned(env, tuning));
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn readers_see_their_snapshot_while_memtables_rotate_and_flush() {
 fn readers_see_their_snapshot_while_a_flush_takes_the_active_memtable() {
     let roomy = || {
         let options = KeyspaceOptions { memtable_bytes: 64 << 10, ..KeyspaceOptions::new(BackendKind::Lsm) };
-        readers_beside_writer_and_upkeep(options, Lsm::create, Lsm::open);
+        readers_beside_writer_and_upkeep(&Sizes::roomy(options), Lsm::create, Lsm::open);
     };
     check_random(300, roomy);
     check_pct(300, 3, roomy);
