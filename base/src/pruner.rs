@@ -46,7 +46,7 @@ impl<'a> Pruner<'a> {
 
     /// P2: whether the newest version of a key, a tombstone at `ts`, may go.
     pub fn may_drop_tombstone(&self, ts: Timestamp, older_remains: bool) -> bool {
-        !older_remains && ts <= self.snaps.oldest()
+        (!older_remains || mutant!("drop_tombstone_over_older")) && ts <= self.snaps.oldest()
     }
 
     /// P3: whether a newest value at `ts` may forget its ts; `older_range_tombstone_remains` also for one of the same commit.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use duramen_base::memtable::OP_OVERHEAD_BYTES;
-use duramen_base::{Admission, Admit, Deadline, Error, OpsOfKeyspace, Reservation, Result};
+use duramen_base::{Admission, Admit, Deadline, Error, OpsOfKeyspace, Reservation, Result, mutant};
 
 use crate::store::Store;
 
@@ -28,6 +28,9 @@ pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) 
     }
     if budget.used().saturating_add(needed) <= hard_limit(budget.limit()) {
         return Ok(Admit::Granted(over_budget(store, needed)));
+    }
+    if mutant!("lack_of_memory_is_final") {
+        return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
     }
     Ok(Admit::LacksMemory { needed })
 }

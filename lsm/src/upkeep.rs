@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone};
+use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
@@ -159,7 +159,7 @@ impl Store {
     /// W4, W5.
     fn must_merge_first(&self, upkeep: &Upkeep) -> bool {
         let is_full = self.current().version.runs().count() >= RUNS_LIMIT;
-        is_full && (upkeep.merge.is_some() || self.merge_count().is_some())
+        is_full && !mutant!("flush_over_runs_limit") && (upkeep.merge.is_some() || self.merge_count().is_some())
     }
 
     fn next_flush(&self) -> Option<Flush> {
@@ -171,7 +171,7 @@ impl Store {
         let outcome = flush.step(self, upkeep, bytes);
         match &outcome {
             Ok(true) => drop(self.persists.fetch_add(1, Ordering::Relaxed)),
-            Err(_) if !flush.is_built() => self.give_up(upkeep, flush.begun()),
+            Err(_) if !flush.is_built() || mutant!("forget_failed_edit") => self.give_up(upkeep, flush.begun()),
             // O2: a failed edit may be found after a crash, so what it names stays.
             Ok(false) | Err(_) => upkeep.flush = Some(flush),
         }

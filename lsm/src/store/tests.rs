@@ -466,6 +466,28 @@ fn a_full_disk_is_no_poison_and_a_failed_sync_is() {
     bench.check(3);
 }
 
+/// O2: a crash may find the edit, and the tables it names must be there.
+#[test]
+fn the_tables_of_a_failed_edit_stay_until_another_edit_names_them() {
+    let sim = with_dir(SimVfs::new());
+    let mut bench = Bench::new(sim.clone());
+    let tables =
+        |bench: &Bench<SimVfs>| bench.files().into_iter().filter(|name| name.ends_with(".sst")).collect::<Vec<_>>();
+    bench.put("a", "1");
+    bench.lsm().persist_to(ts(1), Urgency::Now);
+    sim.inject(Fault::new(FaultKind::Error(OsError::NoSpace)).on(&[Call::Write]).path_contains("MANIFEST").for_ever());
+    for _ in 0..20 {
+        let _ = bench.lsm().work(WorkBudget { bytes: 1500 });
+    }
+    let built = tables(&bench);
+    assert_eq!(built.len(), 1, "O2");
+    sim.clear_faults();
+    bench.persist();
+    assert_eq!(tables(&bench), built, "the edit was tried again, the table was not written again");
+    bench.reopen();
+    bench.check(1);
+}
+
 #[test]
 fn a_poisoned_log_persists_nothing() {
     let mut bench = Bench::new(disk());
