@@ -1,8 +1,9 @@
 //! RocksDB: a log-structured engine; both of its transactional databases, TransactionDB (locks) and OptimisticTransactionDB.
 //!
-//! As its tuning guide says: one block cache with index and filter blocks in it, Bloom filters of 10 bits, blocks of 16 KiB, dynamic level
-//! sizes, background syncing in small steps. A transaction sets its snapshot when it begins and reads what it will write with
-//! GetForUpdate: snapshot isolation.
+//! As its tuning guide says: one block cache for all column families with index and filter blocks in it, Bloom filters of 10 bits, blocks
+//! of 16 KiB, dynamic level sizes, background syncing in small steps; but no compression, as the others have none. A transaction sets its
+//! snapshot when it begins and reads what it will write with GetForUpdate: snapshot isolation. Deadlock detection is on, as a timeout of a
+//! second would be all that is measured otherwise.
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBAccess, DBCompressionType, Error, ErrorKind,
@@ -20,7 +21,7 @@ const FACTS: Facts = Facts {
     isolation: "",
     durability: "None: manual_wal_flush; Buffered: the default; Sync: WriteOptions::sync (fdatasync, one for all that wait)",
     checksums: "log: CRC-32C; blocks: XXH3, checked when read from disk",
-    compression: "LZ4",
+    compression: "none (the guide would have LZ4)",
     cache: "block cache with index and filter blocks; memtables beside it (64 MiB, its default)",
 };
 
@@ -60,9 +61,9 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-fn options(setup: &Setup) -> Options {
+fn options(setup: &Setup, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(setup.cache_bytes as usize));
+    table.set_block_cache(cache);
     table.set_block_size(BLOCK_BYTES);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
@@ -71,7 +72,7 @@ fn options(setup: &Setup) -> Options {
     options.set_block_based_table_factory(&table);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_compression_type(DBCompressionType::None);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.increase_parallelism(std::thread::available_parallelism().map_or(2, |count| count.get() as i32));
@@ -79,27 +80,30 @@ fn options(setup: &Setup) -> Options {
     options
 }
 
-fn families(setup: &Setup) -> Vec<ColumnFamilyDescriptor> {
-    (0..setup.table_count).map(|index| ColumnFamilyDescriptor::new(table_name(index), options(setup))).collect()
+/// Options of the database, and of each table; all share one cache.
+fn configuration(setup: &Setup) -> (Options, Vec<ColumnFamilyDescriptor>) {
+    let cache = Cache::new_lru_cache(setup.cache_bytes as usize);
+    let family = |index| ColumnFamilyDescriptor::new(table_name(index), options(setup, &cache));
+    (options(setup, &cache), (0..setup.table_count).map(family).collect())
 }
 
 fn open_pessimistic(setup: &Setup) -> Outcome<Box<dyn Engine>> {
     let (path, locks) = (setup.folder.join("db"), TransactionDBOptions::default());
-    let db: TransactionDB =
-        TransactionDB::open_cf_descriptors(&options(setup), &locks, path, families(setup)).map_err(failure)?;
+    let (options, families) = configuration(setup);
+    let db: TransactionDB = TransactionDB::open_cf_descriptors(&options, &locks, path, families).map_err(failure)?;
     Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), class: setup.class }))
 }
 
 fn open_optimistic(setup: &Setup) -> Outcome<Box<dyn Engine>> {
-    let path = setup.folder.join("db");
+    let (options, families) = configuration(setup);
     let db: OptimisticTransactionDB =
-        OptimisticTransactionDB::open_cf_descriptors(&options(setup), path, families(setup)).map_err(failure)?;
+        OptimisticTransactionDB::open_cf_descriptors(&options, setup.folder.join("db"), families).map_err(failure)?;
     Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), class: setup.class }))
 }
 
 /// The two databases differ in type names, and in the options of a transaction.
 macro_rules! engine {
-    ($db:ty, $txn_options:ty) => {
+    ($db:ty, $begin:expr) => {
         impl Rocks<$db> {
             fn families(&self) -> Vec<&ColumnFamily> {
                 let family = |name: &String| self.db.cf_handle(name).expect("opened with it");
@@ -128,10 +132,9 @@ macro_rules! engine {
             }
 
             fn write(&mut self, work: &mut WriteWork<'_>) -> Outcome<u64> {
-                let (mut write, mut begin) = (WriteOptions::default(), <$txn_options>::default());
+                let mut write = WriteOptions::default();
                 write.set_sync(self.engine.class == Class::Sync);
-                begin.set_snapshot(true);
-                let tx = self.engine.db.transaction_opt(&write, &begin);
+                let tx = self.engine.db.transaction_opt(&write, &$begin);
                 work(&mut Writes { tx: &tx, snapshot: tx.snapshot(), families: &self.families })?;
                 tx.commit().map_err(failure)?;
                 Ok(0)
@@ -140,8 +143,17 @@ macro_rules! engine {
     };
 }
 
-engine!(TransactionDB, TransactionOptions);
-engine!(OptimisticTransactionDB, OptimisticTransactionOptions);
+engine!(TransactionDB, {
+    let mut begin = TransactionOptions::default();
+    begin.set_snapshot(true);
+    begin.set_deadlock_detect(true);
+    begin
+});
+engine!(OptimisticTransactionDB, {
+    let mut begin = OptimisticTransactionOptions::default();
+    begin.set_snapshot(true);
+    begin
+});
 
 struct Local<'a, D> {
     engine: &'a Rocks<D>,
