@@ -1,10 +1,12 @@
 //! The figures of docs/benchmarks.md in one run: `cargo run --release -p duramen-benches --bin first_figures [PART...]`.
 //!
-//! Prints Markdown. Parts: `sync`, `many`, `none`, `buffered`, `snapshot`, `replay`, `get`, `open`; all of them take under four minutes.
+//! Prints Markdown. Parts: `sync`, `many`, `none`, `buffered`, `snapshot`, `replay`, `get`, `open`, and of locks and levels
+//! `locks`, `detection`, `modes`, `serializable`, `hot`; all of them take under four minutes.
 //! Each raw loop is measured in the same rounds as what it bounds (R1 of the library).
 #![forbid(unsafe_code)]
 
 mod commits;
+mod locking;
 mod opening;
 mod reads;
 
@@ -13,7 +15,7 @@ use duramen_benches::{bed, guard, machine};
 
 type Part = (&'static str, fn() -> Vec<Row>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 13] = [
     ("sync", commits::sync_alone),
     ("many", commits::sync_many),
     ("none", commits::none),
@@ -22,6 +24,11 @@ const PARTS: [Part; 8] = [
     ("replay", opening::replay),
     ("get", reads::gets),
     ("open", opening::empty),
+    ("locks", locking::uncontended),
+    ("detection", locking::detection),
+    ("modes", locking::modes),
+    ("serializable", locking::serializable),
+    ("hot", locking::hot_key),
 ];
 
 fn main() {
