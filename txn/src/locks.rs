@@ -71,6 +71,13 @@ pub enum Wait {
     SkipLocked,
 }
 
+impl Wait {
+    /// Whether it waits at all.
+    fn is_patient(self) -> bool {
+        matches!(self, Wait::Until(_) | Wait::For(_))
+    }
+}
+
 /// How transactions are kept from waiting for each other for ever.
 ///
 /// ```

@@ -4,13 +4,13 @@
 //! numbered invariants are those of `held.rs`.
 
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::sync::{Arc, MutexGuard};
+use duramen_base::sync::{Arc, MutexGuard, thread};
 use duramen_base::{Error, KeyspaceId, LockMode, LockOp, LockStrength, Reservation, Result, mutant};
 
 use super::{Grant, LockMark};
 use crate::key::Key;
 use crate::locks::claim::{Claim, Target};
-use crate::locks::grant::Rules;
+use crate::locks::grant::{Order, Rules};
 use crate::locks::members::Member;
 use crate::locks::owner::Owner;
 use crate::locks::queue::Facts;
@@ -24,6 +24,8 @@ const LOCK_BYTES: usize = 128;
 const UNCOUNTED_BYTES: usize = 2 << 10;
 /// The budget is asked in steps of this many bytes.
 const RESERVE_STEP_BYTES: usize = 16 << 10;
+/// Looks at a lock, giving way in between, before a request queues up for it.
+const LOOKS_BEFORE_QUEUE: u32 = if cfg!(duramen_sim) { 1 } else { 8 };
 /// How many of its last requests a report shows.
 const LAST_OPERATIONS: usize = 3;
 
@@ -87,7 +89,11 @@ impl List {
         let mut latched = None;
         let mut last = Grant::Held;
         for (keyspace, claim) in claims {
-            let (index, mut found, guard) = self.try_request(manager, keyspace, &claim, &mut rules, latched.take())?;
+            let (index, mut found, mut guard) =
+                self.try_request(manager, keyspace, &claim, &mut rules, latched.take())?;
+            if found == Found::InTheWay && wait.is_patient() {
+                (found, guard) = self.look_again(manager, guard, index, &claim, &mut rules);
+            }
             if found == Found::InTheWay {
                 let (at, facts) = (self.memberships[index], self.facts());
                 let Some((guard, waiting)) = manager.queue_up(guard, at, &self.owner, claim.clone(), facts, wait)?
@@ -133,6 +139,31 @@ impl List {
         let at = self.memberships[index];
         let found = guard.keyspaces[at.place].request(at.member, claim, rules);
         Ok((index, found, guard))
+    }
+
+    /// Gives way to the holder a few times before it queues up: most locks are held for less time than going to sleep and waking takes. It has no
+    /// place in the queue meanwhile, so it passes nobody who is overdue. By age nobody may pass an older one: it queues up at once.
+    #[cold]
+    fn look_again<'a>(
+        &self,
+        manager: &'a LockManager,
+        mut guard: MutexGuard<'a, Shard>,
+        index: usize,
+        claim: &Claim,
+        rules: &mut Rules<'_>,
+    ) -> (Found, MutexGuard<'a, Shard>) {
+        let looks = if rules.order == Order::Age { 0 } else { LOOKS_BEFORE_QUEUE };
+        let at = self.memberships[index];
+        for _ in 0..looks {
+            drop(guard);
+            thread::yield_now();
+            guard = manager.latch(at.shard);
+            let found = guard.keyspaces[at.place].request(at.member, claim, rules);
+            if found != Found::InTheWay {
+                return (found, guard);
+            }
+        }
+        (Found::InTheWay, guard)
     }
 
     #[inline]
