@@ -66,7 +66,8 @@ impl ReadSet {
         }
     }
 
-    /// Remembers nothing of plain reads from now on, nor what it has: the transaction's snapshot turned out safe.
+    /// Remembers nothing of plain reads from now on, nor what it has: the transaction's snapshot turned out safe. Scans that still run give
+    /// nothing more (R2).
     ///
     /// ```
     /// # use duramen_base::KeyspaceId;
@@ -77,6 +78,7 @@ impl ReadSet {
     /// assert!(reads.footprint().is_empty());
     /// ```
     pub fn stop_tracking(&mut self) {
+        self.close_scans();
         *self = ReadSet::new(TrackReads::No);
     }
 

@@ -157,6 +157,25 @@ impl Snapshots {
         SnapSet::new(horizon, self.active())
     }
 
+    /// Whether somebody reads below `ts`. If not, nobody ever will from now on: who registers later reads there or above (R1).
+    ///
+    /// ```
+    /// use duramen_base::Timestamp;
+    /// use duramen_txn::Snapshots;
+    /// let snapshots = Snapshots::new();
+    /// let reader = snapshots.register(|| Timestamp::new(4));
+    /// assert!(!snapshots.has_below(Timestamp::new(4)) && snapshots.has_below(Timestamp::new(5)));
+    /// # drop(reader);
+    /// ```
+    pub fn has_below(&self, ts: Timestamp) -> bool {
+        // SeqCst, as in `build_set`. One that is high enough was raised before, and its line stays shared by all who look.
+        if self.floor.load(Ordering::SeqCst) < ts.get() {
+            self.floor.fetch_max(ts.get(), Ordering::SeqCst);
+        }
+        let list = self.list.lock();
+        list.slots.iter().any(|slot| slot.ts.load(Ordering::SeqCst) < ts.get())
+    }
+
     /// Says to every registration, of now and later, that the database was closed.
     pub fn close(&self) {
         // Relaxed: guards no other memory; who reads on meanwhile reads what is there.

@@ -11,8 +11,9 @@
 //! D2  A fact is kept while a serializable transaction that reads below its ts lives or may begin: until
 //!     `ts <= min(acked, every registered reading ts)`. A read-only one may begin at acked, older than all that live.
 //! D3  Over its budget the oldest facts go all the same, and `forgotten` says up to where: who read below it is refused.
-//! D4  A read-only transaction at S is *safe*, and may go unchecked, if no read-write one that reads below S lives, and
-//!     no fact above S has a `min_out <= S`. Then none ever will: later ones read at S or above (R1 of `snapshots.rs`).
+//! D4  A transaction that read at S and writes nothing, declared so or not, is *safe*, and may go unchecked, if no
+//!     read-write one that reads below S lives, and no fact above S has a `min_out <= S`. Then none ever will: later
+//!     ones read at S or above (R1 of `snapshots.rs`).
 //!
 //! Facts are about keys and key ranges, never pages, so no store knows of them.
 
@@ -200,7 +201,8 @@ impl Ssi {
     /// Whether a read-only transaction at `ts`, which is acked and registered by [`Ssi::enlist`], may go unchecked (D4).
     pub fn is_safe(&self, ts: Timestamp) -> bool {
         // The writers first: one that ends in between has become a fact before.
-        !self.has_writer_below(ts) && self.facts.lock().is_safe(ts)
+        let lives = self.has_writer_below(ts) && !mutant!("safe_beside_older_writers");
+        !lives && self.facts.lock().is_safe(ts)
     }
 
     /// Waits until no read-write serializable transaction that reads below `ts` lives, for `at_most` or less; whether
@@ -273,7 +275,7 @@ impl Ssi {
     }
 
     fn has_writer_below(&self, ts: Timestamp) -> bool {
-        self.writers.build_set(|| ts).active().first().is_some_and(|&oldest| oldest < ts)
+        self.writers.has_below(ts)
     }
 
     /// Looks at most of the facts before the section, if they are many; from where the section has to go on.

@@ -51,6 +51,9 @@ impl Transaction {
 
     /// The end of a transaction that wrote nothing.
     fn end_reading(&self) -> Result<()> {
+        if self.turned_out_safe() {
+            return self.wait_reads_acked();
+        }
         let (reads, claim) = self.what_was_read(None);
         if let Some(reads) = reads {
             self.core.check_reads(&reads)?;
@@ -62,6 +65,15 @@ impl Transaction {
             locks.end();
         }
         self.wait_reads_acked()
+    }
+
+    /// Whether nobody who still runs or committed can make what it read at its snapshot wrong (D4 of `txn/src/ssi.rs`): then there is nothing to
+    /// check, nor for others to know. The rule is that of one that was declared read-only, at its end instead of its beginning. A locking read
+    /// read later than the snapshot, and is checked.
+    fn turned_out_safe(&self) -> bool {
+        self.plan.serial == Serial::Checked
+            && !self.reads.borrow().set.has_locked()
+            && self.snapshot_ts().is_some_and(|ts| self.core.ssi.is_safe(ts))
     }
 
     /// What must be found unchanged, and what other serializable transactions are told.
@@ -78,7 +90,7 @@ impl Transaction {
             Serial::Entered => true,
         };
         let mut reads = self.reads.borrow_mut();
-        if reads.set.is_empty() && !is_serial {
+        if !is_serial && reads.set.is_empty() {
             return (None, None);
         }
         let LockedReads { mut keys, ranges } = reads.set.locked();

@@ -5,7 +5,7 @@
 
 use duramen_base::sync::Arc;
 use duramen_base::{Error, KeyBounds, LockOp, OpKind, Result, ScanOpts, Timestamp, Value, mutant};
-use duramen_txn::{Own, PendingOp, ReadPoint, Registration, Serial, WriteSet, WriteView};
+use duramen_txn::{Own, PendingOp, ReadPoint, Registration, Serial, TrackReads, WriteSet, WriteView};
 
 use super::{LockRead, Reads, Snapshot, Transaction};
 use crate::commit::position_of;
@@ -20,7 +20,7 @@ impl Snapshot {
 }
 
 impl Reads {
-    /// Keeps the keyspace of a read that will be validated.
+    /// Keeps the keyspace of a read that will be validated against the store; what is only held against other transactions needs none.
     pub(super) fn note_keyspace(&mut self, keyspace: &Keyspace) {
         if let Err(place) = position_of(&self.keyspaces, keyspace.id()) {
             self.keyspaces.insert(place, Arc::clone(&keyspace.inner));
@@ -124,11 +124,11 @@ impl Transaction {
     #[inline]
     pub(super) fn read_snapshot(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
         let value = keyspace.inner.read(key, self.snapshot()?.ts())?;
-        if self.plan.track_reads != duramen_txn::TrackReads::No
-            && !(value.is_none() && mutant!("absent_reads_untracked"))
-        {
+        if self.plan.track_reads != TrackReads::No && !(value.is_none() && mutant!("absent_reads_untracked")) {
             let mut reads = self.reads.borrow_mut();
-            reads.note_keyspace(keyspace);
+            if self.plan.track_reads == TrackReads::Keys {
+                reads.note_keyspace(keyspace);
+            }
             reads.set.note_key(keyspace.id(), key);
         }
         Ok(value)
@@ -210,7 +210,7 @@ impl Transaction {
         let view = self.overlay(keyspace, &bounds, snapshot.ts())?;
         let mut reads = self.reads.borrow_mut();
         let scan = reads.set.begin_scan(keyspace.id(), &bounds);
-        if scan.is_some() {
+        if scan.is_some() && self.plan.track_reads == TrackReads::Keys {
             reads.note_keyspace(keyspace);
         }
         Ok(Iter::new(keyspace, &snapshot.registration, view, bounds).noted_by(scan))

@@ -139,6 +139,8 @@ impl World {
             // First committer wins, as the engine finds out before it comes here.
             Kind::Checked if snapshot_ts.is_some() && overwritten => Err(too_old()),
             Kind::Checked if shape.writes != 0 => self.ssi.commit(claim, || (next, ())).map(|_| ()),
+            // As the engine does: who wrote nothing and turned out safe is forgotten at once (D4).
+            Kind::Checked | Kind::ReadOnly if snapshot_ts.is_some_and(|ts| self.ssi.is_safe(ts)) => Ok(()),
             Kind::Checked | Kind::ReadOnly => self.ssi.commit_read_only(claim),
         };
         drop(running.registration);
