@@ -202,7 +202,14 @@ impl Core {
     fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Result<Vec<Admission>, u64>> {
         let mut admissions = Vec::with_capacity(request.keyspaces.len());
         for (keyspace, ops) in request.keyspaces.iter().zip(batch.view().sections()) {
-            match keyspace.store.admit(&ops, deadline)? {
+            keyspace.check_whole()?;
+            let admitted = keyspace.store.admit(&ops, deadline);
+            if let Err(error) = &admitted
+                && self.is_damage(keyspace, error)
+            {
+                keyspace.check_whole()?; // it met damage while it made room
+            }
+            match admitted? {
                 Admit::Granted(admission) => admissions.push(admission),
                 Admit::LacksMemory { needed } => return Ok(Err(needed)),
             }

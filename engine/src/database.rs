@@ -313,7 +313,8 @@ impl Database {
     /// Brings everything committed so far into the stores' own files and cuts the log behind it: the next open has nothing to replay.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: free some space and call again. [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::DiskFull`]: free some space and call again. [`Error::Corruption`]: a damaged file kept a keyspace from it, all others are done
+    /// ([`Health::Damaged`]). [`Error::Poisoned`], [`Error::Closed`].
     ///
     /// ```
     /// use duramen::{BackendKind, Database};
@@ -453,9 +454,11 @@ impl Core {
         self.parts.host.refresh_snap_set();
         loop {
             let stores = self.keyspaces.all();
-            let mut behind = stores.iter().filter(|keyspace| !self.has_persisted(keyspace, target)).peekable();
+            let is_behind = |keyspace: &&Arc<crate::keyspace::Inner>| !self.has_persisted(keyspace, target);
+            let mut behind = stores.iter().filter(|keyspace| keyspace.damage().is_none()).filter(is_behind).peekable();
             if behind.peek().is_none() {
-                return self.upkeep_step(WorkBudget { bytes: 0 }).map(|_| ());
+                self.upkeep_step(WorkBudget { bytes: 0 })?;
+                return stores.iter().filter(is_behind).try_for_each(|keyspace| keyspace.check_whole());
             }
             behind.for_each(|keyspace| keyspace.store.persist_to(target, Urgency::Now));
             self.upkeep_step_or_pause()?;

@@ -59,15 +59,3 @@ fn check_event(bytes: &[u8]) -> bool {
     assert_eq!(encode_drop(id)[..], *bytes);
     true
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_corpus_is_accepted() {
-        for target in super::targets() {
-            for valid in &target.corpus {
-                assert!((target.check)(valid), "{}", target.name);
-            }
-        }
-    }
-}

@@ -2,8 +2,11 @@
 //!
 //! S1  A commit holds the gate of each keyspace it writes, shared, from its admission until it is applied; a drop closes the gate exclusively.
 //!     So after a drop began nothing more is applied, and the record of the drop is behind every record that names the keyspace.
+//! S2  A keyspace whose upkeep met damage takes no further commit and its upkeep rests, until the database is opened again: what it has in memory stays
+//!     there, and in the log. It is read where it is whole, and can be dropped. Other keyspaces do not notice.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, RwLock, RwLockReadGuard};
@@ -39,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) marked_seq: AtomicU64,
     gate: RwLock<()>,
     dropped: AtomicBool,
+    /// What its upkeep could not read (S2).
+    damage: OnceLock<Arc<Error>>,
 }
 
 /// A keyspace as listed.
@@ -94,8 +99,8 @@ impl Inner {
         store: AnyBackend,
     ) -> Arc<Inner> {
         let marked_seq = AtomicU64::new(store.mark().seq);
-        let (gate, dropped) = (RwLock::new(()), AtomicBool::new(false));
-        Arc::new(Inner { id, name, options, instance, store, marked_seq, gate, dropped })
+        let (gate, dropped, damage) = (RwLock::new(()), AtomicBool::new(false), OnceLock::new());
+        Arc::new(Inner { id, name, options, instance, store, marked_seq, gate, dropped, damage })
     }
 
     /// Keeps the keyspace from being dropped (S1).
@@ -137,6 +142,26 @@ impl Inner {
         Ok(())
     }
 
+    /// The damage that its upkeep met (S2).
+    pub(crate) fn damage(&self) -> Option<&Arc<Error>> {
+        self.damage.get()
+    }
+
+    /// Refuses if its upkeep met damage (S2).
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        self.damage().map_or(Ok(()), |damage| Err(damage_in(damage).expect("nothing else is noted")))
+    }
+
+    /// Notes that its upkeep failed so; whether it is damage. What was noted first stays.
+    pub(crate) fn note_damage(&self, error: &Error) -> bool {
+        let damage = damage_in(error);
+        let is_damage = damage.is_some();
+        if let Some(damage) = damage {
+            let _ = self.damage.set(Arc::new(damage));
+        }
+        is_damage
+    }
+
     /// The value of `key` at `at`, which the caller keeps registered.
     pub(crate) fn read(&self, key: &[u8], at: Timestamp) -> Result<Option<Value>> {
         loop {
@@ -154,6 +179,15 @@ impl Inner {
             Hit::Value { bytes, .. } => Step::Done(Some(bytes.into_value())),
             Hit::NeedIo(ticket) => Step::Load(ticket),
         })
+    }
+}
+
+/// The damage that an error tells of, of its own or as the cause of a store's end.
+fn damage_in(error: &Error) -> Option<Error> {
+    match error {
+        Error::Corruption { file, offset, what } => Some(Error::corruption(file.clone(), *offset, what)),
+        Error::Poisoned { cause } => damage_in(cause),
+        _ => None,
     }
 }
 

@@ -20,7 +20,10 @@ use duramen_base::clock::Clock;
 use duramen_base::pool::FramePool;
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{FileLock, Vfs};
-use duramen_base::{BatchView, Budget, DbUuid, Error, KeyspaceId, Result, StoreHost, Timestamp, Urgency, WorkBudget};
+use duramen_base::{
+    Admission, BatchView, Budget, DbUuid, Error, KeyspaceId, OpsOfKeyspace, Result, StoreHost, Timestamp, Urgency,
+    WorkBudget,
+};
 use duramen_txn::{Horizons, Snapshots};
 use duramen_wal::{Claims, Mark, Recovery, WalConfig};
 
@@ -243,7 +246,7 @@ fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log:
             match stores.get(&ops.keyspace()) {
                 Some(store) if ts > store.persisted => {
                     let backend = &store.keyspace.store;
-                    let admission = backend.admit_logged(&ops)?;
+                    let admission = admit(&store.keyspace, &ops, &parts.budget)?;
                     backend.apply(admission, &ops, ts);
                 }
                 Some(_) => {}
@@ -255,6 +258,18 @@ fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log:
         rooms.horizons.raise_durable(ts);
         keep_to_budget(parts, stores)
     })
+}
+
+/// A store that meets damage while it makes room takes the rest of its commits into memory: its damage keeps no other keyspace from being opened.
+fn admit(keyspace: &keyspace::Inner, ops: &OpsOfKeyspace<'_>, budget: &Arc<Budget>) -> Result<Admission> {
+    if keyspace.damage().is_none() {
+        match keyspace.store.admit_logged(ops) {
+            Err(error) if keyspace.note_damage(&error) => {}
+            admitted => return admitted,
+        }
+    }
+    // What applying takes beyond this is held when it is known.
+    Ok(Admission { reservation: budget.reserve_anyway(0), token: None })
 }
 
 /// Stores persist in the middle of a long replay rather than grow over the budget. One commit alone may be larger than all of it: what was accepted
@@ -271,8 +286,12 @@ fn keep_to_budget(parts: &Parts, stores: &Stores) -> Result<()> {
     let mut more = true;
     while more && parts.budget.is_over() {
         more = false;
-        for store in stores.values() {
-            more |= store.keyspace.store.work(REPLAY_STEP)?.more;
+        for store in stores.values().filter(|store| store.keyspace.damage().is_none()) {
+            match store.keyspace.store.work(REPLAY_STEP) {
+                Ok(done) => more |= done.more,
+                Err(error) if store.keyspace.note_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())

@@ -22,6 +22,15 @@ pub enum Health {
     /// The disk is full: commits wait or are refused with `DiskFull`, and go on when there is space again. No reopen is needed. After a commit was
     /// refused this is said until one succeeds.
     Stalled,
+    /// Damage in the files of a keyspace kept its commits from being brought into files. It takes no more commits (they are refused with `cause`)
+    /// and is readable where it is whole; all other keyspaces go on. The log is kept from the first of those commits on. Restore the data, or copy
+    /// what is readable and drop the keyspace; [`crate::Database::verify`] finds all damage.
+    Damaged {
+        /// The first such keyspace.
+        keyspace: String,
+        /// [`Error::Corruption`] with file and offset.
+        cause: Arc<Error>,
+    },
     /// A write or sync failed for good. Reads go on; reopen to write.
     Poisoned {
         /// The failure.
@@ -130,6 +139,13 @@ impl Core {
         }
     }
 
+    fn damaged(&self) -> Option<Health> {
+        self.keyspaces.all().iter().find_map(|keyspace| {
+            let cause = Arc::clone(keyspace.damage()?);
+            Some(Health::Damaged { keyspace: keyspace.name.clone(), cause })
+        })
+    }
+
     pub(crate) fn health(&self) -> Health {
         if self.check_open().is_err() {
             return Health::Closed;
@@ -137,7 +153,7 @@ impl Core {
         match self.wal.poisoned() {
             Some(cause) => Health::Poisoned { cause },
             None if self.observer.is_stalled() || self.is_disk_full() => Health::Stalled,
-            None => Health::Good,
+            None => self.damaged().unwrap_or(Health::Good),
         }
     }
 }

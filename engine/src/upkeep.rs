@@ -4,7 +4,8 @@
 //! stores' job steps each store, logs a mark when files were switched, and cuts the log behind the oldest store.
 //!
 //! J1  Before the log is cut, the marks of all stores and every drop are durable (in the log, in the catalog).
-//! J2  Lack of space is waited out; any other failure of a store's upkeep poisons the log, for nobody knows what is on disk.
+//! J2  Lack of space is waited out. Damage that is met ends the writing of that keyspace alone (S2 of `keyspace.rs`): nothing was written. Any other
+//!     failure of a store's upkeep poisons the log, for nobody knows what is on disk.
 //! J3  Stores are asked to persist once for each stretch of log. Asked at every step, a quick store would write ever smaller pieces for as long
 //!     as a slow one works.
 //! J4  While the log is cut no keyspace is created or dropped: one under creation needs the log from its `first_persisted` on.
@@ -113,12 +114,24 @@ impl Core {
         for keyspace in self.keyspaces.all() {
             // Held so that a drop waits for the step (S1); one that is dropped already is left alone.
             let Ok(_gate) = keyspace.enter() else { continue };
-            let done = keyspace.store.work(budget).map_err(|error| self.poison_for(error))?;
+            if keyspace.damage().is_some() {
+                continue; // S2
+            }
+            let done = match keyspace.store.work(budget) {
+                Ok(done) => done,
+                Err(error) if self.is_damage(&keyspace, &error) => continue,
+                Err(error) => return Err(self.poison_for(error)),
+            };
             self.log_mark_if_switched(&keyspace)?;
             more |= done.more;
         }
         self.shorten_log()?;
         Ok(more)
+    }
+
+    /// Whether a failure of a store's upkeep is damage of its files, which is noted (J2).
+    pub(crate) fn is_damage(&self, keyspace: &crate::keyspace::Inner, error: &Error) -> bool {
+        self.wal.poisoned().is_none() && keyspace.note_damage(error)
     }
 
     /// J2.

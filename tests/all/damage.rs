@@ -16,3 +16,4 @@ mod files;
 mod formats;
 mod judge;
 mod sample;
+mod upkeep;
