@@ -41,7 +41,21 @@ pub use key_versions::KeyVersions;
 pub use range_tombs::{Fragment, RangeTombs};
 
 /// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.
-pub const OP_OVERHEAD_BYTES: u64 = 128;
+const OP_OVERHEAD_BYTES: u64 = 128;
+
+/// What a memtable grows by for `ops`, at most: what an admission has to hold.
+///
+/// ```
+/// use duramen_base::memtable::bytes_to_admit;
+/// use duramen_base::{Batch, KeyspaceId, Op, OpKind};
+/// let mut batch = Batch::new();
+/// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
+/// let ops = batch.view().sections().next().expect("one section");
+/// assert!(bytes_to_admit(&ops) > 7);
+/// ```
+pub fn bytes_to_admit(ops: &OpsOfKeyspace<'_>) -> u64 {
+    ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES
+}
 
 /// One version of a key; without a value it is a tombstone. See [`Memtable`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,9 +254,8 @@ impl Memtable {
         let Some(entry) = self.keys.get(&self.arena, Probe::from(key)) else {
             return MemFound { version: None, tomb, newer: tomb_newer };
         };
-        let newer = tomb_newer || self.newest_of(entry) > at;
-        let version = entry.version_at(&self.arena, at).map(|version| version.to_owned());
-        MemFound { version, tomb, newer }
+        let (version, newer) = entry.look(&self.arena, at);
+        MemFound { version: version.map(|version| version.to_owned()), tomb, newer: tomb_newer || newer }
     }
 
     /// Newest change of `key`, `ZERO` if none.
@@ -287,11 +300,8 @@ impl Memtable {
             if !(crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).contains(&key) {
                 return false;
             }
-            out.push(MemItem {
-                key: Key::from(&key[..]),
-                version: entry.version_at(&self.arena, at).map(|version| version.to_owned()),
-                newer: self.newest_of(entry) > at,
-            });
+            let (version, newer) = entry.look(&self.arena, at);
+            out.push(MemItem { key: Key::from(&key[..]), version: version.map(|version| version.to_owned()), newer });
             out.len() < end
         };
         if backward {

@@ -6,7 +6,7 @@
 //! Y2  Nothing here waits for a row lock: whoever finds no room makes some itself, by eviction and by steps of the drain.
 //! Y3  A writer that is far ahead of the drain does a step of it: so buffers do not pile up, however fast commits come.
 
-use duramen_base::memtable::{Memtable, OP_OVERHEAD_BYTES};
+use duramen_base::memtable::{Memtable, bytes_to_admit};
 use duramen_base::sync::{Arc, thread};
 use duramen_base::{Admission, Deadline, Error, OpsOfKeyspace, Reservation, Result, Timestamp};
 
@@ -14,18 +14,11 @@ use crate::store::Store;
 
 /// Bytes that one step of relief may read and write.
 const RELIEF_BYTES: u64 = 1 << 20;
-/// Allocation headers of key and value, and a version pushed aside.
-const OP_ALLOCATION_BYTES: u64 = 96;
-
-/// What a buffer may grow by for a batch (Y1).
-fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
-    ops.encoded_bytes() as u64 + ops.len() as u64 * (OP_OVERHEAD_BYTES + OP_ALLOCATION_BYTES)
-}
 
 impl Store {
     /// Sets memory aside for a batch, unless it can never fit (K7).
     pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
-        let (needed, budget) = (bytes_to_reserve(ops), self.budget().limit());
+        let (needed, budget) = (bytes_to_admit(ops), self.budget().limit());
         if needed > budget {
             return Err(Error::TxnTooLarge { needed, budget });
         }
@@ -35,7 +28,7 @@ impl Store {
     /// Sets memory aside for a batch of any size (K7).
     pub(crate) fn admit_any(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
         self.keep_pace(); // Y3
-        let reservation = self.reserve(bytes_to_reserve(ops), deadline)?;
+        let reservation = self.reserve(bytes_to_admit(ops), deadline)?;
         Ok(Admission { reservation, token: None })
     }
 

@@ -65,15 +65,3 @@ fn check_chunk(bytes: &[u8]) -> bool {
     assert_eq!(decode_chunk(&encode_chunk(&entries)), Some(entries));
     true
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_corpus_is_accepted() {
-        for target in super::targets() {
-            for valid in &target.corpus {
-                assert!((target.check)(valid), "{}", target.name);
-            }
-        }
-    }
-}

@@ -7,19 +7,17 @@
 
 use std::sync::Arc;
 
-use duramen_base::memtable::OP_OVERHEAD_BYTES;
+use duramen_base::memtable::bytes_to_admit;
 use duramen_base::{Admission, Admit, Deadline, Error, OpsOfKeyspace, Reservation, Result, mutant};
 
 use crate::store::Store;
 
 /// Bytes flushed or merged between two looks at the budget.
 const STEP_BYTES: u64 = 1 << 20;
-/// Allocation headers of key and value, and a version pushed aside.
-const OP_ALLOCATION_BYTES: u64 = 96;
 
 /// Sets memory aside for `ops`, or says why not (K7).
 pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
-    let (needed, budget) = (bytes_to_reserve(ops), store.env.host.budget());
+    let (needed, budget) = (bytes_to_admit(ops), store.env.host.budget());
     if needed > budget.limit() {
         return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
     }
@@ -37,15 +35,11 @@ pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) 
 
 /// Sets memory aside for `ops`, which were accepted once, over the budget if it must be.
 pub(crate) fn admit_logged(store: &Store, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-    let needed = bytes_to_reserve(ops);
+    let needed = bytes_to_admit(ops);
     Ok(match reserve(store, needed, Deadline(None))? {
         Some(reservation) => Admission { reservation, token: None },
         None => over_budget(store, needed),
     })
-}
-
-fn bytes_to_reserve(ops: &OpsOfKeyspace<'_>) -> u64 {
-    ops.encoded_bytes() as u64 + ops.len() as u64 * (OP_OVERHEAD_BYTES + OP_ALLOCATION_BYTES)
 }
 
 /// Within the budget; `None` if there is not so much, or no more time to make room.

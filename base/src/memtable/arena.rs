@@ -83,6 +83,14 @@ impl Arena {
         &chunk[index..index + count]
     }
 
+    /// The words at `place` and all behind them in their chunk: for who reads there how many are his.
+    #[inline]
+    pub(super) fn words_from(&self, place: Place) -> &[AtomicU64] {
+        let index = (place.0 & ((1 << INDEX_BITS) - 1)) as usize;
+        let chunk = self.chunk(place.0 >> INDEX_BITS).expect("A1: what was handed out is there");
+        &chunk[index..]
+    }
+
     /// Bytes of all chunks.
     #[cfg(test)]
     pub(super) fn chunk_bytes(&self) -> u64 {

@@ -101,9 +101,13 @@ impl Entry {
         Version::at_link(arena, &arena.words(self.place, 1)[NEWEST])
     }
 
-    /// The newest version with `ts <= at`.
-    pub(super) fn version_at(self, arena: &Arena, at: Timestamp) -> Option<Version<'_>> {
-        self.versions(arena).find(|version| version.ts() <= at)
+    /// The newest version with `ts <= at`, and whether there is a newer one.
+    pub(super) fn look(self, arena: &Arena, at: Timestamp) -> (Option<Version<'_>>, bool) {
+        let newest = self.newest(arena);
+        let is_newer = |version: &Version<'_>| version.ts() > at;
+        let newer = newest.as_ref().is_some_and(is_newer);
+        let found = std::iter::successors(newest, |version| version.older(arena)).find(|version| !is_newer(version));
+        (found, newer)
     }
 
     /// All versions, newest first.
@@ -155,9 +159,9 @@ impl<'a> Version<'a> {
     fn at_link(arena: &'a Arena, link: &AtomicU64) -> Option<Version<'a>> {
         // Acquire: N1.
         let place = Place::from_bits(link.load(Ordering::Acquire))?;
-        let head = arena.words(place, VERSION_HEAD_WORDS);
-        let value_len = (head[VALUE_LEN].load(Ordering::Relaxed) as u32).saturating_sub(1) as usize;
-        Some(Version { place, words: arena.words(place, VERSION_HEAD_WORDS + words_for(value_len)) })
+        let words = arena.words_from(place);
+        let value_len = (words[VALUE_LEN].load(Ordering::Relaxed) as u32).saturating_sub(1) as usize;
+        Some(Version { place, words: &words[..VERSION_HEAD_WORDS + words_for(value_len)] })
     }
 
     /// The commit that wrote it.
@@ -174,21 +178,25 @@ impl<'a> Version<'a> {
 
     /// A copy of it.
     pub(super) fn to_owned(self) -> KeyVersion {
-        const ON_STACK: usize = 512;
-        let value = self.value_len().map(|len| {
-            if len <= ON_STACK {
-                let mut bytes = [0; ON_STACK];
-                for (word, piece) in self.words[VERSION_HEAD_WORDS..].iter().zip(bytes.chunks_exact_mut(8)) {
-                    piece.copy_from_slice(&word.load(Ordering::Relaxed).to_be_bytes());
-                }
-                Value::from(&bytes[..len])
-            } else {
+        let value = self.value_len().map(|len| match len {
+            0..=32 => self.value_by_stack::<32>(len),
+            33..=512 => self.value_by_stack::<512>(len),
+            _ => {
                 let mut bytes = Vec::new();
                 self.read_value(&mut bytes);
                 Value::from(&bytes[..])
             }
         });
         KeyVersion { ts: self.ts(), value }
+    }
+
+    /// A copy of its value of `len` bytes, at most `ROOM`, without a list between.
+    fn value_by_stack<const ROOM: usize>(self, len: usize) -> Value {
+        let mut bytes = [0; ROOM];
+        for (word, piece) in self.words[VERSION_HEAD_WORDS..].iter().zip(bytes.as_chunks_mut::<8>().0) {
+            *piece = word.load(Ordering::Relaxed).to_be_bytes();
+        }
+        Value::from(&bytes[..len])
     }
 
     /// `None`: a tombstone.

@@ -155,12 +155,10 @@ fn take_placed(rest: &mut &[u8]) -> Option<Placed> {
     Some(Placed { level: level as u32, run, meta })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    pub(super) fn sample() -> Edit {
+#[cfg(any(test, feature = "testing"))]
+impl Edit {
+    /// One that is right, with something in every field.
+    pub(crate) fn sample() -> Edit {
         let meta = TableMeta {
             no: 300,
             file_bytes: 5000,
@@ -183,27 +181,33 @@ mod tests {
             added: vec![Placed { level: 0, run: 3, meta }],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_edit_has_these_bytes() {
         let mut golden = vec![1, 2, 12, 0xad, 2, 2, 4, 5, 1];
         golden.extend_from_slice(&[0, 3, 0xac, 2, 0x88, 0x27, 6, 7, 8, 9, 10, 11, 12, 1, b'a', 2, b'b', b'c', 0]);
-        assert_eq!(sample().encode(), golden);
-        assert_eq!(Edit::decode(&golden), Some(sample()));
+        assert_eq!(Edit::sample().encode(), golden);
+        assert_eq!(Edit::decode(&golden), Some(Edit::sample()));
     }
 
     #[test]
     fn an_extension_from_later_is_passed_over() {
-        let mut bytes = sample().encode();
+        let mut bytes = Edit::sample().encode();
         bytes.pop();
         bytes.extend_from_slice(&[2, 0xee, 0xee]);
-        assert_eq!(Edit::decode(&bytes), Some(sample()));
+        assert_eq!(Edit::decode(&bytes), Some(Edit::sample()));
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         let refused = |change: fn(&mut Edit)| {
-            let mut edit = sample();
+            let mut edit = Edit::sample();
             change(&mut edit);
             assert_eq!(Edit::decode(&edit.encode()), None);
         };
@@ -219,7 +223,7 @@ mod tests {
         #[test]
         fn decoding_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..60), cut in 0usize..40, flip in 0usize..40) {
             Edit::decode(&bytes);
-            let mut edit = sample().encode();
+            let mut edit = Edit::sample().encode();
             prop_assert_eq!(Edit::decode(&edit[..cut.min(edit.len() - 1)]), None);
             let at = flip % edit.len();
             edit[at] ^= 0xff;
