@@ -16,7 +16,8 @@ use crate::vfs::Vfs;
 use crate::vfs::sim::SimVfs;
 use crate::{
     Backend, BackendCursor, Batch, Budget, DbUuid, Deadline, Hit, KeyBounds, KeyspaceId, KeyspaceOptions, Op, OpKind,
-    Pin, Result, ScanOpts, SnapSet, StoreEnv, StoreHost, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
+    Pin, Result, ScanOpts, SnapSet, StoreEnv, StoreHost, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport,
+    WorkBudget,
 };
 
 /// Commits of the writer.
@@ -176,7 +177,8 @@ fn check<B: Backend>(store: &B) {
     assert!(report.is_clean(), "SS3: {report:?}");
 }
 
-/// One schedule of writer, upkeep and readers on a store of these sizes; call it from `sync::check_random` and `sync::check_pct`.
+/// One schedule of writer, upkeep and readers on a store of these sizes; call it from `sync::check_random` and `sync::check_pct`. Gives the figures of the
+/// store at the end, so that a test can tell whether what it is about ever happened.
 ///
 /// # Panics
 /// If the store does not keep SS1 to SS3.
@@ -184,7 +186,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
     sizes: &Sizes,
     create: fn(&StoreEnv) -> Result<()>,
     open: impl Fn(StoreEnv) -> Result<B>,
-) {
+) -> StoreStats {
     let disk = SimVfs::new();
     disk.create_dir("ks".as_ref()).expect("a new disk");
     let env = |visible| {
@@ -213,7 +215,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
     threads.into_iter().for_each(|thread| thread.join().expect("no actor died"));
     look(&*store, &host, Timestamp::new(COMMITS));
     check(&*store);
-    let persisted = store.persisted();
+    let (persisted, stats) = (store.persisted(), store.stats());
     assert!(persisted.get() <= COMMITS);
     drop(store);
     let (_, again) = env(persisted);
@@ -226,6 +228,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
             (persisted.get()..=COMMITS).map(|ts| expected(Timestamp::new(ts), sizes.value_bytes).get(key).cloned());
         assert!(possible.any(|value| value == found), "SS2: {found:?}, and {persisted} is persisted");
     }
+    stats
 }
 
 fn write<B: Backend>(store: &B, host: &Host) {
