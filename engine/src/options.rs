@@ -308,7 +308,8 @@ impl Builder {
         self
     }
 
-    /// Size of the first log segment and of the largest, in bytes, multiples of 4096 (default: 1 MiB doubling to 64 MiB).
+    /// Size of the first log segment and of the largest, in bytes, multiples of 4096 (default: 1 MiB and 64 MiB; a quarter
+    /// of the log kept, in between).
     #[must_use]
     pub fn log_segment_bytes(mut self, first: u64, largest: u64) -> Builder {
         self.log_segment_bytes = (first, largest);

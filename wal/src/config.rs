@@ -39,7 +39,7 @@ pub struct WalConfig {
     pub clock: Arc<dyn Clock>,
     /// Identity of the database.
     pub db_uuid: DbUuid,
-    /// Size of the first segment, in bytes (a multiple of 4096); each later one is twice as big.
+    /// Size of the first segment and of the smallest, in bytes (a multiple of 4096); later ones grow with the log that is kept (R3).
     pub segment_bytes_first: u64,
     /// Size of the largest segments.
     pub segment_bytes_max: u64,
@@ -52,7 +52,7 @@ pub struct WalConfig {
 }
 
 impl WalConfig {
-    /// Segments of 1 MiB doubling to 64 MiB, a buffer of 4 MiB; `LOG-END` beside the folder of the segments.
+    /// Segments of 1 MiB growing to 64 MiB, a buffer of 4 MiB; `LOG-END` beside the folder of the segments.
     pub fn new(
         vfs: Arc<dyn Vfs>,
         dir: impl Into<PathBuf>,

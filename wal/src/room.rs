@@ -1,14 +1,19 @@
 //! Setting room aside in log and buffer, and preparing the segments that it takes.
 //!
 //! R2  Commits leave one prepared segment untouched: marks can be logged on a full disk, so that truncation can free space.
+//! R3  A new segment measures a power of two, at most a quarter of the most log ever kept at once (within the limits given): what stands
+//!     prepared, and what the filling with zeros writes for nothing, stays a share of what the log is used for.
 
 use duramen_base::{Error, Result};
 
 use crate::buffer::Room;
 use crate::segment::{Prepared, Trouble};
 use crate::stats::Counters;
-use crate::wal::{Maintenance, Phase, Wal};
+use crate::wal::{Core, Maintenance, Phase, Wal};
 use crate::write::Patience;
+
+/// R3: so much kept log makes a segment.
+const KEPT_PER_SEGMENT: u64 = 4;
 
 /// Who asks for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,21 +72,24 @@ impl Wal {
     pub(crate) fn prepare_segments(&self, count: usize) -> Result<()> {
         let mut maintenance = self.maintenance.lock();
         loop {
-            let current_bytes = {
-                let core = self.core.lock();
+            let bytes = {
+                let mut core = self.core.lock();
                 core.check_usable()?;
                 if core.placement.prepared_count() >= count {
                     return Ok(());
                 }
-                core.placement.segment().header.segment_bytes
+                self.next_segment_bytes(&mut core)
             };
-            let prepared = self.create_segment(&mut maintenance, self.next_segment_bytes(current_bytes))?;
+            let prepared = self.create_segment(&mut maintenance, bytes)?;
             self.add_prepared(prepared);
         }
     }
 
-    pub(crate) fn next_segment_bytes(&self, current_bytes: u64) -> u64 {
-        (current_bytes * 2).clamp(self.config.segment_bytes_first, self.config.segment_bytes_max)
+    /// R3.
+    pub(crate) fn next_segment_bytes(&self, core: &mut Core) -> u64 {
+        let quarter = core.note_kept_bytes() / KEPT_PER_SEGMENT;
+        let power = quarter.checked_ilog2().map_or(0, |exponent| 1 << exponent);
+        power.clamp(self.config.segment_bytes_first, self.config.segment_bytes_max)
     }
 
     pub(crate) fn add_prepared(&self, prepared: Prepared) {

@@ -47,7 +47,7 @@ impl Wal {
                 core.check_usable()?;
                 let Some(oldest) = core.oldest_removable(through) else { return Ok(()) };
                 let bytes = oldest.header.segment_bytes;
-                let wanted = self.next_segment_bytes(core.placement.segment().header.segment_bytes);
+                let wanted = self.next_segment_bytes(&mut core);
                 (oldest, bytes == wanted && core.placement.prepared_count() < PREPARED_MAX)
             };
             self.give_up(&mut maintenance, &oldest.header, recycle)?;

@@ -81,6 +81,8 @@ pub(crate) struct Core {
     pub(crate) placement: Placement,
     /// All segments of the chain, oldest first; the last is current.
     pub(crate) chain: VecDeque<Arc<Segment>>,
+    /// The most log that was ever kept at once since it was opened (R3).
+    pub(crate) kept_bytes_peak: u64,
     /// First positions of big batches, with the timestamp of those that were committed: they hold the log.
     pub(crate) batches: BTreeMap<Lsn, Option<Timestamp>>,
     pub(crate) phase: Phase,
@@ -147,6 +149,7 @@ impl Wal {
         let core = Core {
             placement: Placement::new(current, last_ts, config.buffer_bytes, config.budget.as_ref()),
             chain,
+            kept_bytes_peak: 0,
             batches,
             phase: Phase::Open,
             poison: None,
@@ -222,6 +225,13 @@ impl Wal {
 }
 
 impl Core {
+    /// The most log kept at once, that of now included.
+    pub(crate) fn note_kept_bytes(&mut self) -> u64 {
+        let start = self.chain.front().map_or(Lsn::ZERO, |oldest| oldest.header.first_lsn);
+        self.kept_bytes_peak = self.kept_bytes_peak.max(self.placement.end().get() - start.get());
+        self.kept_bytes_peak
+    }
+
     /// Segments that became current join the chain.
     pub(crate) fn note_switches(&mut self) {
         let Core { placement, chain, .. } = self;

@@ -57,6 +57,9 @@ pub fn run(options: &Options) -> Result<(), String> {
                 book.take_turn(options, entry, scene, round, begun)?;
                 bar.inc(1);
             }
+            if bar.is_hidden() {
+                eprintln!("{}", place(&bar, round, scene, begun));
+            }
         }
     }
     bar.finish_and_clear();
@@ -68,6 +71,12 @@ fn bar(turns: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} turns, {elapsed} of about {duration}  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
+}
+
+/// A line for a run whose error output is a file: the bar draws on terminals alone.
+fn place(bar: &ProgressBar, round: usize, scene: &Scene, begun: Instant) -> String {
+    let (done, all, seconds) = (bar.position(), bar.length().unwrap_or_default(), begun.elapsed().as_secs());
+    format!("{done}/{all} turns, {seconds} s: round {}, {} done", round + 1, scene.name)
 }
 
 /// Where results are written, and what need not be tried again.

@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
         durability: "Buffered: MDB_NOSYNC (power loss may corrupt); Sync: the default (fdatasync, then the meta page)",
         checksums: "none",
         compression: "none",
-        cache: "the operating system's page cache, which no budget limits; map of 64 GiB",
+        cache: "the operating system's page cache, which no budget limits; map of 32 GiB",
     },
     open: Some(open),
     offer: Offer {
@@ -38,7 +38,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 /// Address space of the map: more than any run writes.
-const MAP_BYTES: usize = 64 << 30;
+const MAP_BYTES: usize = 32 << 30;
 /// Readers at once: more than any run has.
 const READERS_MAX: u32 = 256;
 

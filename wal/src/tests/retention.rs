@@ -98,3 +98,32 @@ fn an_abandoned_big_commit_holds_nothing() {
     wal.truncate(wal.synced_ts()).unwrap();
     assert_eq!(wal.stats().segments, 1);
 }
+
+/// Bytes of all files of the log.
+fn bytes_on_disk(config: &WalConfig) -> u64 {
+    let len = |entry: &duramen_base::vfs::DirEntry| {
+        let file = config.vfs.open(&config.dir.join(&entry.name), duramen_base::vfs::OpenMode::Read).unwrap();
+        file.len().unwrap()
+    };
+    config.vfs.list(&config.dir).unwrap().iter().map(len).sum()
+}
+
+#[test]
+fn what_stands_by_is_a_share_of_the_log_kept() {
+    const KEPT: u64 = 4 << 20;
+    let (mut config, _) = open();
+    config = WalConfig { dir: "big".into(), segment_bytes_max: 64 << 20, ..config };
+    let wal = Wal::create(config.clone()).unwrap();
+    while wal.stats().end.get() < KEPT {
+        commit_sync(&wal, 20_000);
+    }
+    // The last segment and two prepared ones are at most a quarter each, and the headers of all are small (R3).
+    assert!(bytes_on_disk(&config) < KEPT * 15 / 8, "{} bytes for {KEPT} kept", bytes_on_disk(&config));
+    for _ in 0..1_000 {
+        commit_sync(&wal, 20_000);
+        wal.truncate(wal.synced_ts()).unwrap();
+    }
+    let stats = wal.stats();
+    assert!(bytes_on_disk(&config) <= 3 * KEPT / 4, "{} bytes when all is persisted", bytes_on_disk(&config));
+    assert!(stats.segments_recycled > 10, "{stats:?}");
+}
