@@ -59,7 +59,7 @@ pub enum Error {
         /// Bytes the commit needed.
         needed: u64,
     },
-    /// The versions this snapshot needs had to go because memory for history ran out. Begin a new one.
+    /// The versions this snapshot needs had to go: memory for history ran out, or it lived longer than the database allows. Begin a new one.
     #[error("the snapshot is too old: the versions it needs are gone")]
     SnapshotTooOld,
 

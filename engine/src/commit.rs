@@ -65,6 +65,8 @@ pub(crate) struct Request<'a> {
     pub(crate) locks: Cell<Option<LockOwner>>,
     /// What it read and must find unchanged.
     pub(crate) reads: Option<ReadChecks>,
+    /// Asked after both were looked up: whether the past they were asked of was all there.
+    pub(crate) check_kept: &'a dyn Fn() -> Result<()>,
     /// If it is serializable: what the others are told, taken when it is sequenced.
     pub(crate) claim: Cell<Option<Claim>>,
     /// Its entries on the dirty board, taken when it is applied.

@@ -44,6 +44,7 @@ pub(crate) struct Core {
     pub(crate) isolation: IsolationLevel,
     pub(crate) concurrency: Concurrency,
     pub(crate) log_bytes_before_checkpoint: u64,
+    pub(crate) snapshot_age_max: Option<Duration>,
     pub(crate) counters: Counters,
     pub(crate) log_wakeup: LogWakeup,
     /// Whether upkeep last failed for lack of space.
@@ -121,6 +122,7 @@ pub(crate) struct Counters {
     pub(crate) conflicts: AtomicU64,
     pub(crate) serialization_failures: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) readers_ended: AtomicU64,
 }
 
 /// What [`Core::new`] is made of beside the parts.
@@ -133,6 +135,7 @@ pub(crate) struct Opened {
     pub(crate) isolation: IsolationLevel,
     pub(crate) concurrency: Concurrency,
     pub(crate) dirty_reads: bool,
+    pub(crate) snapshot_age_max: Option<Duration>,
     pub(crate) lock_timeout: Duration,
     pub(crate) lock_options: LockOptions,
     pub(crate) log_bytes_before_checkpoint: u64,
@@ -171,6 +174,7 @@ impl Core {
             isolation: opened.isolation,
             concurrency: opened.concurrency,
             log_bytes_before_checkpoint: opened.log_bytes_before_checkpoint,
+            snapshot_age_max: opened.snapshot_age_max,
             counters: Counters::default(),
             log_wakeup: LogWakeup::default(),
             disk_full: AtomicBool::new(false),

@@ -276,10 +276,11 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Closed`].
+    #[track_caller]
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.core.check_open()?;
-        let horizons = &self.core.horizons;
-        Ok(Snapshot::new(self.core.instance, self.core.parts.snapshots.register(|| horizons.acked())))
+        let (horizons, who) = (&self.core.horizons, TxnOrigin::here(None));
+        Ok(Snapshot::new(self.core.instance, self.core.parts.snapshots.register(&who, || horizons.acked())))
     }
 
     /// A read-only view of what is on disk: no crash takes back what it shows.
@@ -297,11 +298,13 @@ impl Database {
     /// assert!(db.snapshot_durable()?.contains(&ks, "a")?);
     /// # Ok::<(), duramen::Error>(())
     /// ```
+    #[track_caller]
     pub fn snapshot_durable(&self) -> Result<Snapshot> {
+        let who = TxnOrigin::here(None);
         loop {
             self.core.check_open()?;
             let ts = self.core.horizons.visible().min(self.core.horizons.durable());
-            if let Some(registration) = self.core.parts.snapshots.register_at(ts) {
+            if let Some(registration) = self.core.parts.snapshots.register_at(&who, ts) {
                 return Ok(Snapshot::new(self.core.instance, registration));
             }
             let acked = self.core.horizons.acked();

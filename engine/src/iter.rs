@@ -17,7 +17,7 @@ use duramen_txn::{Own, Registration, Scan, WriteView};
 
 use crate::any_backend::AnyCursor;
 use crate::keyspace::{Inner, Keyspace};
-use crate::snapshot::check_open;
+use crate::snapshot::{check_kept, check_open};
 use locked::Chunk;
 pub(crate) use locked::{Locking, Strategy, half_open_bounds};
 
@@ -146,9 +146,9 @@ impl Iter {
         if self.finished {
             return None;
         }
-        let entry =
-            check_open(&self.registration).and_then(|()| self.advance(way)).and_then(|entry| self.note(way, entry));
-        let entry = entry.transpose();
+        let entry = check_open(&self.registration).and_then(|()| self.advance(way));
+        // Whatever was found, if it had grown too old.
+        let entry = check_kept(&self.registration).and(entry).and_then(|entry| self.note(way, entry)).transpose();
         // X2, and the end of the range: nothing follows.
         self.finished = !matches!(entry, Some(Ok(_)));
         entry

@@ -12,6 +12,7 @@ use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, RwLock, RwLockReadGuard};
 use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Timestamp, Value};
 use duramen_base::{Hit, LoadTicket};
+use duramen_txn::Registration;
 
 use crate::any_backend::AnyBackend;
 
@@ -162,10 +163,11 @@ impl Inner {
         is_damage
     }
 
-    /// The value of `key` at `at`, which the caller keeps registered.
-    pub(crate) fn read(&self, key: &[u8], at: Timestamp) -> Result<Option<Value>> {
+    /// The value of `key` for `reader`.
+    pub(crate) fn read(&self, key: &[u8], reader: &Registration) -> Result<Option<Value>> {
         loop {
-            match self.read_once(key, at)? {
+            match self.read_once(key, reader.ts())? {
+                Step::Done(_) if reader.is_ended() => return Err(Error::SnapshotTooOld),
                 Step::Done(value) => return Ok(value),
                 Step::Load(ticket) => ticket.load()?,
             }

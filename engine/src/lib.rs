@@ -23,7 +23,7 @@
 //! # The code
 //! This crate puts the parts together and knows the layout of none: `open.rs` and `recovery.rs` (opening), `catalog.rs` and `keyspaces.rs` (what
 //! there is), `commit.rs` (the order of commits), `transaction.rs`, `snapshot.rs`, `reader.rs` and `iter.rs` (reading), `host.rs` (what stores may ask),
-//! `upkeep.rs` (background work).
+//! `upkeep.rs` (background work), `watch.rs` (readers that grow too old).
 #![forbid(unsafe_code)]
 
 mod any_backend;
@@ -47,6 +47,7 @@ mod snapshot;
 mod stats;
 mod transaction;
 mod upkeep;
+mod watch;
 
 pub use commit::{CommitHandle, CommitInfo};
 pub use database::Database;
@@ -59,7 +60,7 @@ pub use duramen_base::{
 };
 pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,
-    WaitArrow, WaitGraph,
+    ReaderInfo, WaitArrow, WaitGraph,
 };
 pub use iter::{Entry, Iter};
 pub use keyspace::{Keyspace, KeyspaceInfo};

@@ -128,7 +128,8 @@ impl TxnOptions {
     }
 
     /// Makes it as old as an attempt that failed ([`crate::Transaction::age`]), so that it is not chosen as a victim for ever.
-    /// [`Database::update`] does so by itself.
+    /// [`Database::update`] does so by itself, and pauses before later attempts: one that begins again at once may meet the others of its circle
+    /// where they were, and close it once more.
     #[must_use]
     pub fn retry_of(mut self, age: AgeTicket) -> TxnOptions {
         self.retry_of = Some(age);
@@ -188,6 +189,7 @@ pub struct Builder {
     pub(crate) isolation: IsolationLevel,
     pub(crate) concurrency: Concurrency,
     pub(crate) dirty_reads: bool,
+    pub(crate) snapshot_age_max: Option<Duration>,
     pub(crate) lock_timeout: Duration,
     pub(crate) lock_options: LockOptions,
     pub(crate) memory_bytes: u64,
@@ -207,6 +209,7 @@ impl Default for Builder {
             isolation: IsolationLevel::Snapshot,
             concurrency: Concurrency::Optimistic,
             dirty_reads: false,
+            snapshot_age_max: None,
             lock_timeout: LOCK_TIMEOUT,
             lock_options: LockOptions::default(),
             memory_bytes: 256 << 20,
@@ -253,6 +256,37 @@ impl Builder {
     #[must_use]
     pub fn dirty_reads(mut self, dirty_reads: bool) -> Builder {
         self.dirty_reads = dirty_reads;
+        self
+    }
+
+    /// How long a snapshot, or a transaction or an iterator that reads at one, may live (default: as long as it likes). After that its reads and
+    /// its commit are [`Error::SnapshotTooOld`], and the versions that only it needed go, so that a forgotten one does not fill the disk.
+    ///
+    /// Ages are noted by the background work, which looks every quarter of a second or more often: a reader may live longer by two looks, never
+    /// shorter. Only who reads at one moment is ended: a transaction that reads under locks, or anew with each statement, keeps nothing between
+    /// its calls. So is nobody with writes pending in a database with [`Builder::dirty_reads`]. Locks stay until the transaction
+    /// is called or dropped; for those there is [`Builder::lock_timeout`].
+    ///
+    /// ```
+    /// use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
+    /// use duramen::{BackendKind, Database, Error, Reader};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// let (clock, jobs) = (ManualClock::default(), ManualExecutor::new());
+    /// let builder = Database::builder().vfs(Arc::new(MemVfs::new())).clock(Arc::new(clock.clone())).executor(Arc::new(jobs.clone()));
+    /// let db = builder.max_snapshot_age(Duration::from_secs(60)).open("db")?;
+    /// let ks = db.keyspace("k", BackendKind::BTree)?;
+    /// let forgotten = db.snapshot()?;
+    /// jobs.run_all(10);
+    /// clock.advance(Duration::from_secs(61));
+    /// jobs.run_all(10);
+    /// assert!(matches!(forgotten.get(&ks, "a"), Err(Error::SnapshotTooOld)));
+    /// assert!(db.oldest_readers()[0].is_ended);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn max_snapshot_age(mut self, age: Duration) -> Builder {
+        self.snapshot_age_max = Some(age);
         self
     }
 

@@ -147,6 +147,7 @@ pub(crate) fn recover(
         isolation: builder.isolation,
         concurrency: builder.concurrency,
         dirty_reads: builder.dirty_reads,
+        snapshot_age_max: builder.snapshot_age_max,
         lock_timeout: builder.lock_timeout,
         lock_options: builder.lock_options,
         log_bytes_before_checkpoint: builder.log_bytes_before_checkpoint,

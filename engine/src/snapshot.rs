@@ -13,7 +13,8 @@ use crate::reader::sealed::View;
 /// A read-only, consistent view of the whole database. `'static`, `Send + Sync`; a clone shares it.
 ///
 /// It contains every commit that was acknowledged before it began and never changes. While it lives, versions it may need are kept: one more
-/// per changed key at most. Its isolation is Snapshot, not Serializable.
+/// per changed key at most. Its isolation is Snapshot, not Serializable. [`crate::Database::oldest_readers`] finds those that were forgotten, and
+/// [`crate::Builder::max_snapshot_age`] ends them.
 ///
 /// ```
 /// use duramen::{BackendKind, Database, Reader};
@@ -49,11 +50,17 @@ pub(crate) fn check_open(registration: &Registration) -> Result<()> {
     if registration.is_closed() { Err(Error::Closed) } else { Ok(()) }
 }
 
+/// Refuses what a reader has read if it was ended for its age: part of what it was to see may have been gone already.
+#[inline]
+pub(crate) fn check_kept(reader: &Registration) -> Result<()> {
+    if reader.is_ended() { Err(Error::SnapshotTooOld) } else { Ok(()) }
+}
+
 impl View for Snapshot {
     fn view_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
         check_open(&self.registration)?;
         keyspace.inner.check_of(self.instance)?;
-        keyspace.inner.read(key, self.ts())
+        keyspace.inner.read(key, &self.registration)
     }
 
     fn view_iter(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {

@@ -92,8 +92,10 @@ pub struct Stats {
     pub acked: Timestamp,
     /// Snapshots and reading transactions alive.
     pub snapshots: usize,
-    /// The oldest of them.
+    /// The oldest of them. Who it is, [`crate::Database::oldest_readers`] says.
     pub oldest_snapshot: Option<Timestamp>,
+    /// Those that were ended for their age, since opening.
+    pub snapshots_ended: u64,
     /// Memory held, of the budget, in bytes.
     pub memory_bytes: u64,
     /// The budget.
@@ -123,6 +125,7 @@ impl Core {
             acked: self.horizons.acked(),
             snapshots: self.parts.snapshots.active_count(),
             oldest_snapshot: self.parts.snapshots.oldest_active(),
+            snapshots_ended: count(&self.counters.readers_ended),
             memory_bytes: self.parts.budget.used(),
             memory_budget_bytes: self.parts.budget.limit(),
             cache_hits_and_misses: self.parts.pool.hits_and_misses(),

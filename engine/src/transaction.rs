@@ -31,6 +31,7 @@ use crate::core::Core;
 use crate::keyspace::{Inner as KeyspaceInner, Keyspace};
 use crate::options::{Durability, TxnOptions, WRITE_SET_BYTES_MAX};
 use crate::row_locks::RowLocks;
+use crate::snapshot::check_kept;
 use change::Change;
 pub use locking::LockRead;
 
@@ -383,7 +384,13 @@ impl Transaction {
         if !self.dead.get() && self.locks.as_ref().is_some_and(|locks| locks.have_ended()) {
             self.abort(); // One of its iterators lost a lock.
         }
-        if self.dead.get() { Err(Error::TxnAborted) } else { Ok(()) }
+        if self.dead.get() {
+            return Err(Error::TxnAborted);
+        }
+        match self.snapshot.get() {
+            Some(snapshot) => self.ends_if_serious(check_kept(&snapshot.registration)),
+            None => Ok(()),
+        }
     }
 
     /// Makes a write: locks it, if that is done now, and notes it in the write set and on the dirty board, if there is one.
@@ -422,7 +429,8 @@ impl Transaction {
         let Some(board) = &self.core.board else { return };
         let on_board = writes.posted.get_or_insert_with(|| {
             let horizons = &self.core.horizons;
-            let registration = self.core.parts.snapshots.register(|| horizons.visible());
+            // For good: who looks at the board asks about its moment, and nobody checks that.
+            let registration = self.core.parts.snapshots.register_for_good(&self.origin, || horizons.visible());
             Box::new(OnBoard { posted: Posted::on(board), _registration: registration })
         });
         change.post(&mut on_board.posted, keyspace.id(), self.core.horizons.visible());

@@ -88,18 +88,21 @@ impl UpkeepJob {
 impl Job for UpkeepJob {
     fn step(&mut self) -> Next {
         let Some(core) = self.core.upgrade() else { return Next::Done };
+        // First: what only ended readers kept may go in this step.
+        core.watch_readers();
         let outcome = core.upkeep_step(STEP);
         core.set_disk_full(matches!(outcome, Err(Error::DiskFull { .. })));
-        match outcome {
-            Ok(true) => Next::Again,
+        let pause = match outcome {
+            Ok(true) => return Next::Again,
             Ok(false) => {
                 let visible = core.horizons.visible();
                 let quiet = std::mem::replace(&mut self.seen, visible) == visible;
-                Next::After(if quiet { IDLE_PAUSE } else { BUSY_PAUSE })
+                if quiet { IDLE_PAUSE } else { BUSY_PAUSE }
             }
-            Err(Error::DiskFull { .. }) => Next::After(DISK_FULL_PAUSE),
-            Err(_) => Next::After(IDLE_PAUSE),
-        }
+            Err(Error::DiskFull { .. }) => DISK_FULL_PAUSE,
+            Err(_) => IDLE_PAUSE,
+        };
+        Next::After(core.time_to_next_look().map_or(pause, |look| look.min(pause)))
     }
 }
 

@@ -3,7 +3,10 @@
 //! For each script: how many interleavings must fail (under Snapshot they end in what no order explains), how many fail at optimistic Serializable,
 //! and how many of those need not have. PostgreSQL publishes such counts for its own rule with some of its isolation tests; they stand beside ours.
 //!
-//! L1  At Serializable no interleaving ends in what no order explains, and the order agrees with real time.
+//! Optimistic transactions run on one thread, step by step. Pessimistic ones wait, so they run on threads of their own: each interleaving with all of
+//! them pessimistic, and with some of them, turn by turn another part.
+//!
+//! L1  At Serializable, in either mode or a mix of both, no interleaving ends in what no order explains, and the order agrees with real time.
 //! L2  The oracle (`serial.rs`) is a map and a loop. It shares nothing with the engine.
 //!
 //! `random.rs` draws scripts at random, `shrink.rs` makes a failing one small.
@@ -88,6 +91,10 @@ pub struct InterleavingsRow {
     pub failed: Option<usize>,
     /// How many of them need not have failed: under Snapshot all commit, and an order explains it.
     pub need_not: Option<usize>,
+    /// In how many a transaction was ended if all are pessimistic, and in how many if some are.
+    pub failed_locking: Option<usize>,
+    /// See `failed_locking`.
+    pub failed_mixed: Option<usize>,
     /// What PostgreSQL's rule does without need, all transactions declared read-write, and those that only read declared read-only.
     pub published: Option<(usize, usize)>,
 }
@@ -115,10 +122,16 @@ impl Interleavings {
             must_fail: 0,
             failed: Some(0),
             need_not: Some(0),
+            failed_locking: Some(0),
+            failed_mixed: Some(0),
             published,
         };
-        for order in orders(script) {
+        for (turn, order) in orders(script).into_iter().enumerate() {
             let woven = weave(script, &order);
+            let (all, some) = mixes(script.session_count(), turn);
+            row.failed_locking =
+                row.failed_locking.zip(self.add_mixed(&woven, target, &all)).map(|(sum, one)| sum + one);
+            row.failed_mixed = row.failed_mixed.zip(self.add_mixed(&woven, target, &some)).map(|(sum, one)| sum + one);
             row.interleavings += 1;
             let plain = direct::run(&woven, target, SNAPSHOT);
             let explained = self.judge(&woven, &plain).unwrap_or(true);
@@ -140,6 +153,19 @@ impl Interleavings {
         row
     }
 
+    /// Runs an interleaving with waits; 1 if a transaction was ended, `None` if the settings are not offered.
+    fn add_mixed(&mut self, woven: &Script, target: &Target, settings: &[Setting]) -> Option<usize> {
+        let run = woven.run_mixed(target, settings);
+        if run.outcome == Outcome::NotOffered {
+            return None;
+        }
+        if self.judge(woven, &run) == Some(false) {
+            let small = shrink::shrink(woven, &|script| is_broken_mixed(script, target, settings));
+            self.complaints.push(format!("L1: no order explains {} {}:\n{small}", names_of(settings), woven.name()));
+        }
+        Some(usize::from(has_aborted(&run)))
+    }
+
     /// Whether an order explains a run; `None`, and a complaint, if it did not come to its end.
     fn judge(&mut self, script: &Script, run: &ScriptRun) -> Option<bool> {
         if let Outcome::Failed(why) = &run.outcome {
@@ -152,6 +178,26 @@ impl Interleavings {
 
 const SNAPSHOT: Setting = Setting { level: IsolationLevel::Snapshot, mode: Concurrency::Optimistic };
 const SERIALIZABLE: Setting = Setting { level: IsolationLevel::Serializable, mode: Concurrency::Optimistic };
+
+const LOCKING: Setting = Setting { level: IsolationLevel::Serializable, mode: Concurrency::Pessimistic };
+
+/// Settings of all sessions: all pessimistic, and the `turn`-th mix of both modes.
+fn mixes(sessions: usize, turn: usize) -> (Vec<Setting>, Vec<Setting>) {
+    let mixes = (1 << sessions) - 2;
+    let bits = 1 + turn % mixes.max(1);
+    let mixed = (0..sessions).map(|session| if bits >> session & 1 == 1 { LOCKING } else { SERIALIZABLE });
+    (vec![LOCKING; sessions], mixed.collect())
+}
+
+fn names_of(settings: &[Setting]) -> String {
+    settings.iter().map(Setting::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// As `is_broken`, with waits. A script with fewer sessions runs at the first of the settings.
+fn is_broken_mixed(script: &Script, target: &Target, settings: &[Setting]) -> bool {
+    let run = script.run_mixed(target, settings);
+    matches!(run.outcome, Outcome::Shown | Outcome::NotSeen) && !serial::is_explained(script, &run, true)
+}
 
 fn has_aborted(run: &ScriptRun) -> bool {
     run.ends.contains(&End::Aborted)
@@ -202,15 +248,16 @@ impl fmt::Display for Interleavings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| script | interleavings | must fail | fail | need not have | PostgreSQL, need not have (read-only declared) |"
+            "| script | interleavings | must fail | fail | need not have | PostgreSQL, need not have (read-only declared) | all pessimistic: fail | both modes: fail |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
         let number = |count: Option<usize>| count.map_or("-".to_owned(), |count| count.to_string());
         for row in &self.rows {
             let published = row.published.map_or("-".to_owned(), |(all, declared)| format!("{all} ({declared})"));
             let (name, count, must) = (&row.script, row.interleavings, row.must_fail);
             let (failed, need_not) = (number(row.failed), number(row.need_not));
-            writeln!(f, "| {name} | {count} | {must} | {failed} | {need_not} | {published} |")?;
+            let (locking, mixed) = (number(row.failed_locking), number(row.failed_mixed));
+            writeln!(f, "| {name} | {count} | {must} | {failed} | {need_not} | {published} | {locking} | {mixed} |")?;
         }
         for complaint in &self.complaints {
             writeln!(f, "VIOLATION {complaint}")?;

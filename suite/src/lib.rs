@@ -32,6 +32,6 @@ pub use interleave::{Interleavings, InterleavingsRow, RandomScripts};
 pub use invariant::{InvariantRow, InvariantsFound};
 pub use script::{Event, Outcome, Script, ScriptError, ScriptRun};
 pub use setting::Setting;
-pub use storm::{StormRow, Storms};
+pub use storm::{LockPolicies, StormRow, Storms};
 pub use table::{AnomalyTable, Cell, Verdict};
 pub use target::Target;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use duramen::BackendKind;
 use duramen_suite::{
-    AnomalyTable, HistoriesFound, Interleavings, InvariantsFound, Outcome, RandomScripts, Script, Setting, Storms,
-    Target,
+    AnomalyTable, HistoriesFound, Interleavings, InvariantsFound, LockPolicies, Outcome, RandomScripts, Script,
+    Setting, Storms, Target,
 };
 
 /// What each isolation level of Duramen shows and prevents.
@@ -62,7 +63,7 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Deadlock storms: circles, upgrades, ranges, keys in random order and in one order.
+    /// Deadlock storms: circles, upgrades, ranges, keyspaces, everything in random order and from low to high.
     Storms {
         /// Decides in which order keys are locked.
         #[arg(long, default_value_t = 0)]
@@ -70,6 +71,9 @@ enum Command {
         /// How many times.
         #[arg(long, default_value_t = 1)]
         times: u64,
+        /// Compares the ways to choose a victim, and wound-wait, instead.
+        #[arg(long)]
+        policies: bool,
     },
     /// Makes random histories at every level and mode that is offered, with little memory, and checks them twice.
     Histories {
@@ -110,7 +114,8 @@ fn run(command: Command) -> Result<bool, String> {
             println!("{found}");
             Ok(found.complaints.is_empty())
         }
-        Command::Storms { seed, times } => print_storms(seed..seed + times),
+        Command::Storms { seed, times, policies: false } => print_storms(seed..seed + times),
+        Command::Storms { seed, times, policies: true } => print_policies(seed..seed + times),
         Command::Interleavings { random, seed } => Ok(print_interleavings(random, seed)),
         Command::Histories { seeds, seed } => {
             let found = HistoriesFound::run(&Target::every_tiny_backend(), seed..seed + seeds);
@@ -129,6 +134,16 @@ fn print_storms(seeds: Range<u64>) -> Result<bool, String> {
             println!("{}, seed {seed}:\n{found}", target.name());
             held &= found.complaints.is_empty();
         }
+    }
+    Ok(held)
+}
+
+fn print_policies(seeds: Range<u64>) -> Result<bool, String> {
+    let mut held = true;
+    for backend in [BackendKind::BTree, BackendKind::Lsm] {
+        let found = LockPolicies::run(backend, seeds.clone()).map_err(|error| error.to_string())?;
+        println!("{backend}:\n{found}");
+        held &= found.complaints.is_empty();
     }
     Ok(held)
 }

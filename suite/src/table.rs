@@ -142,6 +142,7 @@ mod tests {
 
     fn runs(outcomes: &[Outcome]) -> Vec<(String, ScriptRun)> {
         let run = |outcome: &Outcome| ScriptRun {
+            moments: Vec::new(),
             outcome: outcome.clone(),
             events: Vec::new(),
             saw: Vec::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use duramen::seams::MemVfs;
-use duramen::{BackendKind, Builder, Database, Keyspace, KeyspaceOptions, Result};
+use duramen::{BackendKind, Builder, Database, DeadlockHandling, Keyspace, KeyspaceOptions, Result, VictimPolicy};
 
 /// Room for a memtable and for all memory of a tiny target, in bytes: so little that flushes, merges, checkpoints and eviction happen
 /// in the middle of a short run.
@@ -49,6 +49,13 @@ impl Target {
     /// Databases in memory with the default options.
     pub fn in_memory(backend: BackendKind) -> Target {
         Target::new(backend.to_string(), backend, || in_memory(Database::builder()))
+    }
+
+    /// Databases in memory that deal with deadlocks so.
+    pub(crate) fn with_locks(backend: BackendKind, policy: VictimPolicy, handling: DeadlockHandling) -> Target {
+        Target::new(backend.to_string(), backend, move || {
+            in_memory(Database::builder().victim_policy(policy).deadlock_handling(handling))
+        })
     }
 
     /// Databases in memory with as little memory and log as they can do with: stores persist, merge and evict all the time.

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-pub(crate) use std::sync::Barrier;
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+pub(crate) use std::sync::{Barrier, Mutex};
 pub(crate) use std::thread::{scope, spawn, yield_now};
 
 /// When to give up.

@@ -39,6 +39,6 @@ pub use locks::{
     LockOptions, LockOwner, LockStats, LockWaiter, OwnerSpec, Wait, WaitArrow, WaitGraph,
 };
 pub use read_set::{LockedReads, ReadSet, Scan, commit_lock_items};
-pub use snapshots::{Registration, Snapshots};
+pub use snapshots::{ReaderHandle, ReaderInfo, Registration, Snapshots};
 pub use ssi::{Claim, Ssi};
 pub use write_set::{Own, Savepoint, WriteSet, WriteView};

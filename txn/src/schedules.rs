@@ -4,8 +4,10 @@
 //! Shuttle's atomics are sequentially consistent, so what is shown here is the order of the steps; the memory orders
 //! are argued where they are chosen.
 
+use std::time::Duration;
+
 use duramen_base::sync::{Arc, Mutex, check_pct, check_random, thread};
-use duramen_base::{SnapSet, Timestamp};
+use duramen_base::{SnapSet, Timestamp, TxnOrigin};
 
 use crate::{Horizons, Registration, Snapshots};
 
@@ -16,6 +18,10 @@ const PCT_DEPTH: usize = 4;
 fn check(test: fn()) {
     check_random(RANDOM_RUNS, test);
     check_pct(PCT_RUNS, PCT_DEPTH, test);
+}
+
+fn me() -> TxnOrigin {
+    TxnOrigin::here(None)
 }
 
 fn ts(ts: u64) -> Timestamp {
@@ -55,8 +61,8 @@ fn no_set_misses_a_reader() {
             let (snapshots, horizons, observed) = shared();
             let read = move || if reads_visible { horizons.visible() } else { horizons.acked() };
             Box::new(move || {
-                drop(snapshots.register(&read)); // its slot is taken again, by itself or by the other one
-                let reader = snapshots.register(&read);
+                drop(snapshots.register(&me(), &read)); // its slot is taken again, by itself or by the other one
+                let reader = snapshots.register(&me(), &read);
                 observed.lock().readers.push(reader);
             })
         };
@@ -82,7 +88,7 @@ fn a_reader_at_a_given_ts_is_refused_or_respected() {
         let reader = {
             let (snapshots, observed) = (Arc::clone(&snapshots), Arc::clone(&observed));
             Box::new(move || {
-                if let Some(reader) = snapshots.register_at(ts(2)) {
+                if let Some(reader) = snapshots.register_at(&me(), ts(2)) {
                     observed.lock().readers.push(reader);
                 }
             })
@@ -96,6 +102,42 @@ fn a_reader_at_a_given_ts_is_refused_or_respected() {
         };
         run_threads([reader, builder(2), builder(3)]);
         check_sets(&observed.lock());
+    });
+}
+
+/// Two readers after each other, one of whom may be ended while it reads, beside one who ends what is old and drops what nobody needs.
+#[test]
+fn an_ended_reader_uses_nothing_that_was_dropped() {
+    check(|| {
+        let (snapshots, horizons) = (Snapshots::new(), Arc::new(Horizons::new(ts(1))));
+        // Up to where versions are dropped: who reads below it finds them gone.
+        let dropped = Arc::new(Mutex::new(ts(0)));
+        let reader = {
+            let (snapshots, horizons, dropped) = (Arc::clone(&snapshots), Arc::clone(&horizons), Arc::clone(&dropped));
+            Box::new(move || {
+                for _ in 0..2 {
+                    let reader = snapshots.register(&me(), || horizons.acked());
+                    for _ in 0..2 {
+                        let is_there = *dropped.lock() <= reader.ts();
+                        assert!(is_there || reader.is_ended(), "R6: reads at {} what is gone", reader.ts());
+                    }
+                }
+            })
+        };
+        let watcher = {
+            let (snapshots, horizons, dropped) = (Arc::clone(&snapshots), Arc::clone(&horizons), Arc::clone(&dropped));
+            Box::new(move || {
+                for commit in 2..4 {
+                    horizons.raise_visible(ts(commit));
+                    horizons.raise_durable(ts(commit));
+                    snapshots.end_older(Duration::from_secs(commit), Duration::ZERO);
+                    let set = snapshots.build_set(|| horizons.acked());
+                    *dropped.lock() = set.oldest();
+                }
+            })
+        };
+        run_threads([reader, watcher]);
+        assert_eq!(snapshots.active_count(), 0);
     });
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A reader announces its timestamp in a slot of its own; whoever wants to drop versions publishes a floor and then
 //! looks into all slots. No version is known here, and nothing waits. Registering and ending touches only cache lines
-//! that stay with the thread.
+//! that stay with the thread. `snapshots/watch.rs` says how long readers live, and ends those that grow too old.
 //!
 //! ```text
 //!   register                            build_set
@@ -16,26 +16,28 @@
 //! R1  For every set built, each registration that lives while or after it is built has its ts in the set, or `ts >=
 //!     horizon` of the set.
 //! R2  A registration's ts is at least the floor as it was at (2), after it was announced.
-//! R3  A slot belongs to one registration at a time: its value is the ts, or `FREE`.
 //! R4  All slots that can have a value are in the list. A slot counted once is in the list only, so that holding the
 //!     list's mutex is enough to take it.
 //!
-//! A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
+//! `snapshots/slot.rs` has R3, R5 and R6. A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
 //! much.
 
 use std::cell::RefCell;
 
-use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::atomic::{AtomicU64, Ordering, fence};
 use duramen_base::sync::{Arc, Mutex};
-use duramen_base::{SnapSet, Timestamp, mutant};
+use duramen_base::{SnapSet, Timestamp, TxnOrigin, mutant};
 
 use crate::padded::Padded;
+use slot::{Home, Slot};
+use watch::Listed;
+pub use watch::ReaderInfo;
+
+mod slot;
+mod watch;
 
 #[cfg(all(test, not(duramen_sim)))]
 mod tests;
-
-/// No commit has this number, so no reader does.
-const FREE: u64 = Timestamp::MAX.get();
 
 /// How many slots a thread keeps for itself per database: a transaction and a few cursors. Further ones go through
 /// the list.
@@ -51,36 +53,9 @@ thread_local! {
     static HOME: RefCell<Vec<Arc<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What all slots of one database share. Registrations reach it through their slot, whose count is not shared: so they need not count the
-/// database itself.
-#[derive(Debug, Default)]
-struct Home {
-    closed: AtomicBool,
-}
-
-/// On cache lines of its own, like the counts of the `Arc` around it.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Slot {
-    ts: AtomicU64,
-    /// The database it belongs to.
-    home: Arc<Home>,
-}
-
-impl Slot {
-    /// Takes the slot for a reader at `ts`, if it is free (R3). SeqCst: (1) of the module.
-    #[inline]
-    fn try_claim(&self, ts: Timestamp) -> bool {
-        debug_assert!(ts != Timestamp::MAX, "R3: a reader reads at a commit");
-        // A look first: taking the line of a slot that is in use would be for nothing.
-        self.ts.load(Ordering::Relaxed) == FREE
-            && self.ts.compare_exchange(FREE, ts.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
-    }
-}
-
 #[derive(Debug, Default)]
 struct SlotList {
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Listed>,
     /// Where to look next for one that nobody uses.
     next: usize,
 }
@@ -90,30 +65,32 @@ impl SlotList {
     fn take(&mut self, home: &Arc<Home>) -> Arc<Slot> {
         for _ in 0..self.slots.len().min(LIST_LOOKS_MAX) {
             self.next = (self.next + 1) % self.slots.len();
-            let slot = &self.slots[self.next];
+            let slot = &self.slots[self.next].slot;
             if Arc::strong_count(slot) == 1 {
+                // Pairs with whoever gave it up: its last turn is over for us, too.
+                fence(Ordering::Acquire);
                 return Arc::clone(slot);
             }
         }
         self.next = self.slots.len();
-        self.slots.push(Arc::new(Slot { ts: AtomicU64::new(FREE), home: Arc::clone(home) }));
-        Arc::clone(&self.slots[self.next])
+        self.slots.push(Listed::new(Arc::new(Slot::new(home))));
+        Arc::clone(&self.slots[self.next].slot)
     }
 }
 
 /// The readers of one database.
 ///
 /// ```
-/// use duramen_base::Timestamp;
+/// use duramen_base::{Timestamp, TxnOrigin};
 /// use duramen_txn::Snapshots;
-/// let ts = Timestamp::new;
+/// let (ts, me) = (Timestamp::new, TxnOrigin::here(None));
 /// let snapshots = Snapshots::new();
-/// let old = snapshots.register(|| ts(4));
+/// let old = snapshots.register(&me, || ts(4));
 /// let set = snapshots.build_set(|| ts(9));
 /// assert_eq!((set.oldest(), set.horizon()), (ts(4), ts(9)));
 /// drop(old);
 /// assert_eq!(snapshots.build_set(|| ts(9)).oldest(), ts(9));
-/// assert!(snapshots.register_at(ts(8)).is_none()); // too late: its versions may be gone
+/// assert!(snapshots.register_at(&me, ts(8)).is_none()); // too late: its versions may be gone
 /// ```
 #[derive(Debug)]
 pub struct Snapshots {
@@ -129,21 +106,41 @@ impl Snapshots {
         Arc::new(Snapshots { floor: Padded::default(), list: Mutex::default(), home: Arc::default() })
     }
 
-    /// Registers a reader at what `read` answers. `read` is asked again while its answer is below the floor, so it
+    /// Registers `who` as a reader at what `read` answers. `read` is asked again while its answer is below the floor, so it
     /// must be a horizon that never falls and is never below the one given to [`Snapshots::build_set`] before: acked
     /// or visible. For other timestamps there is [`Snapshots::register_at`].
     #[inline]
-    pub fn register(&self, read: impl Fn() -> Timestamp) -> Registration {
-        let mut registration = self.claim(read());
+    pub fn register(&self, who: &TxnOrigin, read: impl Fn() -> Timestamp) -> Registration {
+        self.settle(self.claim(who, read(), true), read)
+    }
+
+    /// As [`Snapshots::register`], a reader that is never ended from outside: for reads whose results nobody checks.
+    ///
+    /// ```
+    /// use duramen_base::{Timestamp, TxnOrigin};
+    /// use duramen_txn::Snapshots;
+    /// use std::time::Duration;
+    /// let snapshots = Snapshots::new();
+    /// let reader = snapshots.register_for_good(&TxnOrigin::here(None), || Timestamp::new(4));
+    /// snapshots.look(Duration::ZERO);
+    /// snapshots.end_older(Duration::from_secs(9), Duration::from_secs(5));
+    /// assert!(!reader.is_ended());
+    /// ```
+    pub fn register_for_good(&self, who: &TxnOrigin, read: impl Fn() -> Timestamp) -> Registration {
+        self.settle(self.claim(who, read(), false), read)
+    }
+
+    #[inline]
+    fn settle(&self, mut registration: Registration, read: impl Fn() -> Timestamp) -> Registration {
         while !self.is_kept(registration.ts) {
             registration.move_to(read());
         }
         registration
     }
 
-    /// Registers a reader at exactly `ts`; `None` if it is below the floor, so that versions it needs may be gone.
-    pub fn register_at(&self, ts: Timestamp) -> Option<Registration> {
-        let registration = self.claim(ts);
+    /// Registers `who` as a reader at exactly `ts`; `None` if it is below the floor, so that versions it needs may be gone.
+    pub fn register_at(&self, who: &TxnOrigin, ts: Timestamp) -> Option<Registration> {
+        let registration = self.claim(who, ts, true);
         self.is_kept(ts).then_some(registration)
     }
 
@@ -160,10 +157,10 @@ impl Snapshots {
     /// Whether somebody reads below `ts`. If not, nobody ever will from now on: who registers later reads there or above (R1).
     ///
     /// ```
-    /// use duramen_base::Timestamp;
+    /// use duramen_base::{Timestamp, TxnOrigin};
     /// use duramen_txn::Snapshots;
     /// let snapshots = Snapshots::new();
-    /// let reader = snapshots.register(|| Timestamp::new(4));
+    /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
     /// assert!(!snapshots.has_below(Timestamp::new(4)) && snapshots.has_below(Timestamp::new(5)));
     /// # drop(reader);
     /// ```
@@ -173,7 +170,7 @@ impl Snapshots {
             self.floor.fetch_max(ts.get(), Ordering::SeqCst);
         }
         let list = self.list.lock();
-        list.slots.iter().any(|slot| slot.ts.load(Ordering::SeqCst) < ts.get())
+        list.slots.iter().filter_map(|listed| listed.slot.active()).any(|at| at < ts)
     }
 
     /// Says to every registration, of now and later, that the database was closed.
@@ -193,9 +190,7 @@ impl Snapshots {
     }
 
     fn active(&self) -> Vec<Timestamp> {
-        let list = self.list.lock();
-        let values = list.slots.iter().map(|slot| slot.ts.load(Ordering::SeqCst)); // (3) of the module
-        values.filter(|&ts| ts != FREE).map(Timestamp::new).collect()
+        self.list.lock().slots.iter().filter_map(|listed| listed.slot.active()).collect() // (3) of the module
     }
 
     /// (2) of the module: whether a reader that shows `ts` in its slot is one that every set built so far respects.
@@ -205,31 +200,34 @@ impl Snapshots {
     }
 
     #[inline]
-    fn claim(&self, ts: Timestamp) -> Registration {
-        let slot = self.claim_at_home(ts).unwrap_or_else(|| self.claim_from_list(ts));
+    fn claim(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Registration {
+        let slot = self.claim_at_home(who, ts, may_be_ended);
+        let slot = slot.unwrap_or_else(|| self.claim_from_list(who, ts, may_be_ended));
         Registration { slot, ts }
     }
 
     #[inline]
-    fn claim_at_home(&self, ts: Timestamp) -> Option<Arc<Slot>> {
+    fn claim_at_home(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Option<Arc<Slot>> {
         if cfg!(duramen_sim) {
             return None; // Simulated threads share one real thread, and so its home.
         }
         // While thread-locals are being destroyed there is no home; the list serves.
         let claimed = HOME.try_with(|home| {
             let home = home.borrow();
-            home.iter().find(|slot| Arc::ptr_eq(&slot.home, &self.home) && slot.try_claim(ts)).cloned()
+            home.iter()
+                .find(|slot| Arc::ptr_eq(&slot.home, &self.home) && slot.try_claim(who, ts, may_be_ended))
+                .cloned()
         });
         claimed.ok().flatten()
     }
 
     #[cold]
-    fn claim_from_list(&self, ts: Timestamp) -> Arc<Slot> {
+    fn claim_from_list(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Arc<Slot> {
         loop {
             let slot = self.list.lock().take(&self.home);
             // Nobody else has it, but the word that its last reader ended may not have come through yet: then take
             // another.
-            if slot.try_claim(ts) {
+            if slot.try_claim(who, ts, may_be_ended) {
                 self.remember_at_home(&slot);
                 return slot;
             }
@@ -257,10 +255,10 @@ impl Snapshots {
 /// began in.
 ///
 /// ```
-/// use duramen_base::Timestamp;
+/// use duramen_base::{Timestamp, TxnOrigin};
 /// use duramen_txn::Snapshots;
 /// let snapshots = Snapshots::new();
-/// let reader = snapshots.register(|| Timestamp::new(4));
+/// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
 /// assert_eq!((reader.ts(), snapshots.active_count()), (Timestamp::new(4), 1));
 /// drop(reader);
 /// assert_eq!(snapshots.active_count(), 0);
@@ -282,10 +280,10 @@ impl Registration {
     /// Whether [`Snapshots::close`] was called.
     ///
     /// ```
-    /// use duramen_base::Timestamp;
+    /// use duramen_base::{Timestamp, TxnOrigin};
     /// use duramen_txn::Snapshots;
     /// let snapshots = Snapshots::new();
-    /// let reader = snapshots.register(|| Timestamp::new(4));
+    /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
     /// snapshots.close();
     /// assert!(reader.is_closed());
     /// ```
@@ -294,19 +292,64 @@ impl Registration {
         self.slot.home.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether it was ended from outside, by [`Snapshots::end_older`]: then what was read until now may have been incomplete, and is not to
+    /// be used. To be asked after each read, before its result is given away (R6).
+    ///
+    /// ```
+    /// use duramen_base::{Timestamp, TxnOrigin};
+    /// use duramen_txn::Snapshots;
+    /// use std::time::Duration;
+    /// let snapshots = Snapshots::new();
+    /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
+    /// snapshots.look(Duration::ZERO);
+    /// snapshots.end_older(Duration::from_secs(9), Duration::from_secs(5));
+    /// assert!(reader.is_ended());
+    /// assert_eq!(snapshots.build_set(|| Timestamp::new(9)).oldest(), Timestamp::new(9));
+    /// ```
+    #[inline]
+    pub fn is_ended(&self) -> bool {
+        self.slot.is_ended(self.slot.turn()) && !mutant!("ended_reader_goes_on")
+    }
+
+    /// A word on this registration for somebody else, good for as long as the registration lives.
+    ///
+    /// ```
+    /// use duramen_base::{Timestamp, TxnOrigin};
+    /// use duramen_txn::Snapshots;
+    /// let snapshots = Snapshots::new();
+    /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
+    /// assert!(!reader.handle().is_ended());
+    /// ```
+    pub fn handle(&self) -> ReaderHandle {
+        ReaderHandle { slot: Arc::clone(&self.slot), turn: self.slot.turn() }
+    }
+
     /// (1) of the module, again.
     #[cold]
     fn move_to(&mut self, ts: Timestamp) {
         debug_assert!(ts >= self.ts, "a horizon never falls: {ts} after {}", self.ts);
         self.ts = ts;
-        self.slot.ts.store(ts.get(), Ordering::SeqCst);
+        self.slot.move_to(ts);
     }
 }
 
 impl Drop for Registration {
     #[inline]
     fn drop(&mut self) {
-        // Release: pairs with the look of `build_set`. Who finds the slot free comes after everything this reader read.
-        self.slot.ts.store(FREE, Ordering::Release);
+        self.slot.free();
+    }
+}
+
+/// Tells of a [`Registration`] that lives whether it was ended from outside. See [`Registration::handle`].
+#[derive(Clone, Debug)]
+pub struct ReaderHandle {
+    slot: Arc<Slot>,
+    turn: u64,
+}
+
+impl ReaderHandle {
+    /// As [`Registration::is_ended`].
+    pub fn is_ended(&self) -> bool {
+        self.slot.is_ended(self.turn) && !mutant!("ended_reader_goes_on")
     }
 }

@@ -14,6 +14,8 @@
 //! D4  A transaction that read at S and writes nothing, declared so or not, is *safe*, and may go unchecked, if no
 //!     read-write one that reads below S lives, and no fact above S has a `min_out <= S`. Then none ever will: later
 //!     ones read at S or above (R1 of `snapshots.rs`).
+//! D5  Whoever was ended for its age is refused if the end came before its section: what was dropped for it was dropped in a later section than
+//!     the mark, and who was found safe for it sees what was entered before.
 //!
 //! Facts are about keys and key ranges, never pages, so no store knows of them.
 
@@ -31,7 +33,7 @@ use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::{Budget, Error, Result, Timestamp, TxnOrigin, mutant};
 
 use crate::footprint::Footprint;
-use crate::snapshots::{Registration, Snapshots};
+use crate::snapshots::{ReaderHandle, Registration, Snapshots};
 use facts::{Facts, Position};
 use rule::Check;
 
@@ -55,6 +57,15 @@ pub struct Claim {
     pub writes: Footprint,
     /// Who it is.
     pub origin: TxnOrigin,
+    /// Its registration of [`Ssi::enlist`], which lives, if it has one.
+    pub enlisted: Option<ReaderHandle>,
+}
+
+impl Claim {
+    /// Whether facts that it needs may be gone: it was ended from outside. To be asked under `facts`, where they go (D5).
+    fn is_ended(&self) -> bool {
+        self.enlisted.as_ref().is_some_and(ReaderHandle::is_ended)
+    }
 }
 
 /// The serializable transactions of one database.
@@ -69,6 +80,7 @@ pub struct Claim {
 ///     reads: key(reads),
 ///     writes: key(writes),
 ///     origin: TxnOrigin::here(None),
+///     enlisted: None,
 /// };
 /// // Write skew: each reads what the other writes.
 /// ssi.commit(claim("x", "y"), || (Timestamp::new(2), ()))?;
@@ -103,20 +115,39 @@ impl Ssi {
         }
     }
 
-    /// Notes that a serializable transaction reads at `ts`; `None` if facts it needs may be gone: take a fresh one.
+    /// Notes that `who`, a serializable transaction, reads at `ts`; `None` if facts it needs may be gone: take a fresh one.
     ///
     /// ```
-    /// use duramen_base::{Budget, Timestamp};
+    /// use duramen_base::{Budget, Timestamp, TxnOrigin};
     /// use duramen_txn::Ssi;
-    /// let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
-    /// let reader = ssi.enlist(Timestamp::new(3), true).expect("nothing was dropped yet");
+    /// let (ssi, me) = (Ssi::new(Budget::new(1 << 20), 1 << 20), TxnOrigin::here(None));
+    /// let reader = ssi.enlist(&me, Timestamp::new(3), true).expect("nothing was dropped yet");
     /// assert!(!ssi.is_safe(Timestamp::new(5)) && ssi.is_safe(Timestamp::new(3)));
     /// drop(reader);
     /// assert!(ssi.is_safe(Timestamp::new(5)));
-    /// assert!(ssi.enlist(Timestamp::new(4), true).is_none()); // it might make the one at 5 unsafe
+    /// assert!(ssi.enlist(&me, Timestamp::new(4), true).is_none()); // it might make the one at 5 unsafe
     /// ```
-    pub fn enlist(&self, ts: Timestamp, may_write: bool) -> Option<Registration> {
-        if may_write { self.writers.register_at(ts) } else { self.readers.register_at(ts) }
+    pub fn enlist(&self, who: &TxnOrigin, ts: Timestamp, may_write: bool) -> Option<Registration> {
+        if may_write { self.writers.register_at(who, ts) } else { self.readers.register_at(who, ts) }
+    }
+
+    /// Notes who is there at `now`, and ends whoever is there for longer than `age_max`: it is not waited for any more, and its commit is
+    /// [`Error::SnapshotTooOld`].
+    ///
+    /// ```
+    /// # use duramen_base::{Budget, Timestamp, TxnOrigin};
+    /// # use std::time::Duration;
+    /// # let ssi = duramen_txn::Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// let forgotten = ssi.enlist(&TxnOrigin::here(None), Timestamp::new(3), true).expect("nothing was dropped yet");
+    /// ssi.end_older(Duration::ZERO, Duration::from_secs(5));
+    /// ssi.end_older(Duration::from_secs(6), Duration::from_secs(5));
+    /// assert!(forgotten.is_ended() && ssi.is_safe(Timestamp::new(5)));
+    /// ```
+    pub fn end_older(&self, now: Duration, age_max: Duration) {
+        self.readers.end_older(now, age_max);
+        if self.writers.end_older(now, age_max) > 0 {
+            self.note_end();
+        }
     }
 
     /// Checks `claim` and, if it may commit, calls `sequence` for its number and enters it, in one section (D1).
@@ -128,6 +159,9 @@ impl Ssi {
         let mut check = Check::new(&claim, false);
         let from = self.look_ahead(&mut check)?;
         let mut facts = self.facts.lock();
+        if claim.is_ended() {
+            return Err(too_old());
+        }
         facts.check_since(&from, &mut check)?;
         check.judge()?;
         let (ts, placed) = sequence();
@@ -146,7 +180,7 @@ impl Ssi {
     /// # use duramen_txn::{Claim, Footprint, Ssi};
     /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
-    /// ssi.commit_read_only(Claim { snapshot_ts: Some(Timestamp::new(1)), reads, writes, origin })?;
+    /// ssi.commit_read_only(Claim { snapshot_ts: Some(Timestamp::new(1)), reads, writes, origin, enlisted: None })?;
     /// # Ok::<(), duramen_base::Error>(())
     /// ```
     pub fn commit_read_only(&self, claim: Claim) -> Result<()> {
@@ -154,6 +188,9 @@ impl Ssi {
         let mut check = Check::new(&claim, true);
         let from = self.look_ahead(&mut check)?;
         let mut facts = self.facts.lock();
+        if claim.is_ended() {
+            return Err(too_old());
+        }
         facts.check_since(&from, &mut check)?;
         check.judge()?;
         let Claim { reads, writes, origin, .. } = claim;
@@ -169,7 +206,7 @@ impl Ssi {
     /// # use duramen_txn::{Claim, Footprint, Ssi};
     /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
-    /// let claim = Claim { snapshot_ts: None, reads, writes, origin };
+    /// let claim = Claim { snapshot_ts: None, reads, writes, origin, enlisted: None };
     /// assert_eq!(ssi.enter_locked(claim, || (Timestamp::new(7), "placed")), (Timestamp::new(7), "placed"));
     /// ```
     pub fn enter_locked<P>(&self, claim: Claim, sequence: impl FnOnce() -> (Timestamp, P)) -> (Timestamp, P) {
@@ -190,7 +227,7 @@ impl Ssi {
     /// # use duramen_txn::{Claim, Footprint, Ssi};
     /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
-    /// ssi.enter_locked_reader(Claim { snapshot_ts: None, reads, writes, origin }, || Timestamp::new(7));
+    /// ssi.enter_locked_reader(Claim { snapshot_ts: None, reads, writes, origin, enlisted: None }, || Timestamp::new(7));
     /// ```
     pub fn enter_locked_reader(&self, claim: Claim, newest: impl FnOnce() -> Timestamp) {
         let mut facts = self.facts.lock();
@@ -300,7 +337,7 @@ impl fmt::Debug for Ssi {
     }
 }
 
-/// What D3 answers to whom it concerns.
+/// What D3 and D5 answer to whom it concerns.
 fn too_old() -> Error {
     Error::SnapshotTooOld
 }

@@ -73,7 +73,7 @@ impl Core {
         if let Some(reads) = &request.reads {
             self.check_reads(reads)?;
         }
-        Ok(())
+        (request.check_kept)()
     }
 
     /// Fails if anything in `reads` has changed since it was read.

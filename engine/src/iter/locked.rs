@@ -9,7 +9,7 @@
 use std::ops::Bound;
 
 use duramen_base::sync::Arc;
-use duramen_base::{KeyBounds, LockMode, LockOp, Result, ScanOpts, Timestamp, Value, mutant};
+use duramen_base::{KeyBounds, LockMode, LockOp, Result, ScanOpts, Timestamp, TxnOrigin, Value, mutant};
 use duramen_txn::{Grant, Registration, Wait};
 
 use super::{End, Entry, Iter, Way, as_slice, has_crossed};
@@ -40,6 +40,7 @@ pub(crate) struct Locking {
     pub(crate) mode: LockMode,
     pub(crate) op: LockOp,
     pub(crate) wait: Wait,
+    pub(crate) who: TxnOrigin,
     /// The snapshot it reads at, refusing what is newer; without one it reads the present.
     pub(crate) at: Option<Arc<Registration>>,
 }
@@ -66,7 +67,7 @@ impl Locking {
             return Arc::clone(at);
         }
         let horizons = &self.core.horizons;
-        let registration = self.core.parts.snapshots.register(|| horizons.visible());
+        let registration = self.core.parts.snapshots.register(&self.who, || horizons.visible());
         self.locks.note_read(registration.ts());
         Arc::new(registration)
     }
@@ -84,7 +85,7 @@ impl Locking {
             self.locks.end();
             return Err(self.core.conflict(keyspace.id, key, None, moment.ts(), newer));
         }
-        keyspace.read(key, moment.ts()).map(Some)
+        keyspace.read(key, &moment).map(Some)
     }
 
     /// Locks `key`.

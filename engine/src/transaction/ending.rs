@@ -4,11 +4,12 @@ use std::cell::Cell;
 
 use duramen_base::sync::Arc;
 use duramen_base::{Result, Timestamp};
-use duramen_txn::{Claim, Footprint, LockedReads, Serial, TrackReads};
+use duramen_txn::{Claim, Footprint, LockedReads, ReaderHandle, Registration, Serial, TrackReads};
 
 use super::{Transaction, Writes};
 use crate::commit::{ReadChecks, Request, Sequenced, position_of};
 use crate::keyspace::Inner as KeyspaceInner;
+use crate::snapshot::check_kept;
 
 impl Transaction {
     /// Steps 1 to 5 of the commit; for a transaction without writes, checks what it read and waits until that was acknowledged.
@@ -23,6 +24,7 @@ impl Transaction {
         let posted = writes.posted.take();
         let written = self.written_keyspaces(&writes);
         let (reads, claim) = self.what_was_read(Some(&writes));
+        let check_kept = || self.check_kept();
         let request = Request {
             write_set: &writes.set,
             keyspaces: written.as_deref().unwrap_or(&writes.keyspaces),
@@ -34,6 +36,7 @@ impl Transaction {
             lock_timeout: self.options.lock_timeout.unwrap_or(self.core.lock_timeout),
             locks: Cell::new(self.locks.as_ref().map(|locks| locks.take()).transpose()?),
             reads,
+            check_kept: &check_kept,
             claim: Cell::new(claim),
             posted: Cell::new(posted),
         };
@@ -57,6 +60,7 @@ impl Transaction {
         let (reads, claim) = self.what_was_read(None);
         if let Some(reads) = reads {
             self.core.check_reads(&reads)?;
+            self.check_kept()?;
         }
         if let Some(claim) = claim {
             self.core.check_serializable_reader(self.plan.serial, claim)?;
@@ -71,22 +75,31 @@ impl Transaction {
     /// check, nor for others to know. The rule is that of one that was declared read-only, at its end instead of its beginning. A locking read
     /// read later than the snapshot, and is checked.
     fn turned_out_safe(&self) -> bool {
-        self.plan.serial == Serial::Checked
-            && !self.reads.borrow().set.has_locked()
-            && self.snapshot_ts().is_some_and(|ts| self.core.ssi.is_safe(ts))
+        self.plan.serial == Serial::Checked && !self.reads.borrow().set.has_locked() && self.is_safe()
+    }
+
+    /// Whether its snapshot is safe: by facts that were all there, since it was not ended for its age until after they were looked at.
+    pub(super) fn is_safe(&self) -> bool {
+        self.snapshot_ts().is_some_and(|ts| self.core.ssi.is_safe(ts))
+            && !self.enlisted().is_some_and(|enlisted| enlisted.is_ended())
+    }
+
+    /// Its registration among the serializable, if it is checked.
+    fn enlisted(&self) -> Option<ReaderHandle> {
+        self.snapshot.get().and_then(|snapshot| {
+            let enlisted = snapshot.enlisted.take();
+            let handle = enlisted.as_ref().map(Registration::handle);
+            snapshot.enlisted.set(enlisted);
+            handle
+        })
     }
 
     /// What must be found unchanged, and what other serializable transactions are told.
     fn what_was_read(&self, writes: Option<&Writes>) -> (Option<ReadChecks>, Option<Claim>) {
-        let is_enlisted = |snapshot: &super::Snapshot| {
-            let enlisted = snapshot.enlisted.take();
-            let is_enlisted = enlisted.is_some();
-            snapshot.enlisted.set(enlisted);
-            is_enlisted
-        };
+        let enlisted = self.enlisted();
         let is_serial = match self.plan.serial {
             Serial::No => false,
-            Serial::Checked => self.snapshot.get().is_none_or(is_enlisted),
+            Serial::Checked => self.snapshot.get().is_none() || enlisted.is_some(),
             Serial::Entered => true,
         };
         let mut reads = self.reads.borrow_mut();
@@ -103,6 +116,7 @@ impl Transaction {
             ),
             writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(&writes.set.lock_items())),
             origin: self.origin,
+            enlisted,
         });
         if self.plan.track_reads == TrackReads::Keys
             && writes.is_some()
@@ -113,6 +127,12 @@ impl Transaction {
         let keyspaces = std::mem::take(&mut reads.keyspaces);
         let checks = (!keys.is_empty() || !ranges.is_empty()).then_some(ReadChecks { keyspaces, keys, ranges });
         (checks, claim)
+    }
+
+    /// Refuses what was found about the past if a moment it was asked for has grown too old.
+    pub(super) fn check_kept(&self) -> Result<()> {
+        self.snapshot.get().map_or(Ok(()), |snapshot| check_kept(&snapshot.registration))?;
+        self.reads.borrow().kept.iter().try_for_each(|moment| check_kept(moment))
     }
 
     fn snapshot_ts(&self) -> Option<Timestamp> {

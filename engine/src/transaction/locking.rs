@@ -319,7 +319,7 @@ impl Transaction {
         let since =
             self.snapshot.get().filter(|_| self.plan.validate == Validate::Writes).map(|snapshot| snapshot.ts());
         let check = || match since {
-            Some(ts) => self.core.check_write(&keyspace.inner, &change.op(), ts),
+            Some(ts) => self.core.check_write(&keyspace.inner, &change.op(), ts).and_then(|()| self.check_kept()),
             None => Ok(()),
         };
         // Under pressure it is slowed down before it holds anything.
@@ -401,7 +401,7 @@ impl Transaction {
             WaitFor::Skip => Wait::SkipLocked,
         };
         let (core, locks) = (Arc::clone(&self.core), Arc::clone(locks));
-        Ok(Locking { core, locks, strategy, mode: read.mode, op, wait, at: None })
+        Ok(Locking { core, locks, strategy, mode: read.mode, op, wait, who: self.origin, at: None })
     }
 
     fn check_lock_read(&self, read: LockRead) -> Result<()> {
@@ -422,7 +422,7 @@ impl Transaction {
             ReadPoint::Snapshot => (self.read_snapshot(keyspace, key)?, self.snapshot()?.ts()),
             ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => {
                 let statement = self.statement();
-                let (value, ts) = (keyspace.inner.read(key, statement.ts())?, statement.ts());
+                let (value, ts) = (keyspace.inner.read(key, &statement)?, statement.ts());
                 let mut reads = self.reads.borrow_mut();
                 // The first moment keeps what is needed to judge all later ones.
                 if reads.kept.is_empty() {

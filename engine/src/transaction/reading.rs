@@ -44,12 +44,12 @@ impl Transaction {
         let read_only = self.options.read_only;
         let register = || {
             let horizon = || if read_only { horizons.acked() } else { horizons.visible() };
-            Arc::new(self.core.parts.snapshots.register(horizon))
+            Arc::new(self.core.parts.snapshots.register(&self.origin, horizon))
         };
         let mut registration = register();
         let mut enlisted = None;
         while self.plan.serial == Serial::Checked && enlisted.is_none() {
-            enlisted = self.core.ssi.enlist(registration.ts(), !read_only);
+            enlisted = self.core.ssi.enlist(&self.origin, registration.ts(), !read_only);
             if enlisted.is_none() {
                 registration = register();
             }
@@ -78,14 +78,14 @@ impl Transaction {
             while self.options.deferrable && !self.core.ssi.wait_for_writers_below(ts) {
                 self.core.check_open()?;
             }
-            if self.core.ssi.is_safe(ts) {
+            if self.is_safe() && self.check_kept().is_ok() {
                 self.go_unchecked();
                 return Ok(());
             }
             if !self.options.deferrable {
                 return Ok(());
             }
-            // One that ran beside it has made it unsafe: take a later one.
+            // One that ran beside it has made it unsafe, or it waited too long: take a later one.
             self.snapshot.take();
         }
     }
@@ -101,7 +101,7 @@ impl Transaction {
     /// The moment of a statement that reads anew (B3).
     pub(super) fn statement(&self) -> Registration {
         let horizons = &self.core.horizons;
-        let registration = self.core.parts.snapshots.register(|| horizons.visible());
+        let registration = self.core.parts.snapshots.register(&self.origin, || horizons.visible());
         debug_assert!(registration.ts() >= self.newest_read.get(), "B3: the horizon never falls");
         self.newest_read.set(registration.ts());
         registration
@@ -123,7 +123,7 @@ impl Transaction {
     /// The committed value at the transaction's snapshot, noted if its level asks for it.
     #[inline]
     pub(super) fn read_snapshot(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
-        let value = keyspace.inner.read(key, self.snapshot()?.ts())?;
+        let value = keyspace.inner.read(key, &self.snapshot()?.registration)?;
         if self.plan.track_reads != TrackReads::No && !(value.is_none() && mutant!("absent_reads_untracked")) {
             let mut reads = self.reads.borrow_mut();
             if self.plan.track_reads == TrackReads::Keys {
@@ -135,7 +135,7 @@ impl Transaction {
     }
 
     /// The newest value, pending ones included.
-    fn read_newest(&self, keyspace: &Keyspace, key: &[u8], at: Timestamp) -> Result<Option<Value>> {
+    fn read_newest(&self, keyspace: &Keyspace, key: &[u8], at: &Registration) -> Result<Option<Value>> {
         let pending = self.core.board.as_ref().and_then(|board| board.newest(keyspace.id(), key));
         if let Some(pending) = pending
             && !self.has_newer(keyspace, key, pending.ts)?
@@ -224,8 +224,8 @@ impl Transaction {
 
     fn read_at(&self, keyspace: &Keyspace, key: &[u8], statement: &Registration) -> Result<Option<Value>> {
         match self.plan.read_point {
-            ReadPoint::Pending => self.read_newest(keyspace, key, statement.ts()),
-            ReadPoint::Statement | ReadPoint::Snapshot | ReadPoint::Locked => keyspace.inner.read(key, statement.ts()),
+            ReadPoint::Pending => self.read_newest(keyspace, key, statement),
+            ReadPoint::Statement | ReadPoint::Snapshot | ReadPoint::Locked => keyspace.inner.read(key, statement),
         }
     }
 }

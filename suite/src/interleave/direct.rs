@@ -17,6 +17,7 @@ pub(super) fn run(script: &Script, target: &Target, setting: Setting) -> ScriptR
         saw: Vec::new(),
         ends: vec![End::Open; script.session_count()],
         state: BTreeMap::new(),
+        moments: vec![(0, u64::MAX); script.session_count()],
     };
     match play(script, target, setting, &mut run) {
         Ok(()) => {}
@@ -33,10 +34,13 @@ fn play(script: &Script, target: &Target, setting: Setting, run: &mut ScriptRun)
     db.update(fill)?;
     let mut sessions: Vec<Session> =
         (0..script.session_count()).map(|_| Session::new(&db, &keyspace, setting.options())).collect();
-    for step in &script.steps {
+    for (now, step) in (1..).zip(&script.steps) {
         let session = step.session;
         if run.ends[session] != End::Open {
             continue;
+        }
+        if run.moments[session].0 == 0 {
+            run.moments[session].0 = now;
         }
         let done = sessions[session].perform(step);
         run.saw.extend(done.seen.iter().map(|(name, seen)| (name.clone(), seen.to_string())));
@@ -48,7 +52,10 @@ fn play(script: &Script, target: &Target, setting: Setting, run: &mut ScriptRun)
             }
             Some((_, error)) => return Err(error),
             None => match step.actions.last().map(|named| &named.action) {
-                Some(Action::Commit) => run.ends[session] = End::Committed(done.commit_ts),
+                Some(Action::Commit) => {
+                    run.moments[session].1 = now;
+                    run.ends[session] = End::Committed(done.commit_ts);
+                }
                 Some(Action::Rollback) => run.ends[session] = End::RolledBack,
                 _ => {}
             },

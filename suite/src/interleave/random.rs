@@ -1,9 +1,9 @@
-//! Scripts drawn at random, each run in random interleavings at every optimistic level that is offered, and judged by brute force.
+//! Scripts drawn at random, each run in a random interleaving at optimistic Serializable, at Snapshot, and with both modes mixed, and judged by brute force.
 
 use std::fmt;
 use std::ops::Range;
 
-use super::{SERIALIZABLE, SNAPSHOT, direct, has_aborted, is_broken, serial, shrink};
+use super::{SERIALIZABLE, SNAPSHOT, direct, has_aborted, is_broken, is_broken_mixed, mixes, names_of, serial, shrink};
 use crate::dice::Dice;
 use crate::script::{Action, Fact, Lock, Named, Number, Outcome, Script, Span, Step};
 use crate::setting::Setting;
@@ -33,6 +33,10 @@ pub struct RandomScripts {
     pub failed: usize,
     /// How many of those Snapshot committed as a whole, and an order explains it.
     pub need_not: usize,
+    /// How many were run with waits, all sessions pessimistic in half of them and some in the others; and in how many a transaction was ended.
+    pub with_waits: usize,
+    /// See `with_waits`.
+    pub failed_with_waits: usize,
     /// The first script that Snapshot does not explain, made small.
     pub example: Option<Script>,
 }
@@ -70,8 +74,30 @@ impl RandomScripts {
             let small = small(&script, target, SERIALIZABLE);
             self.complaints.push(format!("seed {seed}: no order explains this at {SERIALIZABLE}:\n{small}"));
         }
+        self.add_mixed(&script, target, seed);
         self.failed += usize::from(has_aborted(&strict));
         self.need_not += usize::from(has_aborted(&strict) && explained && !has_aborted(&plain));
+    }
+}
+
+impl RandomScripts {
+    /// The same script once more, on threads that wait for each other.
+    fn add_mixed(&mut self, script: &Script, target: &Target, seed: u64) {
+        let (all, some) = mixes(script.session_count(), (seed / 2) as usize);
+        let settings = if seed.is_multiple_of(2) { all } else { some };
+        let run = script.run_mixed(target, &settings);
+        if let Outcome::Failed(why) = &run.outcome {
+            self.complaints.push(format!("seed {seed}, {}, could not be judged: {why}\n{script}", names_of(&settings)));
+        }
+        if run.outcome == Outcome::NotOffered || matches!(run.outcome, Outcome::Failed(_)) {
+            return;
+        }
+        self.with_waits += 1;
+        self.failed_with_waits += usize::from(has_aborted(&run));
+        if !serial::is_explained(script, &run, true) {
+            let small = shrink::shrink(script, &|script| is_broken_mixed(script, target, &settings));
+            self.complaints.push(format!("seed {seed}: no order explains this at {}:\n{small}", names_of(&settings)));
+        }
     }
 }
 
@@ -143,6 +169,8 @@ impl fmt::Display for RandomScripts {
             percent(failed),
             percent(need_not)
         )?;
+        let (runs, failed) = (self.with_waits, self.failed_with_waits);
+        writeln!(f, "Serializable, all pessimistic or both modes: in {failed} of {runs} a transaction was ended")?;
         for complaint in &self.complaints {
             writeln!(f, "VIOLATION {complaint}")?;
         }

@@ -7,13 +7,13 @@ use crate::script::{Action, End, Named, Number, Script, ScriptRun, Seen, Span};
 type State = BTreeMap<String, i64>;
 
 /// Whether some order of the committed sessions shows what they saw and ends in the same state. In a `strict` one, who committed before another took its
-/// first step comes first; steps must have run where they stand.
+/// first step comes first.
 pub(super) fn is_explained(script: &Script, run: &ScriptRun, strict: bool) -> bool {
     let committed: Vec<usize> =
         (0..run.ends.len()).filter(|&session| matches!(run.ends[session], End::Committed(_))).collect();
     let mut order = Vec::new();
     some_order(&committed, &mut order, &|order| {
-        (!strict || agrees_with_real_time(script, order)) && shows(script, run, order)
+        (!strict || agrees_with_real_time(run, order)) && shows(script, run, order)
     })
 }
 
@@ -31,12 +31,11 @@ fn some_order(all: &[usize], order: &mut Vec<usize>, fits: &dyn Fn(&[usize]) -> 
     })
 }
 
-fn agrees_with_real_time(script: &Script, order: &[usize]) -> bool {
-    let first = |session: usize| script.steps.iter().position(|step| step.session == session);
-    let last = |session: usize| script.steps.iter().rposition(|step| step.session == session);
+fn agrees_with_real_time(run: &ScriptRun, order: &[usize]) -> bool {
+    let (began, committed) = (|session: usize| run.moments[session].0, |session: usize| run.moments[session].1);
     let pairs =
         order.iter().enumerate().flat_map(|(at, early)| order[at + 1..].iter().map(move |late| (*early, *late)));
-    pairs.into_iter().all(|(early, late)| last(late) >= first(early))
+    pairs.into_iter().all(|(early, late)| committed(late) >= began(early))
 }
 
 fn shows(script: &Script, run: &ScriptRun, order: &[usize]) -> bool {
@@ -129,8 +128,17 @@ mod tests {
             saw: saw.iter().map(|(name, seen)| ((*name).to_owned(), (*seen).to_owned())).collect(),
             ends: vec![End::Committed(None); script.session_count()],
             state: state.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect(),
+            moments: (0..script.session_count()).map(|session| moments(&script, session)).collect(),
         };
         is_explained(&script, &run, strict)
+    }
+
+    /// Steps run where they stand.
+    fn moments(script: &Script, session: usize) -> (u64, u64) {
+        let at = |index: Option<usize>| index.map_or(0, |index| index as u64);
+        let mut steps = script.steps.iter();
+        let first = steps.position(|step| step.session == session);
+        (at(first), at(script.steps.iter().rposition(|step| step.session == session)))
     }
 
     const ADDERS: &str =

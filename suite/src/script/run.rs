@@ -107,6 +107,8 @@ pub struct ScriptRun {
     /// What became of each session, and what was there in the end.
     pub(crate) ends: Vec<End>,
     pub(crate) state: BTreeMap<String, i64>,
+    /// When each session began its first step, and when it had committed: a number that grows by one with everything that happens.
+    pub(crate) moments: Vec<(u64, u64)>,
 }
 
 /// What became of a session.
@@ -143,6 +145,7 @@ impl Script {
             saw: Vec::new(),
             ends: vec![End::Open; self.session_count()],
             state: BTreeMap::new(),
+            moments: Vec::new(),
         };
         run.outcome = match self.try_run(target, settings, &mut run) {
             Ok(true) => Outcome::Shown,
@@ -171,6 +174,7 @@ impl Script {
         let played = stage.play(&self.steps);
         run.saw = stage.saw.iter().map(|(name, (_, seen))| (name.clone(), seen.to_string())).collect();
         run.ends.clone_from(&stage.ends);
+        run.moments.clone_from(&stage.moments);
         run.events = std::mem::take(&mut stage.events);
         played?;
         run.state = read_all(&db, &keyspace).map_err(at("final"))?;
@@ -212,6 +216,9 @@ struct Stage {
     ends: Vec<End>,
     saw: BTreeMap<String, (usize, Seen)>,
     events: Vec<Event>,
+    /// See [`ScriptRun`].
+    moments: Vec<(u64, u64)>,
+    now: u64,
 }
 
 impl Stage {
@@ -239,6 +246,8 @@ impl Stage {
             ends: vec![End::Open; count],
             saw: BTreeMap::new(),
             events: Vec::new(),
+            moments: vec![(0, u64::MAX); count],
+            now: 0,
         }
     }
 
@@ -281,6 +290,10 @@ impl Stage {
             return Ok(());
         }
         self.busy[session] = Some((step.clone(), false));
+        self.now += 1;
+        if self.moments[session].0 == 0 {
+            self.moments[session].0 = self.now;
+        }
         self.orders[session].send(step).map_err(|_| Failure::Hangs(LABELS[session]))
     }
 
@@ -328,7 +341,11 @@ impl Stage {
                 return Err(Failure::Engine(format!("T{}: {action}", session + 1), error));
             }
             None => match step.actions.last().map(|named| &named.action) {
-                Some(Action::Commit) => self.ends[session] = End::Committed(done.commit_ts),
+                Some(Action::Commit) => {
+                    self.now += 1;
+                    self.moments[session].1 = self.now;
+                    self.ends[session] = End::Committed(done.commit_ts);
+                }
                 Some(Action::Rollback) => self.ends[session] = End::RolledBack,
                 _ => {}
             },

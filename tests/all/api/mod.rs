@@ -11,6 +11,7 @@ mod conflicts;
 mod durability;
 mod keyspaces;
 mod memory;
+mod old_readers;
 mod reading;
 mod writing;
 

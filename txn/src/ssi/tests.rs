@@ -106,7 +106,7 @@ impl World {
         let ts = if shape.kind == Kind::ReadOnly { self.acked } else { self.visible };
         let mut running = Running { snapshot: ts, registration: None, unchecked: shape.kind == Kind::Locking };
         if shape.kind != Kind::Locking && shape.reads != 0 {
-            let registration = self.ssi.enlist(Timestamp::new(ts), shape.kind == Kind::Checked);
+            let registration = self.ssi.enlist(&TxnOrigin::here(None), Timestamp::new(ts), shape.kind == Kind::Checked);
             running.registration = Some(registration.expect("a horizon is never below the floor"));
             running.unchecked = shape.kind == Kind::ReadOnly && self.ssi.is_safe(Timestamp::new(ts));
         }
@@ -122,6 +122,7 @@ impl World {
             reads: footprint(shape.reads),
             writes: footprint(shape.writes),
             origin: TxnOrigin::here(None),
+            enlisted: None,
         };
         let next = Timestamp::new(self.visible + 1);
         let written = |n: &u32| shape.writes >> n & 1 == 1;
@@ -341,8 +342,9 @@ fn facts_go_once_nobody_can_read_below_them() {
         reads: Footprint::default(),
         writes: footprint(1),
         origin: TxnOrigin::here(None),
+        enlisted: None,
     };
-    let reader = ssi.enlist(Timestamp::new(2), true).expect("nothing was dropped");
+    let reader = ssi.enlist(&TxnOrigin::here(None), Timestamp::new(2), true).expect("nothing was dropped");
     for ts in 1..=5 {
         ssi.commit(claim(), || (Timestamp::new(ts), ())).expect("they read nothing");
     }
@@ -361,8 +363,9 @@ fn over_the_budget_old_readers_are_refused() {
         reads: footprint(2),
         writes: footprint(1),
         origin: TxnOrigin::here(None),
+        enlisted: None,
     };
-    let _old = ssi.enlist(Timestamp::ZERO, true).expect("nothing was dropped");
+    let _old = ssi.enlist(&TxnOrigin::here(None), Timestamp::ZERO, true).expect("nothing was dropped");
     for ts in 1..=100 {
         ssi.commit(claim(ts - 1), || (Timestamp::new(ts), ())).expect("nobody wrote what they read");
     }

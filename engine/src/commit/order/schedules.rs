@@ -2,9 +2,9 @@
 //!
 //! The same tests run with system threads in a plain build, and under shuttle with the cfg `duramen_sim`.
 
-use duramen_base::Timestamp;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex, check_pct, check_random, thread};
+use duramen_base::{Timestamp, TxnOrigin};
 use duramen_txn::{Horizons, Snapshots};
 
 use super::CommitOrder;
@@ -96,7 +96,7 @@ fn a_snapshot_begun_after_a_commit_returned_contains_it_and_is_kept_from_pruning
         });
 
         let returned_before = newest_returned.load(Ordering::SeqCst);
-        let snapshot = snapshots.register(|| rig.horizons.acked());
+        let snapshot = snapshots.register(&TxnOrigin::here(None), || rig.horizons.acked());
         assert!(snapshot.ts().get() >= returned_before, "Q3: {returned_before} had returned");
         rig.check_applied_through(snapshot.ts());
         pruner.join().expect("the pruner");

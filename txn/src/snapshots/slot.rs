@@ -1,0 +1,147 @@
+//! The slot in which one reader after the other announces where it reads: its timestamp, who it is, and whether it was ended from outside.
+//!
+//! Written by whoever has it, looked at by all. `snapshots.rs` has the protocol, `watch.rs` ends readers that have grown too old.
+//!
+//! R3  A slot belongs to one registration at a time: its value is the ts, or `FREE`.
+//! R5  Each registration is a *turn* of its slot with a number of its own, noted, with who it is, before its ts is announced: who finds a ts
+//!     finds its turn, or a later one.
+//! R6  A turn that was ended is in no set built later, and finds out by itself: whoever reads looks at [`Slot::is_ended`] after it has read.
+
+use std::panic::Location;
+
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use duramen_base::sync::{Arc, Mutex};
+use duramen_base::{Timestamp, TxnOrigin};
+
+/// No commit has this number, so no reader does.
+const FREE: u64 = Timestamp::MAX.get();
+
+/// What all slots of one database share. Registrations reach it through their slot, whose count is not shared: so they need not count the
+/// database itself.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    pub(super) closed: AtomicBool,
+}
+
+/// On cache lines of its own, like the counts of the `Arc` around it.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Slot {
+    ts: AtomicU64,
+    /// The number of its registration, the first has 1. Raised only by who may claim it.
+    turn: AtomicU64,
+    /// The last turn that was ended from outside (R6).
+    ended: AtomicU64,
+    /// The last turn that must not be.
+    spared: AtomicU64,
+    who: Who,
+    /// The database it belongs to.
+    pub(super) home: Arc<Home>,
+}
+
+impl Slot {
+    pub(super) fn new(home: &Arc<Home>) -> Slot {
+        let zero = || AtomicU64::new(0);
+        let (ts, turn, ended, spared) = (AtomicU64::new(FREE), zero(), zero(), zero());
+        Slot { ts, turn, ended, spared, who: Who::default(), home: Arc::clone(home) }
+    }
+
+    /// Takes the slot for a reader at `ts`, if it is free (R3); only one thread may try. SeqCst: (1) of `snapshots.rs`.
+    #[inline]
+    pub(super) fn try_claim(&self, origin: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> bool {
+        debug_assert!(ts != Timestamp::MAX, "R3: a reader reads at a commit");
+        // A look first: taking the line of a slot that is in use would be for nothing. Acquire: its last turn is behind us.
+        if self.ts.load(Ordering::Acquire) != FREE {
+            return false;
+        }
+        let turn = self.turn() + 1;
+        self.turn.store(turn, Ordering::Relaxed); // R5: announced with the ts
+        if !may_be_ended {
+            self.spared.store(turn, Ordering::Relaxed);
+        }
+        self.who.note(origin);
+        self.ts.compare_exchange(FREE, ts.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// (1) of `snapshots.rs`, again.
+    pub(super) fn move_to(&self, ts: Timestamp) {
+        self.ts.store(ts.get(), Ordering::SeqCst);
+    }
+
+    /// Gives it back.
+    #[inline]
+    pub(super) fn free(&self) {
+        // Release: pairs with the look of `build_set`. Who finds the slot free comes after everything this reader read.
+        self.ts.store(FREE, Ordering::Release);
+    }
+
+    /// Where its reader reads, if it has one; a reader that was ended counts as none (R6).
+    pub(super) fn active(&self) -> Option<Timestamp> {
+        // The ts first: by R5 the turn is then its own or a later one, and no turn is ended before its ts was found.
+        let ts = self.announced()?;
+        // Acquire: what is dropped because of this comes after the mark.
+        (self.ended.load(Ordering::Acquire) != self.turn()).then_some(ts)
+    }
+
+    /// Where its reader reads, ended or not. SeqCst: (3) of `snapshots.rs`.
+    pub(super) fn announced(&self) -> Option<Timestamp> {
+        let ts = self.ts.load(Ordering::SeqCst);
+        (ts != FREE).then_some(Timestamp::new(ts))
+    }
+
+    /// The number of the registration that has it, or had it last.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// Who has it; of use only if the turn is the same before and after.
+    pub(super) fn who(&self) -> Option<TxnOrigin> {
+        *self.who.said.lock()
+    }
+
+    /// Ends `turn` from outside, unless it is spared (R6); whether it did.
+    pub(super) fn end(&self, turn: u64) -> bool {
+        // Relaxed: announced with the ts that was found.
+        if self.spared.load(Ordering::Relaxed) == turn {
+            return false;
+        }
+        // SeqCst: before all that is dropped for it. Marks nobody if the turn is over: no later one has its number.
+        self.ended.store(turn, Ordering::SeqCst);
+        true
+    }
+
+    /// Whether `turn` was ended from outside. Of all that was read before this call nothing was dropped if not.
+    #[inline]
+    pub(super) fn is_ended(&self, turn: u64) -> bool {
+        // Whoever read something that is as it is because the turn was ended came by it through an Acquire that pairs with a Release
+        // after the mark; the fence keeps this look behind that.
+        fence(Ordering::Acquire);
+        self.ended.load(Ordering::Relaxed) == turn
+    }
+}
+
+/// Who reads. One reader after the other comes from the same place of the program: then there is nothing to write.
+#[derive(Debug, Default)]
+struct Who {
+    /// What `said` is made of: the addresses of the place and of the label, and its length. Written only by who may claim the slot.
+    words: [AtomicUsize; 3],
+    said: Mutex<Option<TxnOrigin>>,
+}
+
+impl Who {
+    #[inline]
+    fn note(&self, origin: &TxnOrigin) {
+        let label = origin.label.map_or((0, 0), |label| (label.as_ptr().addr(), label.len()));
+        let words = [std::ptr::from_ref::<Location<'_>>(origin.begun_at).addr(), label.0, label.1];
+        let differs = |at: usize| self.words[at].load(Ordering::Relaxed) ^ words[at];
+        if differs(0) | differs(1) | differs(2) != 0 {
+            self.replace(words, origin);
+        }
+    }
+
+    #[cold]
+    fn replace(&self, words: [usize; 3], origin: &TxnOrigin) {
+        self.words.iter().zip(words).for_each(|(known, word)| known.store(word, Ordering::Relaxed));
+        *self.said.lock() = Some(*origin);
+    }
+}
