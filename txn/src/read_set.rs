@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use duramen_base::sync::{Arc, Mutex};
-use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp};
+use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp, mutant};
 
 use crate::footprint::{Footprint, KeyRange, successor};
 use crate::isolation::TrackReads;
@@ -270,6 +270,7 @@ impl Scan {
         let mut walked = self.walked.lock();
         match key {
             _ if walked.closed => {}
+            None if mutant!("phantom_in_an_empty_gap") && walked.front.is_none() && walked.back.is_none() => {}
             None => walked.all = true,
             Some(key) if self.keys_only => walked.keys.push(Key::from(key)),
             Some(key) => *end(&mut walked) = Some(Key::from(key)),

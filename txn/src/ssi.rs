@@ -22,6 +22,9 @@
 mod facts;
 mod rule;
 
+#[cfg(test)]
+mod schedules;
+
 #[cfg(all(test, not(duramen_sim)))]
 mod tests;
 

@@ -225,6 +225,7 @@ impl Transaction {
     fn read_at(&self, keyspace: &Keyspace, key: &[u8], statement: &Registration) -> Result<Option<Value>> {
         match self.plan.read_point {
             ReadPoint::Pending => self.read_newest(keyspace, key, statement),
+            ReadPoint::Statement if mutant!("dirty_read") => self.read_newest(keyspace, key, statement),
             ReadPoint::Statement | ReadPoint::Snapshot | ReadPoint::Locked => keyspace.inner.read(key, statement),
         }
     }
