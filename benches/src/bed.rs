@@ -69,6 +69,8 @@ impl Bed {
             };
             self.db.update_with(options.clone(), put_all).expect("a commit");
         }
+        // Synced: a checkpoint takes over only what the log holds durably.
+        self.db.update(|tx| tx.delete(&self.ks, "none")).expect("a commit");
         self.db.checkpoint().expect("a checkpoint");
     }
 

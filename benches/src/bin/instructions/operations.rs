@@ -49,7 +49,8 @@ fn bed(kind: BackendKind) -> (Database, Keyspace) {
         let fill = |tx: &duramen::Transaction| {
             (start..start + FILL_STEP).try_for_each(|index| tx.put(&ks, key(index), value(index)))
         };
-        db.update_with(TxnOptions::default().durability(Durability::None), fill).expect("a commit");
+        // Synced: a checkpoint takes over only what the log holds durably.
+        db.update(fill).expect("a commit");
     }
     db.checkpoint().expect("a checkpoint");
     // What upkeep does in a moment of rest: else a B-tree still reads its write buffer beside its leaves.

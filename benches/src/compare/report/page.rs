@@ -11,9 +11,9 @@ use super::standing::{Standing, ranked};
 use super::xml::escape;
 use crate::compare::scenes;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1f2328;max-width:1320px;margin:2rem auto;padding:0 1.2rem}\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;color:#1f2328;max-width:1900px;margin:2rem auto;padding:0 1.2rem}\
 h1{font-size:1.7rem}h2{margin-top:2.6rem;border-bottom:1px solid #d0d7de;padding-bottom:.3rem}h3{margin:2rem 0 .2rem}\
-p.about{color:#656d76;margin:.1rem 0 .8rem}nav a{margin-right:.9rem;display:inline-block}table.rows td:first-child,table.rows th:first-child{position:sticky;left:0;background:#fff;z-index:1}table.rows th:first-child{background:#f6f8fa}\
+p{max-width:1200px}p.about{color:#656d76;margin:.1rem 0 .8rem}nav a{margin-right:.9rem;display:inline-block}table.rows td:first-child,table.rows th:first-child{position:sticky;left:0;background:#fff;z-index:1}table.rows th:first-child{background:#f6f8fa}\
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;margin:.6rem 0}\
 th,td{border:1px solid #d0d7de;padding:3px 8px;text-align:right;white-space:nowrap}th{background:#f6f8fa;text-align:center}\
 td.t{text-align:left}table.facts td{white-space:normal;text-align:left;min-width:7rem}\
