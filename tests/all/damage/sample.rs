@@ -136,8 +136,10 @@ impl Sample {
         if self.end != End::Busy || path != self.last_segment() {
             return May::Nothing;
         }
-        let before = self.before_last.read(Path::new(path)).unwrap_or_default();
-        let known = before.iter().rposition(|&byte| byte != 0).map_or(0, |at| at as u64 + 1);
+        let (before, after) = (self.before_last.read(Path::new(path)).unwrap_or_default(), self.read(path));
+        // Where the commit begins, as a record does: at a multiple of 8. Behind it may lie an older record, if the segment was used before.
+        let differs = (0..after.len()).find(|&at| before.get(at) != after.get(at));
+        let known = differs.unwrap_or(after.len()) as u64 / 8 * 8;
         if bytes.end > known { May::LoseTheTail } else { May::Nothing }
     }
 }
