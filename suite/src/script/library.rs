@@ -45,6 +45,7 @@ const TEXTS: &[(&str, &str)] = library! {
     "write-skew"
     "write-skew-after-commit"
     "write-skew-absent"
+    "write-skew-savepoint"
     "write-skew-of-three"
     "read-only-anomaly"
     "committed-pivot"
