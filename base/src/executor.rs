@@ -72,20 +72,23 @@ struct ControlState {
 }
 
 impl Control {
-    /// Whether a step may begin; the wakes up to now are answered by it (E3).
-    fn begin_step(&self) -> bool {
+    /// A step, if one may begin; the wakes up to now are answered by it (E3).
+    fn begin_step(&self) -> Option<Step<'_>> {
         let mut state = self.state.lock();
         if state.stopping {
-            return false;
+            return None;
         }
         state.woken = false;
         state.stepped_by = Some(thread::current().id());
-        true
+        Some(Step { control: self })
     }
 
-    /// The step is over.
-    fn end_step(&self) {
-        self.state.lock().stepped_by = None;
+    /// Waits until no step runs.
+    fn wait_for_step(&self) {
+        let mut state = self.state.lock();
+        while state.stepped_by.is_some() {
+            self.changed.wait(&mut state);
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -99,6 +102,18 @@ impl Control {
             self.changed.wait_for(&mut state, pause);
         }
         !state.stopping
+    }
+}
+
+/// A step that runs; over when dropped.
+struct Step<'a> {
+    control: &'a Control,
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.control.state.lock().stepped_by = None;
+        self.control.changed.notify_all();
     }
 }
 
@@ -205,6 +220,8 @@ impl JobHandle {
                 // Dropped behind the lock: what a job owns may have locks of its own.
                 let job = manual.job.lock().take();
                 drop(job);
+                // Whoever stepped it last may be dropping it still.
+                self.control.wait_for_step();
             }
         }
     }
@@ -243,11 +260,9 @@ impl Executor for ThreadExecutor {
 
 /// One step and the wait after it; whether there is to be another.
 fn run_step(control: &Control, job: &mut dyn Job) -> bool {
-    if !control.begin_step() {
-        return false;
-    }
+    let Some(step) = control.begin_step() else { return false };
     let next = job.step();
-    control.end_step();
+    drop(step);
     match next {
         Next::Again => true,
         Next::After(pause) => control.pause(pause),
@@ -284,15 +299,13 @@ impl ManualJob {
         // E1: the lock is held during the step.
         let mut slot = self.job.lock();
         let Some(job) = slot.as_mut() else { return Stepped::Gone };
-        if !self.control.begin_step() {
-            return Stepped::Gone;
-        }
+        let Some(step) = self.control.begin_step() else { return Stepped::Gone };
         let next = job.step();
-        self.control.end_step();
         if next == Next::Done || self.control.is_stopping() {
             let done = slot.take();
             drop(slot);
             drop(done);
+            drop(step); // E2: only now, so that who stops it meanwhile waits for the drop, too
             return Stepped::Gone;
         }
         if next == Next::Again { Stepped::Busy } else { Stepped::Waiting }

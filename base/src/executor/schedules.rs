@@ -85,7 +85,7 @@ fn a_dropped_handle_stops_its_job() {
 
 #[test]
 fn a_manual_job_is_stepped_by_one_thread_at_a_time() {
-    check_random(100, || {
+    check_random(10_000, || {
         let (seen, job) = probe(|_| Next::Again);
         let executor = ManualExecutor::new();
         let mut handle = executor.spawn("probe", job).expect("there are threads");
