@@ -10,8 +10,8 @@ use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::vfs::MemVfs;
 use duramen_base::{
-    DbUuid, DeadlockReport, Error, KeyspaceOptions, Result, Timestamp, TxnOrigin, Urgency, VerifyLevel, VerifyReport,
-    WorkBudget,
+    DbUuid, DeadlockReport, Error, KeyspaceOptions, Result, StoreHost, Timestamp, TxnOrigin, Urgency, VerifyLevel,
+    VerifyReport, WorkBudget,
 };
 
 use duramen_txn::{AgeTicket, DeadlockCallback, HeldLock, LockWaiter, WaitGraph};
@@ -316,7 +316,8 @@ impl Database {
     /// Brings everything committed so far into the stores' own files and cuts the log behind it: the next open has nothing to replay.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: free some space and call again. [`Error::Corruption`]: a damaged file kept a keyspace from it, all others are done
+    /// [`Error::DiskFull`]: free some space and call again; commits that the log itself has no space for are waited for
+    /// ([`Health::Stalled`]). [`Error::Corruption`]: a damaged file kept a keyspace from it, all others are done
     /// ([`Health::Damaged`]). [`Error::Poisoned`], [`Error::Closed`].
     ///
     /// ```
@@ -454,6 +455,8 @@ impl Core {
     fn checkpoint(&self) -> Result<()> {
         self.check_writable()?;
         let target = self.horizons.visible();
+        // What is not durable in the log may not be in a file of a store.
+        self.parts.host.make_durable(target)?;
         self.parts.host.refresh_snap_set();
         loop {
             let stores = self.keyspaces.all();
@@ -481,9 +484,9 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the store has `target`; a store in memory never does and is not waited for. What is not durable in the log yet cannot be there.
+    /// Whether the store has `target`; a store in memory never does and is not waited for.
     fn has_persisted(&self, keyspace: &crate::keyspace::Inner, target: Timestamp) -> bool {
-        keyspace.store.persisted() >= target.min(self.horizons.durable()) || !keyspace.store.has_files()
+        keyspace.store.persisted() >= target || !keyspace.store.has_files()
     }
 }
 

@@ -97,6 +97,24 @@ fn loss_of_power_takes_nothing_synced(kind: BackendKind) {
     }
 }
 
+fn a_checkpoint_makes_commits_of_every_level_durable(kind: BackendKind) {
+    let sim = SimVfs::new();
+    let disk: Arc<dyn Vfs> = Arc::new(sim.clone());
+    let db = builder_on(&disk).open("db").expect("an empty disk");
+    let ks = db.keyspace("ks", small(kind)).expect("a new name");
+    (0..20).for_each(|i| commit(&db, &ks, Durability::None, &format!("{i:02}")));
+    db.checkpoint().expect("a good disk");
+    let stats = db.stats();
+    assert!(stats.durable >= stats.visible, "{stats:?}");
+    let journal = sim.kill().journal();
+    let after = SimVfs::on(journal.crash_at(journal.len(), CrashModel::Strict, Keep::None, 512));
+    drop((db, ks));
+    let after: Arc<dyn Vfs> = Arc::new(after);
+    let db = open_on(&after).expect("a crash is no damage");
+    let ks = db.open_keyspace("ks").expect("its creation was durable");
+    assert_eq!(db.snapshot().expect("open").iter(&ks).expect("readable").count(), 20);
+}
+
 fn a_handle_waits_for_what_it_is_asked(kind: BackendKind) {
     let (db, ks) = super::database(kind);
     let (tell, told) = mpsc::channel();
@@ -177,6 +195,7 @@ on_each_kind!(
     closing_makes_every_level_durable,
     death_of_the_process_takes_nothing_buffered,
     loss_of_power_takes_nothing_synced,
+    a_checkpoint_makes_commits_of_every_level_durable,
     a_handle_waits_for_what_it_is_asked,
     a_durable_snapshot_shows_only_what_is_on_disk,
     the_durability_of_the_database_is_the_default,
