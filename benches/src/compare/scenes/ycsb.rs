@@ -41,6 +41,7 @@ pub(super) fn run(stand: &mut Stand, class: Class) -> Outcome<()> {
                 value: Vec::new(),
                 base: keys + inserted,
                 inserts: 0,
+                updates: 0,
                 stride: threads as u64,
                 thread: thread as u64,
                 done: &done,
@@ -83,6 +84,7 @@ struct Client<'a> {
     value: Vec<u8>,
     base: u64,
     inserts: u64,
+    updates: u64,
     stride: u64,
     thread: u64,
     done: &'a Done,
@@ -114,7 +116,9 @@ impl Client<'_> {
 
     fn update(&mut self, session: &mut dyn Session, tally: &mut Tally) -> Outcome<()> {
         let index = self.picker.pick();
-        self.values.fill(&mut self.value, index, 0);
+        // Another value than the one that is there: some engines notice that nothing changes, and write nothing.
+        self.updates += 1;
+        self.values.fill(&mut self.value, index, self.updates);
         let value = &self.value;
         tally.until_committed(|| session.write(&mut |tx| tx.put(0, &key(index), value)))
     }
