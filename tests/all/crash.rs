@@ -11,7 +11,6 @@
 mod again;
 mod check;
 mod creating;
-mod dice;
 mod found;
 mod history;
 mod noticed;

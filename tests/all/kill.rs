@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use duramen::{Database, Error, Reader, VerifyLevel};
+use duramen_tests::dice::Dice;
 
-use crate::fault::run::Dice;
 use crate::random;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use duramen_base::sync::Arc;
 use duramen_base::{Result, Timestamp};
-use duramen_txn::{Claim, Footprint, LockedReads, ReaderHandle, Registration, Serial, TrackReads};
+use duramen_txn::{Claim, Footprint, LockedReads, Registration, Serial, TrackReads};
 
 use super::{Transaction, Writes};
 use crate::commit::{ReadChecks, Request, Sequenced, position_of};
@@ -81,22 +81,21 @@ impl Transaction {
     /// Whether its snapshot is safe: by facts that were all there, since it was not ended for its age until after they were looked at.
     pub(super) fn is_safe(&self) -> bool {
         self.snapshot_ts().is_some_and(|ts| self.core.ssi.is_safe(ts))
-            && !self.enlisted().is_some_and(|enlisted| enlisted.is_ended())
+            && self.ask_enlisted(Registration::is_ended) != Some(true)
     }
 
-    /// Its registration among the serializable, if it is checked.
-    fn enlisted(&self) -> Option<ReaderHandle> {
-        self.snapshot.get().and_then(|snapshot| {
-            let enlisted = snapshot.enlisted.take();
-            let handle = enlisted.as_ref().map(Registration::handle);
-            snapshot.enlisted.set(enlisted);
-            handle
-        })
+    /// Asks its registration among the serializable ones, if it has one.
+    fn ask_enlisted<R>(&self, ask: impl FnOnce(&Registration) -> R) -> Option<R> {
+        let snapshot = self.snapshot.get()?;
+        let enlisted = snapshot.enlisted.take();
+        let answer = enlisted.as_ref().map(ask);
+        snapshot.enlisted.set(enlisted);
+        answer
     }
 
     /// What must be found unchanged, and what other serializable transactions are told.
     fn what_was_read(&self, writes: Option<&Writes>) -> (Option<ReadChecks>, Option<Claim>) {
-        let enlisted = self.enlisted();
+        let enlisted = self.ask_enlisted(Registration::handle);
         let is_serial = match self.plan.serial {
             Serial::No => false,
             Serial::Checked => self.snapshot.get().is_none() || enlisted.is_some(),

@@ -16,12 +16,15 @@ use duramen::{
     TxnOptions,
 };
 use duramen_base::vfs::sim::{Journal, SimVfs};
+use duramen_tests::dice::Dice;
 
-use super::dice::Dice;
 use super::history::{Change, History, MARKER, RowDigest, Writes};
 
 /// Where the database lies on the disk.
 pub(super) const PATH: &str = "db";
+
+/// Into the seed of each thread, so that its choices are not those of another test with the same seed.
+const SALT: u64 = 0x6372_6173_6865_7321;
 
 /// Notes in the journal (CR1): what was promised, and for which timestamp or keyspace id.
 pub(super) mod note {
@@ -200,7 +203,9 @@ struct Actor<'a> {
 
 impl<'a> Actor<'a> {
     fn new(stage: &'a Stage, thread: u64) -> Actor<'a> {
-        let dice = Dice::new(stage.plan.seed.wrapping_mul(31).wrapping_add(thread));
+        let seed = stage.plan.seed.wrapping_mul(31).wrapping_add(thread);
+        let mut dice = Dice::new(seed ^ SALT);
+        dice.next();
         Actor { stage, thread, dice, marker: 0, snapshots: Vec::new() }
     }
 

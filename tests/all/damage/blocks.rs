@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use duramen_tests::dice::Dice;
+
 use super::judge::{May, each_sample, either};
 use super::sample::{Sample, overwrite, replace};
-use crate::fault::run::Dice;
 
 const BLOCK: usize = 4096;
 
@@ -25,7 +26,7 @@ fn a_block_of_zeros_or_garbage_is_noticed_or_harmless() {
         for (path, _) in sample.files() {
             let bytes = sample.read(&path);
             for (offset, block) in blocks(&bytes) {
-                let garbage = dice.bytes(block.len() as u64);
+                let garbage = dice.bytes(block.len());
                 judge.case(
                     || format!("{path}: garbage at {offset}"),
                     may_lose(sample, &path, offset),

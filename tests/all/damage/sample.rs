@@ -6,10 +6,11 @@ use std::path::Path;
 use duramen::{BackendKind, Database, Durability, KeyspaceOptions};
 use duramen_base::vfs::sim::{Image, SimVfs};
 use duramen_base::vfs::{OpenMode, Vfs};
+use duramen_tests::dice::Dice;
 
 use super::judge::May;
 use crate::fault::history::Content;
-use crate::fault::run::{Dice, Machine, key, send, writes};
+use crate::fault::run::{Machine, key, send, writes};
 
 /// How a sample's program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

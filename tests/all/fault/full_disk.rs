@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use duramen::{Database, Durability, Error, Health, Keyspace, TxnOptions};
 use duramen_base::vfs::sim::{CrashModel, Keep, SimVfs};
+use duramen_tests::dice::Dice;
 
 use super::history::{After, History};
-use super::run::{Dice, FOLDER, Machine, options, send, small, writes};
+use super::run::{FOLDER, Machine, options, send, small, writes};
 use super::watch::watched;
 use crate::random;
 

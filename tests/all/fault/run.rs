@@ -16,6 +16,7 @@ use duramen::{
     TxnOptions,
 };
 use duramen_base::vfs::sim::SimVfs;
+use duramen_tests::dice::Dice;
 
 use super::history::{After, History, NUMBER_KEY, Write, read_all};
 use super::watch::Watch;
@@ -66,27 +67,6 @@ pub(crate) fn options(name: &str) -> KeyspaceOptions {
     options
 }
 
-/// A small generator (splitmix64); the tests must give the same run for the same seed on every machine.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-
-    pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
-        (0..len).map(|_| self.below(256) as u8).collect()
-    }
-}
-
 /// The writes of transaction `number`.
 pub(crate) fn writes(dice: &mut Dice, number: u64, names: &[&'static str]) -> Vec<Write> {
     let mut writes = Vec::new();
@@ -101,7 +81,7 @@ pub(crate) fn writes(dice: &mut Dice, number: u64, names: &[&'static str]) -> Ve
                 writes.push(Write::Delete(name, at));
             } else {
                 let len = if dice.below(12) == 0 { 900 } else { 20 + dice.below(120) };
-                writes.push(Write::Put(name, at, dice.bytes(len)));
+                writes.push(Write::Put(name, at, dice.bytes(len as usize)));
             }
         }
         writes.push(Write::Put(name, NUMBER_KEY.to_vec(), number.to_string().into_bytes()));

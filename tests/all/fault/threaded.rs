@@ -5,9 +5,10 @@
 
 use duramen::{Database, Durability, Error, Keyspace, Reader, TxnOptions, VerifyLevel};
 use duramen_base::vfs::sim::{CrashModel, Fault, FaultKind, Keep, OpKind, OsError, SimVfs};
+use duramen_tests::dice::Dice;
 
 use super::history::After;
-use super::run::{Dice, FOLDER, Machine, options, small};
+use super::run::{FOLDER, Machine, options, small};
 use super::watch::watched;
 use crate::random;
 
@@ -36,7 +37,7 @@ fn count_up(db: &Database, keyspaces: &[Keyspace; 2], thread: u64, seed: u64) ->
         let durability = [Durability::None, Durability::Buffered, Durability::Sync][dice.below(3) as usize];
         let filler = {
             let len = 60 + dice.below(300);
-            dice.bytes(len)
+            dice.bytes(len as usize)
         };
         for tries in 1.. {
             counted.tried = number;

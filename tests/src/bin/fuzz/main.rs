@@ -21,7 +21,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use duramen_base::fuzz::Target;
-use mutate::{Dice, mutated};
+use duramen_tests::dice::Dice;
+use mutate::mutated;
 
 /// Inputs that were accepted and are changed further, for each target.
 const POOL_MAX: usize = 200;

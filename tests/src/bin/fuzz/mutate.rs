@@ -1,56 +1,33 @@
 //! Changes of an input: bits, bytes, numbers that are edges, ranges moved, doubled, cut out, taken from another input; and now and then
 //! nothing but random bytes.
 
+use duramen_tests::dice::Dice;
+
 /// Changes made to one input, at most.
 const CHANGES_MAX: u64 = 6;
 /// Inputs do not grow beyond this.
 const BYTES_MAX: usize = 64 << 10;
 
-/// A small generator (splitmix64): the same inputs for the same seed on every machine.
-pub(crate) struct Dice(u64);
+fn index(dice: &mut Dice, end: usize) -> usize {
+    dice.below(end as u64) as usize
+}
 
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0xD6E8_FEB8_6659_FD93))
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn index(&mut self, end: usize) -> usize {
-        self.below(end as u64) as usize
-    }
-
-    /// A range inside `0..len`, mostly a short one.
-    fn range(&mut self, len: usize) -> std::ops::Range<usize> {
-        let at = self.index(len);
-        let longest = if self.below(4) == 0 { len - at } else { (len - at).min(16) };
-        at..at + self.index(longest + 1)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
+/// A range inside `0..len`, mostly a short one.
+fn range(dice: &mut Dice, len: usize) -> std::ops::Range<usize> {
+    let at = index(dice, len);
+    let longest = if dice.below(4) == 0 { len - at } else { (len - at).min(16) };
+    at..at + index(dice, longest + 1)
 }
 
 /// An input of the pool, changed; or, of a few, nobody's input.
 pub(crate) fn mutated(dice: &mut Dice, pool: &[Vec<u8>]) -> Vec<u8> {
     if dice.below(16) == 0 {
-        let len = dice.index(300);
+        let len = index(dice, 300);
         return dice.bytes(len);
     }
-    let mut input = pool[dice.index(pool.len())].clone();
+    let mut input = pool[index(dice, pool.len())].clone();
     for _ in 0..=dice.below(CHANGES_MAX) {
-        let other = &pool[dice.index(pool.len())];
+        let other = &pool[index(dice, pool.len())];
         change(dice, &mut input, other);
         input.truncate(BYTES_MAX);
     }
@@ -59,37 +36,37 @@ pub(crate) fn mutated(dice: &mut Dice, pool: &[Vec<u8>]) -> Vec<u8> {
 
 fn change(dice: &mut Dice, input: &mut Vec<u8>, other: &[u8]) {
     if input.is_empty() {
-        let len = dice.index(64);
+        let len = index(dice, 64);
         input.extend(dice.bytes(len));
         return;
     }
-    let at = dice.index(input.len());
+    let at = index(dice, input.len());
     match dice.below(12) {
         0 | 1 => input[at] ^= 1 << dice.below(8),
         2 => input[at] = dice.next() as u8,
-        3 => input[at] = [0, 1, 0x7f, 0x80, 0xff][dice.index(5)],
+        3 => input[at] = [0, 1, 0x7f, 0x80, 0xff][index(dice, 5)],
         4 => input[at] = input[at].wrapping_add(if dice.below(2) == 0 { 1 } else { 0xff }),
         5 | 6 => {
             let number = edge(dice, input.len() as u64).to_le_bytes();
-            let width = [2, 4, 8][dice.index(3)].min(input.len() - at);
+            let width = [2, 4, 8][index(dice, 3)].min(input.len() - at);
             input[at..at + width].copy_from_slice(&number[..width]);
         }
         7 => {
-            let range = dice.range(input.len());
+            let range = range(dice, input.len());
             input.drain(range);
         }
         8 => {
-            let range = dice.range(input.len());
+            let range = range(dice, input.len());
             let copy = input[range].to_vec();
             input.splice(at..at, copy);
         }
         9 => {
-            let len = dice.index(9);
+            let len = index(dice, 9);
             let bytes = dice.bytes(len);
             input.splice(at..at, bytes);
         }
         10 if !other.is_empty() => {
-            let range = dice.range(other.len());
+            let range = range(dice, other.len());
             let end = (at + range.len()).min(input.len());
             input.splice(at..end, other[range].iter().copied());
         }
@@ -101,5 +78,5 @@ fn change(dice: &mut Dice, input: &mut Vec<u8>, other: &[u8]) {
 fn edge(dice: &mut Dice, len: u64) -> u64 {
     let edges = [0, 1, 2, len, len + 1, 1 << 15, 1 << 16, 1 << 31, 1 << 32, 1 << 62, 1 << 63, u64::MAX];
     let near = [0, 1, u64::MAX];
-    edges[dice.index(edges.len())].wrapping_add(near[dice.index(near.len())])
+    edges[index(dice, edges.len())].wrapping_add(near[index(dice, near.len())])
 }

@@ -85,14 +85,15 @@ impl List {
     ) -> Result<Grant> {
         self.begin_call(manager)?;
         let clock = || manager.now();
-        let mut rules = Rules::new(manager.order(), &clock);
         let mut latched = None;
         let mut last = Grant::Held;
         for (keyspace, claim) in claims {
+            // Fresh for each: it may be long after the one before.
+            let mut rules = Rules::new(manager.order(), &clock);
             let (index, mut found, mut guard) =
                 self.try_request(manager, keyspace, &claim, &mut rules, latched.take())?;
             if found == Found::InTheWay && wait.is_patient() {
-                (found, guard) = self.look_again(manager, guard, index, &claim, &mut rules);
+                (found, guard) = self.look_again(manager, guard, index, &claim);
             }
             if found == Found::InTheWay {
                 let (at, facts) = (self.memberships[index], self.facts());
@@ -150,15 +151,17 @@ impl List {
         mut guard: MutexGuard<'a, Shard>,
         index: usize,
         claim: &Claim,
-        rules: &mut Rules<'_>,
     ) -> (Found, MutexGuard<'a, Shard>) {
-        let looks = if rules.order == Order::Age { 0 } else { LOOKS_BEFORE_QUEUE };
+        let clock = || manager.now();
+        let looks = if manager.order() == Order::Age { 0 } else { LOOKS_BEFORE_QUEUE };
         let at = self.memberships[index];
         for _ in 0..looks {
             drop(guard);
             thread::yield_now();
             guard = manager.latch(at.shard);
-            let found = guard.keyspaces[at.place].request(at.member, claim, rules);
+            // The time of this look: meanwhile a waiter may have become overdue.
+            let mut rules = Rules::new(manager.order(), &clock);
+            let found = guard.keyspaces[at.place].request(at.member, claim, &mut rules);
             if found != Found::InTheWay {
                 return (found, guard);
             }
