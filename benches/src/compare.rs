@@ -8,6 +8,7 @@
 //! Next: `plan.rs` (sizes), `scenes.rs` (the workloads), `turns.rs` (the parent), `child.rs` (one turn), `report.rs`.
 
 pub mod child;
+pub mod confine;
 pub mod data;
 pub mod growth;
 pub mod histogram;

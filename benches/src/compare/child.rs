@@ -37,11 +37,11 @@ pub fn stand(options: &Options, turn: &Turn) -> Result<(Stand, scenes::Scene), S
 /// The turn as a process.
 ///
 /// # Errors
-/// As [`stand`]; of the process that is killed, what went wrong before that.
-pub fn main(options: &Options, turn: &Turn, is_victim: bool) -> Result<(), String> {
+/// As [`stand`]; of a second process, what went wrong before that.
+pub fn main(options: &Options, turn: &Turn, is_second: bool) -> Result<(), String> {
     let (mut stand, scene) = stand(options, turn)?;
-    if is_victim {
-        return scenes::reopen::be_victim(&stand).map_err(|failure| failure.to_string());
+    if is_second {
+        return scenes::second(&stand).map_err(|failure| failure.to_string());
     }
     rows(&mut stand, scene.run);
     stand.rows.iter().for_each(|row| println!("{}", row.to_json()));

@@ -18,7 +18,7 @@ compare: the same work for every engine, in turns, with verified answers
   --list               engines and workloads of this build, and what is missing
   --report             no measuring: writes the report of --out again
 
-  --rounds N  --keys N  --big-keys N  --value-bytes N  --cache-mib N  --slice-ms N
+  --rounds N  --keys N  --big-keys N  --memory-keys N  --value-bytes N  --cache-mib N  --slice-ms N
   --threads 1,2,8  --commit-threads 1,2,8,32  --mixed-threads 1,8  --growth-keys A,B,C
   --large-mib N  --reopen-keys N  --minutes N (no turn begins later)  --turn-seconds N (a longer turn fails)
 ";
@@ -47,7 +47,7 @@ pub enum Task {
     List,
     /// Say how to use it.
     Help,
-    /// One turn; and whether as the process that is killed.
+    /// One turn; and whether as its second process, which loads, or is killed.
     Child(Turn, bool),
 }
 
@@ -96,6 +96,7 @@ impl Options {
             "--rounds" => plan.rounds = number(flag, &text()?)?.max(1) as usize,
             "--keys" => plan.keys = number(flag, &text()?)?.max(100),
             "--big-keys" => plan.big_keys = number(flag, &text()?)?.max(100),
+            "--memory-keys" => plan.memory_keys = number(flag, &text()?)?,
             "--value-bytes" => plan.value_bytes = number(flag, &text()?)? as usize,
             "--cache-mib" => plan.cache_bytes = number(flag, &text()?)? << 20,
             "--slice-ms" => plan.slice_ms = number(flag, &text()?)?.max(1),
@@ -113,9 +114,9 @@ impl Options {
                 let (engine, scene, round) = (text()?, text()?, number(flag, &text()?)? as usize);
                 self.task = Task::Child(Turn { engine, scene, round, folder: PathBuf::from(text()?) }, false);
             }
-            "--victim" => {
-                if let Task::Child(_, is_victim) = &mut self.task {
-                    *is_victim = true;
+            "--second" => {
+                if let Task::Child(_, is_second) = &mut self.task {
+                    *is_second = true;
                 }
             }
             unknown => return Err(format!("unknown flag {unknown}\n\n{USAGE}")),

@@ -17,6 +17,8 @@ pub struct Plan {
     pub cache_bytes: u64,
     /// Keys where the data is four times the cache budget.
     pub big_keys: u64,
+    /// Keys where the data is four times the memory of the process; 0: not tried.
+    pub memory_keys: u64,
     /// Rounds: turns of each engine at each workload.
     pub rounds: usize,
     /// Milliseconds of one measurement.
@@ -48,6 +50,7 @@ impl Plan {
             value_bytes: 100,
             cache_bytes: 64 << 20,
             big_keys: 120_000,
+            memory_keys: 0,
             rounds: 3,
             slice_ms: 20,
             read_threads: vec![1, 2, 8],
@@ -68,6 +71,7 @@ impl Plan {
             keys: 1_000_000,
             cache_bytes: 1 << 30,
             big_keys: 10_000_000,
+            memory_keys: 10_000_000,
             rounds: 5,
             slice_ms: 1_000,
             growth_keys: vec![10_000, 300_000, 10_000_000],

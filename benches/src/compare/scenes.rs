@@ -8,6 +8,7 @@
 mod amplification;
 mod beside;
 mod beyond_cache;
+mod beyond_memory;
 mod commits;
 mod contention;
 mod deletes;
@@ -15,7 +16,7 @@ mod growth;
 mod large;
 mod load;
 mod reads;
-pub mod reopen;
+mod reopen;
 mod scans;
 mod tpcc;
 mod ycsb;
@@ -125,6 +126,16 @@ pub const ALL: &[Scene] = &[
         run: beyond_cache::run,
     },
     Scene {
+        name: "beyond-memory-reads",
+        about: "data of four times the memory of the process, page cache and all: gets and scans (needs root)",
+        run: beyond_memory::reads,
+    },
+    Scene {
+        name: "beyond-memory-puts",
+        about: "data of four times the memory of the process, page cache and all: puts (needs root)",
+        run: beyond_memory::puts,
+    },
+    Scene {
         name: "amplification",
         about: "a load, then each key overwritten twice: bytes written, disk and memory taken",
         run: amplification::run,
@@ -140,4 +151,15 @@ pub const ALL: &[Scene] = &[
 /// The workload of that name.
 pub fn find(name: &str) -> Option<Scene> {
     ALL.iter().find(|scene| scene.name == name).copied()
+}
+
+/// What the second process of a workload does, where it has one.
+///
+/// # Errors
+/// What the engine says.
+pub fn second(stand: &Stand) -> Outcome<()> {
+    match stand.scene {
+        "reopen" => reopen::be_victim(stand),
+        _ => beyond_memory::load(stand),
+    }
 }

@@ -23,7 +23,7 @@ fn run(options: &Options) -> Result<(), String> {
         Task::Help => print!("{USAGE}"),
         Task::List => list(),
         Task::Report => report::write(&options.out)?,
-        Task::Child(turn, is_victim) => child::main(options, turn, *is_victim)?,
+        Task::Child(turn, is_second) => child::main(options, turn, *is_second)?,
         Task::Run => {
             refuse_unfit_build();
             turns::run(options)?;

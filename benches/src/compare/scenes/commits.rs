@@ -87,13 +87,16 @@ fn verify(engine: &dyn Engine, last: &[AtomicU64]) -> Outcome<()> {
     if last.is_empty() { wrong("no keys".to_owned()) } else { Ok(()) }
 }
 
-/// A body of one-put commits over all keys, for the growth workload.
+/// A body of one-put commits over all keys, each of another value than the one that is there, for workloads that do not look at serials.
 pub(super) fn one_put(keys: u64, values: Values, seed: u64) -> impl Body {
-    let (mut random, mut value) = (Random::new(seed), Vec::new());
+    let (mut random, mut value, mut serial) = (Random::new(seed), Vec::new(), 0);
     move |session, tally| {
         let index = random.below(keys);
-        values.fill(&mut value, index, 0);
+        serial += 1;
+        values.fill(&mut value, index, serial);
+        let begun = Instant::now();
         tally.until_committed(|| session.write(&mut |tx| tx.put(0, &key(index), &value)))?;
+        tally.latency.add(begun.elapsed().as_nanos() as u64);
         tally.operations += 1;
         Ok(())
     }

@@ -40,7 +40,7 @@ fn class(stand: &Stand) -> Class {
 /// Runs this program again as the one that is killed; how many keys it had acknowledged.
 fn fill_and_kill() -> Outcome<u64> {
     let program = std::env::current_exe().map_err(broken)?;
-    let args = std::env::args().skip(1).chain(["--victim".to_owned()]);
+    let args = std::env::args().skip(1).chain(["--second".to_owned()]);
     let mut victim = Command::new(program).args(args).stdout(Stdio::piped()).spawn().map_err(broken)?;
     let answer = acknowledged(&mut victim);
     victim.kill().map_err(broken)?;
@@ -57,7 +57,7 @@ fn acknowledged(victim: &mut Child) -> Outcome<u64> {
 }
 
 /// What the process that is killed does: never returns while it works.
-pub fn be_victim(stand: &Stand) -> Outcome<()> {
+pub(super) fn be_victim(stand: &Stand) -> Outcome<()> {
     let engine = stand.open("reopen", class(stand), stand.entry.mode(), 1)?;
     let (mut session, values, mut value) = (engine.session()?, stand.values(), Vec::new());
     for start in (0..).step_by(STEP as usize) {
