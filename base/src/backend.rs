@@ -370,6 +370,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Asks that commits through `target` come into durable files; [`Backend::work`] does it.
     fn persist_to(&self, target: Timestamp, urgency: Urgency);
 
+    /// Asks that the files become as small as what can be read allows: what is deleted and needed by no snapshot goes, and its space is given back.
+    /// [`Backend::work`] does it, in pieces, beside everything else. The number of the request.
+    fn compact(&self) -> u64;
+
+    /// Requests of [`Backend::compact`] up to this number are done.
+    fn compacted(&self) -> u64;
+
     /// Does a bounded piece of upkeep (flush, checkpoint, merging, dropping old versions, giving memory back). One caller at a time works,
     /// another returns at once with `more: false`. After `DiskFull` it can be called again and goes on; after any other error the caller poisons.
     fn work(&self, budget: WorkBudget) -> Result<WorkDone>;

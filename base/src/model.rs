@@ -121,6 +121,14 @@ impl Backend for Model {
 
     fn persist_to(&self, _target: Timestamp, _urgency: Urgency) {}
 
+    fn compact(&self) -> u64 {
+        0
+    }
+
+    fn compacted(&self) -> u64 {
+        0
+    }
+
     fn work(&self, _budget: WorkBudget) -> Result<WorkDone> {
         if self.prunes {
             let snaps = self.env.host.snapshots();

@@ -20,6 +20,7 @@ use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Result, Timestamp, mutant};
 
+use crate::compact::Compaction;
 use crate::map::{ChunkId, DiskAddr, MapEdit, encode_chunk};
 use crate::range_tombs::RangeTombs;
 use crate::store::Store;
@@ -131,8 +132,9 @@ impl Store {
 
     /// Writes what the next superblock names beside pages: map chunks and the range deletes.
     fn write_named(&self, up: &mut Upkeep, run: &Run, gather: &mut Gather<'_>) -> Result<Named> {
+        let bound = up.compaction.as_ref().map_or(u64::MAX, Compaction::bound);
         let Upkeep { map, units, places, .. } = up;
-        let edit = map.edit(places, |id, entries| gather.put(units, &self.chunk_image(id, entries)))?;
+        let edit = map.edit(places, bound, |id, entries| gather.put(units, &self.chunk_image(id, entries)))?;
         let list = if mutant!("forget_range_tombstones") { RangeTombs::default().encode() } else { run.tombs.encode() };
         let mut tomb_pages: Vec<DiskAddr> = Vec::new();
         let tombs = if list.len() <= INLINE_BYTES_MAX {
@@ -155,6 +157,7 @@ impl Store {
     /// The superblock is durable.
     fn settle(&self, up: &mut Upkeep) {
         up.are_named();
+        up.may_have_tail = true;
         self.change_tombs(RangeTombs::without_omitted);
         self.counters.tree_bytes.store(up.live_bytes(), Ordering::Relaxed);
         self.note_checkpoint(up.mark());

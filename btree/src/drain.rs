@@ -202,7 +202,7 @@ impl Store {
 
     /// Puts a changed leaf back, and notes what is to be done about it later.
     fn put_changed(&self, up: &mut Upkeep, pid: u64, new: NewLeaf) {
-        if new.image.bytes().len() * 4 < self.leaf_bytes() && pid != ROOT_PID {
+        if new.image.bytes().len() * 2 < self.leaf_bytes() && pid != ROOT_PID {
             up.underfull.insert(pid);
         }
         self.commit_change(up, Change::of(new));

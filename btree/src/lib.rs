@@ -13,7 +13,7 @@
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
 //!   callers  admit   read   cursor   evict
-//!   upkeep   work (what next)   drain   split   merge   sweep   write   checkpoint | open   verify
+//!   upkeep   work (what next)   drain   split   merge   sweep   write   checkpoint   compact   relocate | open   verify
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
 //! for the file.
@@ -22,6 +22,7 @@
 mod admit;
 mod buffers;
 mod checkpoint;
+mod compact;
 mod cursor;
 mod drain;
 mod evict;
@@ -35,6 +36,7 @@ mod open;
 mod pid_table;
 mod range_tombs;
 mod read;
+mod relocate;
 mod spill;
 mod split;
 mod store;
@@ -174,6 +176,14 @@ impl Backend for BTree {
 
     fn persist_to(&self, target: Timestamp, urgency: Urgency) {
         self.store.persist_to(target, urgency);
+    }
+
+    fn compact(&self) -> u64 {
+        self.store.ask_to_compact()
+    }
+
+    fn compacted(&self) -> u64 {
+        self.store.compacted()
     }
 
     fn work(&self, budget: WorkBudget) -> Result<WorkDone> {

@@ -36,6 +36,11 @@ pub(crate) struct DiskAddr {
 }
 
 impl DiskAddr {
+    /// First unit behind it.
+    pub(crate) fn end(self) -> u64 {
+        self.unit + u64::from(self.units)
+    }
+
     /// The entry.
     pub(crate) fn pack(self) -> u64 {
         debug_assert!(self.unit < 1 << 40 && self.units > 0, "an address fits its entry");
@@ -174,10 +179,12 @@ impl PageMap {
         })
     }
 
-    /// Works out the map with `pages` changed (`None`: gone), bottom up; `write` stores a chunk and tells where.
+    /// Works out the map with `pages` changed (`None`: gone), bottom up; `write` stores a chunk and tells where. Chunks that end behind the unit
+    /// `bound` are stored anew too.
     pub(crate) fn edit(
         &self,
         pages: &BTreeMap<u64, Option<DiskAddr>>,
+        bound: u64,
         mut write: impl FnMut(ChunkId, &[u64]) -> Result<DiskAddr>,
     ) -> Result<MapEdit> {
         // What was never written need not be taken out.
@@ -198,6 +205,12 @@ impl PageMap {
                 entries[(id % FANOUT) as usize] = addr.map_or(0, DiskAddr::pack);
             }
             changes.clear();
+            if bound < u64::MAX {
+                let behind = self.levels.get(level).into_iter().flatten().filter(|(_, chunk)| chunk.addr.end() > bound);
+                for (&index, chunk) in behind {
+                    changed.entry(index).or_insert_with(|| chunk.entries.clone());
+                }
+            }
             let mut written = BTreeMap::new();
             for (index, entries) in changed {
                 let chunk = if is_empty(&entries) {

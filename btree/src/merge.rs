@@ -1,4 +1,5 @@
-//! Merges: a page under a quarter full goes together with a neighbour of the same parent; a root with one child takes its place.
+//! Merges: a page under a quarter full goes together with a neighbour of the same parent; a leaf under half full does if that neighbour is here
+//! already. A root with one child takes its place.
 //!
 //! M2  Only whole pages merge, the right one into the left one, which keeps page id and low fence: low fences never move.
 //! M3  As P5: built first, then put in place together.
@@ -16,11 +17,17 @@ use crate::store::Store;
 use crate::upkeep::Upkeep;
 
 /// What an attempt came to.
-enum Attempt {
+pub(crate) enum Attempt {
     /// Merged, or there is nothing to merge.
     Over,
     /// A page must be read first.
     Missing(Missing),
+}
+
+impl Attempt {
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Attempt::Over)
+    }
 }
 
 /// A page as a merge sees it.
@@ -66,13 +73,21 @@ impl Store {
         let Some(parent) = path.pop().filter(|parent| parent.image.child(parent.child_index) == pid) else {
             return Attempt::Over;
         };
-        if page.image().bytes().len() * 4 >= target_bytes {
+        let page_bytes = page.image().bytes().len();
+        let is_urgent = page_bytes * 4 < target_bytes;
+        let is_worth_it = is_urgent || (level == 0 && page_bytes * 2 < target_bytes);
+        if !is_worth_it {
             return Attempt::Over;
         }
+        let bytes_max = if level == 0 { target_bytes * 15 / 16 } else { target_bytes * 3 / 4 };
         let index = parent.child_index;
-        let pairs = [Some(index), index.checked_sub(1)];
+        let pairs = [index.checked_sub(1), Some(index)];
         for left_index in pairs.into_iter().flatten().filter(|&left| left + 1 < parent.image.count()) {
-            match self.merge_pair(up, &parent, left_index, level, target_bytes * 3 / 4) {
+            let neighbour = if left_index == index { index + 1 } else { left_index };
+            if !is_urgent && !self.is_small_and_here(parent.image.child(neighbour), bytes_max - page_bytes) {
+                continue;
+            }
+            match self.merge_pair(up, &parent, left_index, level, bytes_max) {
                 None => {}
                 Some(attempt) => return attempt,
             }
@@ -80,12 +95,17 @@ impl Store {
         Attempt::Over
     }
 
+    /// Whether a page is in memory and not much larger than `bytes`.
+    fn is_small_and_here(&self, pid: u64, bytes: usize) -> bool {
+        self.resident_page(pid).is_some_and(|page| page.image.bytes().len() <= bytes + bytes / 8)
+    }
+
     fn taken(&self, pid: u64) -> Option<Taken> {
         Some(Taken { pid, view: self.resident_page(pid)? })
     }
 
     /// Merges two neighbours if they fit one page; `None` if they do not.
-    fn merge_pair(
+    pub(crate) fn merge_pair(
         &self,
         up: &mut Upkeep,
         parent: &Step,

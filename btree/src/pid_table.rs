@@ -192,6 +192,11 @@ impl PidTable {
         ids.free.reverse();
     }
 
+    /// The first page id that was never given out.
+    pub(crate) fn end(&self) -> u64 {
+        self.ids.lock().next
+    }
+
     /// Number of pages.
     pub(crate) fn count(&self) -> u64 {
         let ids = self.ids.lock();

@@ -2,7 +2,7 @@
 //!
 //! Latch order (a thread takes them downwards and may skip some):
 //! ```text
-//!   upkeep                     one at a time: drain, checkpoint, merges, sweep, verify; held across I/O
+//!   upkeep                     one at a time: drain, checkpoint, merges, sweep, compaction, verify; held across I/O
 //!   structure                  shared: descend; exclusive: put the pages of a split or merge in place. Never held across I/O
 //!   buffers | slot.page        the list of buffers, under it a buffer's own latch | one page; never held across I/O
 //!   ring | loads | tombs | saved | pids      leaves of this order: nothing is taken under them
@@ -70,6 +70,9 @@ pub(crate) struct Store {
     pub(crate) loads: Mutex<Generations>,
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
+    /// Compactions asked for, and done.
+    pub(crate) compact_asked: AtomicU64,
+    pub(crate) compact_done: AtomicU64,
     pub(crate) counters: Counters,
 }
 
@@ -93,6 +96,8 @@ impl Store {
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
             wanted: AtomicU64::new(0),
+            compact_asked: AtomicU64::new(0),
+            compact_done: AtomicU64::new(0),
             counters: Counters { tree_bytes, ..Counters::default() },
         }
     }

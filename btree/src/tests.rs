@@ -61,13 +61,13 @@ struct Fixture {
     tree: BTree,
 }
 
-fn env_of(vfs: &Arc<MemVfs>, host: &Arc<Host>) -> StoreEnv {
+fn env_of(vfs: &Arc<MemVfs>, host: &Arc<Host>, page_bytes: u32) -> StoreEnv {
     StoreEnv {
         vfs: Arc::clone(vfs) as Arc<dyn Vfs>,
         dir: "/ks".into(),
         keyspace: KEYSPACE,
         db_uuid: DbUuid::from_bytes([0xd0; 16]),
-        options: KeyspaceOptions { page_bytes: 1 << 10, ..KeyspaceOptions::new(BackendKind::BTree) },
+        options: KeyspaceOptions { page_bytes, ..KeyspaceOptions::new(BackendKind::BTree) },
         host: Arc::clone(host) as Arc<dyn StoreHost>,
         pool: FramePool::new(host.budget(), 1 << 20),
         clock: Arc::new(ManualClock::default()),
@@ -79,7 +79,16 @@ impl Fixture {
         Fixture::with_budget(64 << 20)
     }
 
+    /// With pages of the default size.
+    fn large_pages() -> Fixture {
+        Fixture::with(64 << 20, KeyspaceOptions::new(BackendKind::BTree).page_bytes)
+    }
+
     fn with_budget(bytes: u64) -> Fixture {
+        Fixture::with(bytes, 1 << 10)
+    }
+
+    fn with(bytes: u64, page_bytes: u32) -> Fixture {
         let vfs = Arc::new(MemVfs::new());
         vfs.create_dir("/ks".as_ref()).unwrap();
         let host = Arc::new(Host {
@@ -87,8 +96,8 @@ impl Fixture {
             visible: Mutex::new(Timestamp::ZERO),
             active: Mutex::new(Vec::new()),
         });
-        BTree::create(&env_of(&vfs, &host)).unwrap();
-        let tree = BTree::open(env_of(&vfs, &host)).unwrap();
+        BTree::create(&env_of(&vfs, &host, page_bytes)).unwrap();
+        let tree = BTree::open(env_of(&vfs, &host, page_bytes)).unwrap();
         Fixture { vfs, host, tree }
     }
 
@@ -131,7 +140,7 @@ impl Fixture {
     }
 
     fn open(&self) -> Result<BTree> {
-        BTree::open(env_of(&self.vfs, &self.host))
+        BTree::open(env_of(&self.vfs, &self.host, self.tree.options().page_bytes))
     }
 
     fn reopen(&mut self) {
@@ -155,12 +164,16 @@ impl Fixture {
     }
 
     fn keys(&self) -> usize {
+        self.content().len()
+    }
+
+    fn content(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut cursor = self.tree.cursor(self.now(), KeyBounds::ALL, ScanOpts::default()).unwrap();
-        let mut count = 0;
+        let mut content = Vec::new();
         while cursor.next().unwrap() {
-            count += 1;
+            content.push((cursor.key().to_vec(), cursor.value().to_vec()));
         }
-        count
+        content
     }
 }
 
@@ -379,14 +392,14 @@ fn files_that_are_not_the_store_are_refused() {
     store.put(b"k", b"v");
     store.persist();
     let refused = |change: &dyn Fn(&mut StoreEnv)| {
-        let mut env = env_of(&store.vfs, &store.host);
+        let mut env = env_of(&store.vfs, &store.host, 1 << 10);
         change(&mut env);
         matches!(BTree::open(env), Err(Error::Corruption { .. }))
     };
     assert!(refused(&|env| env.db_uuid = DbUuid::from_bytes([1; 16])));
     assert!(refused(&|env| env.keyspace = KeyspaceId::new(8)));
     assert!(!refused(&|_| {}));
-    assert!(BTree::create(&env_of(&store.vfs, &store.host)).is_err(), "a store in use is not made anew");
+    assert!(BTree::create(&env_of(&store.vfs, &store.host, 1 << 10)).is_err(), "a store in use is not made anew");
     assert_eq!(store.get(b"k", store.now()).unwrap(), Some(b"v".to_vec()));
     store.vfs.remove_file(format!("/ks/{FILE_NAME}").as_ref()).unwrap();
     assert!(refused(&|_| {}), "a missing file is no empty store");
@@ -634,3 +647,5 @@ fn nothing_that_the_durable_superblock_names_is_written_before_the_next_one() {
         assert!(crashed.get(key, persisted).unwrap().as_ref() == Some(value), "X1: {key:?}");
     }
 }
+
+mod space;

@@ -12,7 +12,10 @@ pub(crate) const UNIT_BYTES: usize = 4096;
 /// Units at the start that hold the two superblocks.
 pub(crate) const SUPERBLOCK_UNITS: u64 = 2;
 
-/// The free units, best fit first.
+/// Sizes of free extents that are compared for the lowest place.
+const FIT_SIZES_MAX: usize = 32;
+
+/// The free units. What is low is used first, so that the end of the file comes free.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Units {
     by_start: BTreeMap<u64, u64>,
@@ -58,23 +61,37 @@ impl Units {
         self.by_start.values().sum()
     }
 
-    /// Takes `count` units in a row.
+    /// Number of used units from `bound` on.
+    pub(crate) fn used_behind(&self, bound: u64) -> u64 {
+        let free_behind = |(&start, &len): (&u64, &u64)| (start + len).saturating_sub(start.max(bound));
+        self.end.saturating_sub(bound) - self.by_start.iter().map(free_behind).sum::<u64>()
+    }
+
+    /// Takes `count` units in a row, as low as there are any.
     pub(crate) fn allocate(&mut self, count: u8) -> u64 {
+        self.allocate_below(count, u64::MAX).unwrap_or_else(|| {
+            let start = self.end;
+            self.end += u64::from(count);
+            start
+        })
+    }
+
+    /// Takes `count` free units in a row that end at or before `bound`, if there are any.
+    pub(crate) fn allocate_below(&mut self, count: u8, bound: u64) -> Option<u64> {
         let count = u64::from(count);
-        match self.by_len.range((count, 0)..).next().copied() {
-            Some((len, start)) => {
-                self.remove(start, len);
-                if len > count {
-                    self.insert(start + count, len - count);
-                }
-                start
-            }
-            None => {
-                let start = self.end;
-                self.end += count;
-                start
-            }
+        let (start, len) = self.lowest_fit(count).filter(|(start, _)| start.saturating_add(count) <= bound)?;
+        self.remove(start, len);
+        if len > count {
+            self.insert(start + count, len - count);
         }
+        Some(start)
+    }
+
+    /// The lowest free extent of at least `count` units; of the sizes there are, only the smallest that fit are compared.
+    fn lowest_fit(&self, count: u64) -> Option<(u64, u64)> {
+        let first_from = |len: u64| self.by_len.range((len, 0)..).next().copied();
+        let fitting = std::iter::successors(first_from(count), |(len, _)| first_from(len + 1));
+        fitting.take(FIT_SIZES_MAX).map(|(len, start)| (start, len)).min()
     }
 
     /// Gives units back.
@@ -138,15 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_extent_that_fits_is_taken() {
+    fn the_lowest_extent_that_fits_is_taken() {
         let mut units = Units::new();
         for _ in 0..3 {
             units.allocate(10);
         }
         units.free(addr(2, 5));
         units.free(addr(12, 3));
-        assert_eq!(units.allocate(3), 12);
-        assert_eq!(units.allocate(3), 2);
+        units.free(addr(20, 4));
+        assert_eq!([units.used_behind(4), units.used_behind(22), units.used_behind(40)], [28 - 10, 8, 0]);
+        assert_eq!(units.allocate_below(3, 4), None);
+        assert_eq!([units.allocate(3), units.allocate(3), units.allocate(3)], [2, 12, 20]);
+        assert_eq!((units.allocate_below(2, 7), units.allocate_below(2, 7)), (Some(5), None));
+        assert_eq!([units.allocate(1), units.allocate(2)], [23, 32]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use duramen_base::sync::Arc;
 use duramen_base::{Error, Result, StoreMark, Timestamp, mutant};
 
 use crate::checkpoint::Run;
+use crate::compact::Compaction;
 use crate::drain::Drain;
 use crate::map::{DiskAddr, PageMap};
 use crate::superblock::Superblock;
@@ -49,6 +50,14 @@ pub(crate) struct Upkeep {
     pub(crate) sweep: Option<Sweep>,
     /// The checkpoint in progress.
     pub(crate) run: Option<Box<Run>>,
+    /// What is being done to make the file small.
+    pub(crate) compaction: Option<Compaction>,
+    /// The superblock behind which the last compaction ended.
+    pub(crate) compacted_seq: u64,
+    /// Whether there was a checkpoint since somebody looked at the end of the file.
+    pub(crate) may_have_tail: bool,
+    /// Whether the last piece of work was one of a drain.
+    pub(crate) drained_last: bool,
     /// Why nothing can be persisted any more (X4).
     pub(crate) failed: Option<Arc<Error>>,
     pub(crate) still: Stillness,
@@ -76,6 +85,10 @@ impl Upkeep {
             drain: None,
             sweep: None,
             run: None,
+            compaction: None,
+            compacted_seq: 0,
+            may_have_tail: true,
+            drained_last: false,
             failed: None,
             still: Stillness::default(),
             write_seq,
@@ -147,7 +160,7 @@ impl Upkeep {
     }
 
     /// P2.
-    fn leave_place(&mut self, pid: u64, generation: u64) {
+    pub(crate) fn leave_place(&mut self, pid: u64, generation: u64) {
         let before = self.places.remove(&pid).flatten();
         self.unnamed_units -= before.map_or(0, |addr| u64::from(addr.units));
         self.given_up.extend(before.map(|addr| (generation, addr)));

@@ -1,11 +1,13 @@
 //! Upkeep: what to do next, one bounded step a call; and when a buffer is frozen.
 //!
 //! Order: the checkpoint in progress; a checkpoint that somebody waits for, or that frees many units; draining; writing what is dirty if memory
-//! is short; merges, sweeps and tidying; a checkpoint that lets range deletes go.
+//! is short; merges, sweeps and tidying; a checkpoint that lets range deletes go; making the file small.
 //!
 //! U1  A checkpoint that somebody waits for comes before the next drain, so however fast commits come, the log is let go.
 //! U2  A buffer is frozen when it is full, when its commits are wanted in files, when memory is short and it has much of it, or when nothing
 //!     was written for a while: then reads find everything in pages.
+//! U4  A compaction that somebody waits for gets every other piece of work beside a drain; what must not happen within a drain (sweeps) gets one
+//!     behind each.
 
 use std::time::Duration;
 
@@ -45,6 +47,7 @@ pub(crate) enum Piece {
 pub(crate) struct Stillness {
     max_ts: Timestamp,
     since: Duration,
+    is_long: bool,
 }
 
 impl Store {
@@ -57,7 +60,7 @@ impl Store {
     }
 
     /// What somebody wants in files, as far as it is visible; `None`: it is there.
-    fn wanted(&self) -> Option<Timestamp> {
+    pub(crate) fn wanted(&self) -> Option<Timestamp> {
         let wanted = Timestamp::new(self.wanted.load(Ordering::SeqCst)).min(self.env.host.visible());
         (self.persisted() < wanted).then_some(wanted)
     }
@@ -109,7 +112,13 @@ impl Store {
         if self.has_many_unnamed(up) {
             return Ok(self.begin_checkpoint(up));
         }
-        if self.begin_drain(up) {
+        // U4
+        let gives_way = wanted.is_none() && self.is_compaction_asked() && std::mem::take(&mut up.drained_last);
+        if gives_way && up.compaction.is_some() {
+            return self.step_compaction(up, bytes_max);
+        }
+        if !(gives_way && up.drain.is_none()) && self.begin_drain(up) {
+            up.drained_last = true;
             return self.step_drain(up, bytes_max).map(Piece::Bytes);
         }
         let written = self.write_behind(up, bytes_max)?;
@@ -125,6 +134,13 @@ impl Store {
         if self.tombs_if_any().is_some_and(|tombs| tombs.are_all_swept()) {
             return Ok(self.begin_checkpoint(up));
         }
+        if up.compaction.is_none() {
+            self.begin_compaction(up);
+        }
+        if up.compaction.is_some() {
+            return self.step_compaction(up, bytes_max);
+        }
+        self.cut_long_tail(up)?;
         // A frozen buffer that is not drained waits for an apply to end.
         Ok(Piece::Rest { is_waiting: !self.buffers.layers().frozen.is_empty() })
     }
@@ -143,7 +159,7 @@ impl Store {
                 || (self.is_memory_short() && active.bytes() >= limit / 8)
                 || is_still
         };
-        let Some(layers) = self.buffers.layers_if_any() else { return };
+        let layers = self.buffers.layers();
         let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());
         if !layers.active.is_empty() && is_due(&layers.active, is_still) {
             self.buffers.rotate_if(|_| true);
@@ -216,8 +232,14 @@ impl Stillness {
     /// Notes the newest commit; whether it has been the same for long.
     fn lasts(&mut self, max_ts: Timestamp, now: Duration) -> bool {
         if self.max_ts != max_ts {
-            *self = Stillness { max_ts, since: now };
+            *self = Stillness { max_ts, since: now, is_long: false };
         }
-        now.saturating_sub(self.since) >= IDLE
+        self.is_long = now.saturating_sub(self.since) >= IDLE;
+        self.is_long
+    }
+
+    /// Whether it had been the same for long, the last time somebody looked.
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long
     }
 }

@@ -46,8 +46,13 @@ impl<'f> Gather<'f> {
 
     /// Takes units for an image and writes it there, now or later.
     pub(crate) fn put(&mut self, units: &mut Units, image: &Image) -> Result<DiskAddr> {
-        let count = units_for(image.bytes().len());
-        let addr = DiskAddr { unit: units.allocate(count), units: count, write_seq: self.write_seq };
+        let unit = units.allocate(units_for(image.bytes().len()));
+        self.put_at(unit, image)
+    }
+
+    /// Writes an image to units that were taken for it, from `unit` on, now or later.
+    pub(crate) fn put_at(&mut self, unit: u64, image: &Image) -> Result<DiskAddr> {
+        let addr = DiskAddr { unit, units: units_for(image.bytes().len()), write_seq: self.write_seq };
         self.placed.push(addr);
         let offset = addr.unit * UNIT_BYTES as u64;
         if self.start + self.bytes.len() as u64 != offset || self.bytes.len() as u64 >= WRITE_BYTES {

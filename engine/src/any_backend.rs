@@ -111,6 +111,14 @@ impl AnyBackend {
         dispatch!(AnyBackend, self, store => store.persist_to(target, urgency));
     }
 
+    pub(crate) fn compact(&self) -> u64 {
+        dispatch!(AnyBackend, self, store => store.compact())
+    }
+
+    pub(crate) fn compacted(&self) -> u64 {
+        dispatch!(AnyBackend, self, store => store.compacted())
+    }
+
     pub(crate) fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
         dispatch!(AnyBackend, self, store => store.work(budget))
     }

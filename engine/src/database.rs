@@ -333,6 +333,34 @@ impl Database {
         self.core.checkpoint()
     }
 
+    /// Makes the files of a keyspace as small as what can be read allows: what was deleted and is needed by no snapshot leaves them, and their space
+    /// goes back to the file system. Commits and readers go on beside it. Upkeep gives most of the space back by itself, in time; this does all of it
+    /// now, and returns when it is done.
+    ///
+    /// It costs about one reading and writing of the keyspace on an LSM tree, on a B-tree that of the pages that have to move.
+    ///
+    /// # Errors
+    /// As [`Database::checkpoint`]; [`Error::NoSuchKeyspace`] if it is dropped meanwhile.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// let logs = db.keyspace("logs", BackendKind::BTree)?;
+    /// for day in 0..200 {
+    ///     db.update(|tx| tx.put(&logs, format!("{day:03}"), [7; 4000]))?;
+    /// }
+    /// db.checkpoint()?;
+    /// let bytes = || db.stats().keyspaces[0].1.disk_bytes;
+    /// let before = bytes();
+    /// db.update(|tx| tx.delete_range(&logs, "000", "190"))?;
+    /// db.compact(&logs)?;
+    /// assert!(bytes() < before / 5);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn compact(&self, keyspace: &Keyspace) -> Result<()> {
+        self.core.compact(keyspace)
+    }
+
     /// Every row lock that is held, and by whom.
     ///
     /// ```
@@ -470,6 +498,22 @@ impl Core {
             self.upkeep_step_or_pause()?;
             self.check_writable()?;
         }
+    }
+
+    fn compact(&self, keyspace: &Keyspace) -> Result<()> {
+        self.check_writable()?;
+        let keyspace = &keyspace.inner;
+        keyspace.check_of(self.instance)?;
+        self.parts.host.make_durable(self.horizons.visible())?;
+        self.parts.host.refresh_snap_set();
+        let request = keyspace.store.compact();
+        while keyspace.store.compacted() < request {
+            self.upkeep_step_or_pause()?;
+            self.check_writable()?;
+            keyspace.check_whole()?;
+            keyspace.check()?;
+        }
+        self.upkeep_step(WorkBudget { bytes: 0 }).map(|_| ()) // logs how far the store is
     }
 
     /// Leaves the work to the thread of upkeep if there is one: allocators keep memory for each thread that used much, so a second thread that

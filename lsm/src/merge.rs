@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use duramen_base::{Pruner, Result};
 
-pub(crate) use pick::{RUNS_LIMIT, pick};
+pub(crate) use pick::{RUNS_LIMIT, all_runs, pick};
 
 use crate::flush::sync_tables_dir;
 use crate::run_cursor::RunCursor;

@@ -46,6 +46,9 @@ pub(crate) struct Store {
     pub(crate) upkeep: Mutex<Upkeep>,
     prepared: Prepared,
     pub(crate) persist_target: AtomicU64,
+    /// Merges of everything asked for, and done.
+    pub(crate) compact_asked: AtomicU64,
+    pub(crate) compact_done: AtomicU64,
     /// A switch whose mark nobody has been told to log yet.
     pub(crate) unreported_switch: AtomicBool,
     /// What ended all writing.
@@ -75,6 +78,8 @@ impl Store {
             upkeep: Mutex::new(upkeep),
             prepared: Prepared::default(),
             persist_target: AtomicU64::new(0),
+            compact_asked: AtomicU64::new(0),
+            compact_done: AtomicU64::new(0),
             unreported_switch: AtomicBool::new(false),
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
@@ -290,6 +295,14 @@ impl Backend for Lsm {
     fn persist_to(&self, target: Timestamp, _urgency: Urgency) {
         self.store.persist_target.fetch_max(target.get(), Ordering::Relaxed);
         self.store.env.host.wake_upkeep();
+    }
+
+    fn compact(&self) -> u64 {
+        self.store.ask_to_compact()
+    }
+
+    fn compacted(&self) -> u64 {
+        self.store.compacted()
     }
 
     fn work(&self, budget: WorkBudget) -> Result<WorkDone> {

@@ -18,7 +18,7 @@ use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::{Merge, RUNS_LIMIT, pick};
+use crate::merge::{Merge, RUNS_LIMIT, all_runs, pick};
 use crate::store::Store;
 use crate::table::{Table, table_path};
 use crate::version::Run;
@@ -33,6 +33,8 @@ pub(crate) struct Upkeep {
     next_manifest_number: u64,
     flush: Option<Flush>,
     merge: Option<Merge>,
+    /// The request that `merge` answers: it takes in all runs.
+    compacting: Option<u64>,
     /// Tables that the manifest names no more, until nobody reads them.
     obsolete: Vec<Arc<Table>>,
     /// Files of ours that nothing names.
@@ -57,8 +59,8 @@ impl Upkeep {
         next_manifest_number: u64,
         garbage: Vec<PathBuf>,
     ) -> Upkeep {
-        let (flush, merge, obsolete) = (None, None, Vec::new());
-        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, obsolete, garbage }
+        let (flush, merge, compacting, obsolete) = (None, None, None, Vec::new());
+        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, compacting, obsolete, garbage }
     }
 }
 
@@ -118,7 +120,7 @@ impl Store {
         if self.is_log_behind() {
             self.env.host.make_durable(self.asked_for())?;
         }
-        if let Some(merge) = upkeep.merge.take().or_else(|| self.next_merge()) {
+        if let Some(merge) = upkeep.merge.take().or_else(|| self.next_merge(upkeep)) {
             return self.step_merge(upkeep, merge, bytes);
         }
         if upkeep.manifest.has_grown(self.tuning.manifest_bytes_max) {
@@ -134,6 +136,7 @@ impl Store {
             || self.is_rotation_due()
             || self.is_log_behind()
             || self.merge_count().is_some()
+            || self.is_compaction_asked()
             || upkeep.obsolete.iter().any(|table| Arc::strong_count(table) == 1)
             || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
     }
@@ -181,7 +184,9 @@ impl Store {
     fn step_merge(&self, upkeep: &mut Upkeep, mut merge: Merge, bytes: u64) -> Result<bool> {
         let outcome = merge.step(self, upkeep, bytes);
         match &outcome {
-            Ok(true) => {}
+            Ok(true) => {
+                self.compact_done.fetch_max(upkeep.compacting.take().unwrap_or(0), Ordering::SeqCst);
+            }
             Err(_) if !merge.is_built() => self.give_up(upkeep, merge.begun()),
             Ok(false) | Err(_) => upkeep.merge = Some(merge),
         }
@@ -195,9 +200,45 @@ impl Store {
         pick(&sizes)
     }
 
-    fn next_merge(&self) -> Option<Merge> {
-        let count = self.merge_count()?;
+    fn next_merge(&self, upkeep: &mut Upkeep) -> Option<Merge> {
+        let (request, count) = match self.compaction_due() {
+            Some((request, count)) => (Some(request), count),
+            None => (None, self.merge_count()?),
+        };
+        upkeep.compacting = request;
         Some(Merge::new(self, &self.current().version, count))
+    }
+
+    /// Asks for a merge of everything that is visible; the number of the request.
+    pub(crate) fn ask_to_compact(&self) -> u64 {
+        self.persist_target.fetch_max(self.env.host.visible().get(), Ordering::Relaxed);
+        let request = self.compact_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.env.host.wake_upkeep();
+        request
+    }
+
+    /// Requests up to this number are done.
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compact_done.load(Ordering::SeqCst)
+    }
+
+    fn is_compaction_asked(&self) -> bool {
+        self.compact_asked.load(Ordering::SeqCst) > self.compacted()
+    }
+
+    /// A request whose commits are all in tables, and how many of the newest runs to merge for it: all, unless they have more tables than one edit
+    /// may name.
+    fn compaction_due(&self) -> Option<(u64, usize)> {
+        let request = self.compact_asked.load(Ordering::SeqCst);
+        if request <= self.compacted() || self.current().frozen.last().is_some() || self.is_rotation_due() {
+            return None;
+        }
+        let sv = self.current();
+        let count = all_runs(sv.version.levels[0].iter().map(|run| run.tables.len()));
+        if count == 0 {
+            self.compact_done.fetch_max(request, Ordering::SeqCst);
+        }
+        (count > 0).then_some((request, count))
     }
 
     fn give_up(&self, upkeep: &mut Upkeep, begun: &[u64]) {

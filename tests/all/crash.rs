@@ -37,11 +37,12 @@ const RANDOM_SUBSETS: u64 = 4;
 const WORKERS: u64 = 2;
 
 /// Kinds of calls that change something, all of which a run must have made.
-const KINDS: [OpKind; 9] = [
+const KINDS: [OpKind; 10] = [
     OpKind::Create,
     OpKind::Write,
     OpKind::WriteZeros,
     OpKind::SyncData,
+    OpKind::SetLen,
     OpKind::CreateDir,
     OpKind::Rename,
     OpKind::RemoveFile,

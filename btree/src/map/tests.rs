@@ -61,7 +61,9 @@ proptest! {
                     None => { expected.remove(&pid); }
                 }
             }
-            let edit = map.edit(&pages, |id, entries| {
+            let newest_before = 1_000_000 + chunks.next;
+            let bound = if round % 3 == 2 { 1_000_000 + chunks.next / 2 } else { u64::MAX };
+            let edit = map.edit(&pages, bound, |id, entries| {
                 let at = chunks.write(id, entries);
                 live.insert(at.unit);
                 Ok(at)
@@ -73,6 +75,8 @@ proptest! {
                 }
                 prop_assert_eq!((map.root(), map.levels()), (Some(root), levels));
             }
+            let is_behind = |addr: DiskAddr| addr.end() > bound && addr.unit <= newest_before;
+            prop_assert!(!map.chunks().any(|(_, addr, _)| is_behind(addr)), "chunks behind the bound moved");
             let pages: BTreeMap<u64, DiskAddr> = map.pages().collect();
             prop_assert_eq!(&pages, &expected);
             let named: std::collections::BTreeSet<u64> =

@@ -22,6 +22,16 @@ const TABLES_MAX: usize = 400;
 /// A run joins up to this many times the size of the newer ones.
 const SIZE_RATIO: u64 = 2;
 
+/// How many of the newest runs to merge when somebody wants all of them merged, given the tables of each.
+pub(crate) fn all_runs(tables: impl Iterator<Item = usize>) -> usize {
+    let together = tables.take(FAN_IN_MAX).scan(0, |sum, tables| {
+        *sum += tables;
+        Some(*sum)
+    });
+    let fitting = together.enumerate().take_while(|&(index, sum)| sum <= TABLES_MAX || index == 0);
+    fitting.count()
+}
+
 /// How many of the newest runs to merge, given (bytes, tables) of each, newest first; `None`: leave them.
 pub(crate) fn pick(runs: &[(u64, usize)]) -> Option<usize> {
     if runs.len() < RUNS_MIN {

@@ -61,6 +61,34 @@ fn keyspaces_are_apart(kind: BackendKind) {
     assert_eq!(words(snapshot.iter(&two).expect("readable")), "a=2 b=2");
 }
 
+fn a_compacted_keyspace_reads_the_same_and_takes_less(kind: BackendKind) {
+    let disk = disk();
+    let db = open_on(&disk).expect("an empty disk");
+    let ks = db.create_keyspace("ks", small(kind)).expect("new");
+    for tens in 0..40 {
+        let put = |i: u32| (format!("{:03}", tens * 10 + i), "v".repeat(200));
+        db.update(|tx| (0..10).map(put).try_for_each(|(key, value)| tx.put(&ks, key, value))).expect("a commit");
+    }
+    db.checkpoint().expect("a good disk");
+    let bytes = || db.stats().keyspaces[0].1.disk_bytes;
+    let full = bytes();
+    let before = db.snapshot().expect("open");
+    db.update(|tx| tx.delete_range(&ks, "010", "390")).expect("a commit");
+    db.compact(&ks).expect("a good disk");
+    assert_eq!(before.iter(&ks).expect("readable").count(), 400);
+    drop(before);
+    db.compact(&ks).expect("a good disk");
+    assert!(kind == BackendKind::Model || bytes() < full / 3, "{} of {full} bytes", bytes());
+    assert_eq!(db.snapshot().expect("open").iter(&ks).expect("readable").count(), 20);
+
+    let other = database(kind);
+    assert!(matches!(db.compact(&other.1), Err(Error::InvalidArgument { .. })), "of another database");
+    db.drop_keyspace("ks").expect("it is there");
+    assert!(matches!(db.compact(&ks), Err(Error::NoSuchKeyspace { .. })));
+    db.clone().close().expect("a good disk");
+    assert!(matches!(db.compact(&ks), Err(Error::Closed)));
+}
+
 fn a_dropped_keyspace_is_gone_for_its_handles(kind: BackendKind) {
     let disk = disk();
     let db = open_on(&disk).expect("an empty disk");
@@ -181,6 +209,7 @@ fn keyspaces_come_and_go_beside_commits(kind: BackendKind) {
 }
 
 on_each_kind!(
+    a_compacted_keyspace_reads_the_same_and_takes_less,
     a_keyspace_is_made_once_and_found_again,
     keyspaces_are_listed_with_their_options,
     keyspaces_are_apart,

@@ -174,6 +174,12 @@ impl<S: Subject> Run<S> {
                 }
             }
             Step::Persist => self.tested.persist(),
+            Step::Compact(steps) => {
+                self.tested.store().compact();
+                for _ in 0..steps {
+                    self.tested.work(1024).expect("upkeep on a good disk");
+                }
+            }
             Step::Work(bytes) => self.work(bytes.into()),
             Step::LogMark => self.tested.log_mark(),
             Step::Reopen { work_every } => self.reopen(work_every),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use duramen_base::vfs::Vfs;
 use duramen_base::vfs::sim::{CrashModel, Image, Journal, Keep, SimVfs};
-use duramen_base::{StoreHost, StoreMark, Timestamp};
+use duramen_base::{Backend, StoreHost, StoreMark, Timestamp};
 
 use super::fixture::{BUDGET_BYTES, Fixture, KEYSPACE};
 use super::subject::{Subject, on_each_backend_with_files};
@@ -61,6 +61,42 @@ impl<S: Subject> Run<S> {
             }
             store.work(2048).expect("upkeep on a good disk");
             Self::note_mark(&store, &disk, &mut marks);
+        }
+        Run { store, journal: disk.journal(), begin, marks }
+    }
+
+    /// Much is deleted, and the files are made small while commits go on.
+    fn compacting() -> Self {
+        let disk = SimVfs::new();
+        let mut store = Fixture::<S>::with(Arc::new(disk.clone()), BUDGET_BYTES);
+        let begin = disk.journal_len();
+        store.host.follow_horizon();
+        Self::listen(&store, &disk);
+        let mut marks = Vec::new();
+        for round in 0..2 {
+            for i in 0..40 {
+                let keys = (0..6).map(|j| format!("{:03}", (i * 6 + j) * 7 % 240));
+                let changes: Vec<_> = keys.map(|key| put(key, format!("{round} ").repeat(60))).collect();
+                store.commit(&changes);
+                if i % 8 == 7 {
+                    store.persist_soon();
+                }
+                store.work(8 << 10).expect("upkeep on a good disk");
+                Self::note_mark(&store, &disk, &mut marks);
+            }
+            for i in (0..240).filter(|i| i % 10 != 0) {
+                store.commit(&[delete(format!("{i:03}"))]);
+            }
+            store.host.make_durable(store.now()).expect("a log that is not poisoned");
+            let full = store.store().stats().disk_bytes;
+            store.compact_beside(3 << 10, |store, step| {
+                Self::note_mark(store, &disk, &mut marks);
+                if step % 4 == 0 && step < 80 {
+                    commit(store, step);
+                }
+            });
+            let small = store.store().stats().disk_bytes;
+            assert!(small < full, "{small} bytes of {full}");
         }
         Run { store, journal: disk.journal(), begin, marks }
     }
@@ -147,7 +183,14 @@ fn check<S: Subject>(
 }
 
 fn every_crash_leaves_what_was_promised<S: Subject>() {
-    let run = Run::<S>::new();
+    crash_everywhere(&Run::<S>::new());
+}
+
+fn every_crash_in_a_compaction_leaves_what_was_promised<S: Subject>() {
+    crash_everywhere(&Run::<S>::compacting());
+}
+
+fn crash_everywhere<S: Subject>(run: &Run<S>) {
     let mut count = 0;
     let states = crash_states(&run.journal, 4, |at, image| {
         if at < run.begin {
@@ -228,6 +271,7 @@ fn a_crash_while_creating_can_be_repeated<S: Subject>() {
 
 on_each_backend_with_files!(
     every_crash_leaves_what_was_promised,
+    every_crash_in_a_compaction_leaves_what_was_promised,
     a_crash_during_recovery_loses_nothing_more,
     a_crash_while_creating_can_be_repeated,
 );

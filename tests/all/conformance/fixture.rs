@@ -261,6 +261,24 @@ impl<S: Subject> Fixture<S> {
         }
     }
 
+    /// Makes the files small, with `beside` between the steps, of `bytes` each.
+    pub(crate) fn compact_beside(&mut self, bytes: u64, mut beside: impl FnMut(&mut Self, usize)) {
+        let request = self.store().compact();
+        for step in 0..STEPS_MAX {
+            if self.store().compacted() >= request {
+                return;
+            }
+            self.work(bytes).expect("upkeep on a good disk");
+            beside(self, step);
+        }
+        panic!("a compaction of more than {STEPS_MAX} steps");
+    }
+
+    /// Makes the files small.
+    pub(crate) fn compact(&mut self) {
+        self.compact_beside(16 << 10, |_, _| {});
+    }
+
     /// F2.
     pub(crate) fn check_promises(&self) {
         // The mark first: both grow.

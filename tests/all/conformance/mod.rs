@@ -8,6 +8,7 @@
 
 mod admit;
 mod against_model;
+mod compact;
 mod crash;
 mod cursor;
 mod fault;

@@ -1,6 +1,6 @@
 //! A run: seeded threads that commit to a B-tree and an LSM keyspace at once, on a disk that journals what they do.
 //!
-//! Beside the commits, of every durability, the threads take upkeep steps and checkpoints, hold snapshots, and create and drop a third
+//! Beside the commits, of every durability, the threads take upkeep steps, checkpoints and compactions, hold snapshots, and create and drop a third
 //! keyspace. With one thread a run is a function of its seed; with more, the journal stands for the schedule.
 //!
 //! CR1  A note stands in the journal behind the call that made its promise, so a crash behind the note must keep it.
@@ -216,11 +216,17 @@ impl<'a> Actor<'a> {
                 0..74 => self.commit(),
                 74..90 if !self.stage.plan.upkeep => self.commit(),
                 74..88 => drop(self.stage.executor.run_all(1)),
-                88..90 => self.stage.db.checkpoint().expect("a good disk"),
+                88..90 if self.dice.percent(50) => self.stage.db.checkpoint().expect("a good disk"),
+                88..90 => self.compact(),
                 90..95 => self.look(),
                 _ => self.create_or_drop(),
             }
         }
+    }
+
+    fn compact(&mut self) {
+        let number = self.dice.below(2) as usize;
+        self.stage.db.compact(&self.stage.lasting[number]).expect("a good disk");
     }
 
     /// A transaction over both lasting keyspaces, and sometimes the third.

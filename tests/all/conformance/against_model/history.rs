@@ -75,6 +75,8 @@ pub(super) enum Step {
     },
     CloseCursor(Index),
     Persist,
+    /// A request, and so many steps towards it.
+    Compact(u8),
     Work(u16),
     LogMark,
     Reopen {
@@ -138,6 +140,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => (any::<Index>(), moves()).prop_map(|(cursor, moves)| Step::MoveCursor { cursor, moves }),
         1 => any::<Index>().prop_map(Step::CloseCursor),
         2 => Just(Step::Persist),
+        1 => (0..20u8).prop_map(Step::Compact),
         4 => (1..8192u16).prop_map(Step::Work),
         1 => Just(Step::LogMark),
         1 => prop::option::of(1..10u8).prop_map(|work_every| Step::Reopen { work_every }),

@@ -1,0 +1,238 @@
+//! Making the file small: when, and in which stages. Asked for by somebody, or because much of the file is free.
+//!
+//! ```text
+//!   pack     neighbouring leaves that fit one page become one          (only if somebody asks)
+//!   settle   a checkpoint, so that what pages left is free; the free end of the file is cut off
+//!   move     pages behind the bound go to free units before it (`relocate.rs`); then settle again, until the end is near
+//! ```
+//! All of it in bounded steps, between those of drains and checkpoints, beside commits and readers. Nobody waits for it but who asked.
+//!
+//! CO1 The file is cut at `units.end()`: behind it is nothing that the durable superblock, or a place taken since, names, and nothing that a load
+//!     may be reading (A2, P2).
+//! CO2 It ends: each pass moves the bound up or brings the end down, and there are only so many.
+//! CO3 What is asked for is done when every deletion that was visible then, and that no snapshot needs, has left the pages, leaves were packed,
+//!     and passes brought nothing more.
+
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::{Error, Result, mutant};
+
+use crate::pid_table::Page;
+use crate::read::{Descent, Missing, Target};
+use crate::split::Step;
+use crate::store::Store;
+use crate::units::UNIT_BYTES;
+use crate::upkeep::Upkeep;
+use crate::work::Piece;
+
+/// Passes over the pages, at most (CO2).
+const PASSES_MAX: u8 = 4;
+/// Free units from which on upkeep itself makes the file small.
+const FREE_UNITS_MIN: u64 = 256;
+/// Free units that are left at the end of the file, for the next pages, unless it is made small.
+const TAIL_UNITS_MIN: u64 = 256;
+
+/// What is being done to make the file small.
+#[derive(Debug)]
+pub(crate) struct Compaction {
+    /// Number of the request; zero: nobody asked.
+    request: u64,
+    stage: Stage,
+    passes: u8,
+    /// Where pages of this pass are moved before.
+    bound: u64,
+}
+
+impl Compaction {
+    /// Chunks of the map that a checkpoint writes again, so that they move too: those behind this unit.
+    pub(crate) fn bound(&self) -> u64 {
+        self.bound
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Leaves below this key were looked at.
+    Pack { next_key: Vec<u8> },
+    /// Until a superblock after this one is durable. `end`: where the file ended before.
+    Settle { seq: u64, end: u64 },
+    /// Pages with lower ids lie before the bound, or there is no room for them.
+    Move { next_pid: u64 },
+}
+
+impl Store {
+    /// Asks for the file to be made small; the number of the request (CO3).
+    pub(crate) fn ask_to_compact(&self) -> u64 {
+        self.wanted.fetch_max(self.env.host.visible().get(), Ordering::SeqCst);
+        let request = self.compact_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.env.host.wake_upkeep();
+        request
+    }
+
+    /// Requests up to this number are done.
+    pub(crate) fn compacted(&self) -> u64 {
+        self.compact_done.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody waits for a compaction.
+    pub(crate) fn is_compaction_asked(&self) -> bool {
+        self.compact_asked.load(Ordering::SeqCst) > self.compacted()
+    }
+
+    /// Begins a compaction if one is due. Between drains, with nothing left to sweep.
+    pub(crate) fn begin_compaction(&self, up: &mut Upkeep) {
+        let request = self.compact_asked.load(Ordering::SeqCst);
+        let is_asked = request > self.compacted() && self.wanted().is_none();
+        if is_asked || (up.compacted_seq != up.superblock.seq && has_much_free(up)) {
+            let (seq, end) = (up.superblock.seq, up.units.end());
+            let stage =
+                if is_asked { Stage::Pack { next_key: Vec::new() } } else { Stage::Settle { seq: seq - 1, end } };
+            let request = if is_asked { request } else { 0 };
+            up.compaction = Some(Compaction { request, stage, passes: 0, bound: u64::MAX });
+        }
+    }
+
+    /// Does one step of the compaction in progress.
+    pub(crate) fn step_compaction(&self, up: &mut Upkeep, bytes_max: u64) -> Result<Piece> {
+        let Some(mut compaction) = up.compaction.take() else { return Ok(Piece::Bytes(0)) };
+        let outcome = match &mut compaction.stage {
+            Stage::Pack { next_key } => self.pack(up, next_key, bytes_max).map(|is_done| {
+                if is_done {
+                    compaction.stage = settle_stage(up);
+                }
+                Piece::Bytes(bytes_max)
+            }),
+            Stage::Settle { seq, .. } if up.superblock.seq <= *seq => {
+                up.compaction = Some(compaction); // the checkpoint looks at the bound
+                return Ok(self.begin_checkpoint(up));
+            }
+            Stage::Settle { end, .. } => {
+                let end = *end;
+                return self.next_pass(up, compaction, end);
+            }
+            Stage::Move { next_pid } => self.move_pages(up, compaction.bound, next_pid, bytes_max).and_then(|bytes| {
+                if bytes.is_none() {
+                    compaction.stage = settle_stage(up);
+                    if mutant!("cut_before_superblock") {
+                        self.file.set_len(compaction.bound * UNIT_BYTES as u64)?;
+                    }
+                }
+                Ok(Piece::Bytes(bytes.unwrap_or(0)))
+            }),
+        };
+        up.compaction = Some(compaction);
+        outcome
+    }
+
+    /// Behind a checkpoint: cuts the file, and begins another pass or ends.
+    fn next_pass(&self, up: &mut Upkeep, mut compaction: Compaction, end_before: u64) -> Result<Piece> {
+        if !up.given_up.is_empty() {
+            // A load of this moment is reading one of these places (P2).
+            up.compaction = Some(compaction);
+            return Ok(Piece::Rest { is_waiting: true });
+        }
+        let cut = self.cut_tail(up, 0);
+        let end = up.units.end();
+        let used = end - up.units.free_count();
+        // The first bound is where the file would end without a gap; the others leave room for what found no gap large enough.
+        let bound = if compaction.passes == 0 { used } else { used + 2 * up.units.used_behind(used) };
+        let is_worth_it = end > used + used / 16 && bound < end && (compaction.passes < 2 || end < end_before);
+        if cut.is_ok() && (!is_worth_it || compaction.passes == PASSES_MAX) {
+            up.compacted_seq = up.superblock.seq;
+            self.compact_done.fetch_max(compaction.request, Ordering::SeqCst);
+            return Ok(Piece::Bytes(0));
+        }
+        if cut.is_ok() {
+            compaction.passes += 1;
+            compaction.bound = bound;
+            compaction.stage = Stage::Move { next_pid: 0 };
+        }
+        up.compaction = Some(compaction);
+        cut.map(|()| Piece::Bytes(0))
+    }
+
+    /// Cuts off the free end of the file if there are more than `spare_units` of it (CO1).
+    pub(crate) fn cut_tail(&self, up: &Upkeep, spare_units: u64) -> Result<()> {
+        let end = up.units.end() * UNIT_BYTES as u64;
+        if self.file.len()? > end + spare_units * UNIT_BYTES as u64 {
+            self.file.set_len(end)?;
+        }
+        Ok(())
+    }
+
+    /// Behind a checkpoint that nobody wanted small: leaves a quarter at the end for the next pages.
+    pub(crate) fn cut_long_tail(&self, up: &mut Upkeep) -> Result<()> {
+        if std::mem::take(&mut up.may_have_tail) {
+            self.cut_tail(up, (up.units.end() / 4).max(TAIL_UNITS_MIN))?;
+        }
+        Ok(())
+    }
+
+    /// Goes through some leaves from `next_key` on; whether the last one was reached. A leaf that cannot be read stays as it is.
+    fn pack(&self, up: &mut Upkeep, next_key: &mut Vec<u8>, bytes_max: u64) -> Result<bool> {
+        let mut bytes = 0;
+        let bytes_of_two = self.leaf_bytes() * 15 / 16;
+        while bytes < bytes_max.max(1) {
+            let Some(parent) = self.parent_of(next_key)? else { return Ok(true) };
+            let (image, index) = (&parent.image, parent.child_index);
+            if index + 1 == image.count() {
+                *next_key = image.high_fence().to_vec();
+                if next_key.is_empty() {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let least = self.least_bytes(image.child(index)) + self.least_bytes(image.child(index + 1));
+            bytes += 64 + least as u64 / 64;
+            if least <= bytes_of_two {
+                bytes += least as u64;
+                match self.merge_two(up, &parent, index, bytes_of_two) {
+                    Ok(true) => {
+                        bytes += self.write_behind(up, bytes_max)?;
+                        continue; // the left one may take in its next neighbour too
+                    }
+                    Ok(false) | Err(Error::Corruption { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            image.key_into(index + 1, next_key);
+        }
+        Ok(false)
+    }
+
+    /// What is known of the bytes of a leaf without reading it: it has no fewer.
+    fn least_bytes(&self, pid: u64) -> usize {
+        match &*self.pages.known(pid).page.read() {
+            Page::Resident(resident) => resident.image.bytes().len(),
+            Page::OnDisk(addr) => usize::from(addr.units - 1) * UNIT_BYTES,
+            Page::Free => 0,
+        }
+    }
+
+    /// The parent of the leaf that encloses `key`, read in as needed; `None`: the root is a leaf.
+    pub(crate) fn parent_of(&self, key: &[u8]) -> Result<Option<Step>> {
+        while let Descent::Missing(missing) = self.descend(Target::At(key))? {
+            self.load(missing)?;
+        }
+        Ok(self.path_to(key, 0).pop())
+    }
+
+    /// Merges two leaves of a parent if they fit one; whether they did.
+    fn merge_two(&self, up: &mut Upkeep, parent: &Step, left: usize, bytes_max: usize) -> Result<bool> {
+        for index in [left, left + 1] {
+            self.load(Missing::child(parent.image.child(index), 0))?;
+        }
+        Ok(self.merge_pair(up, parent, left, 0, bytes_max).is_some_and(|attempt| attempt.is_over()))
+    }
+}
+
+fn settle_stage(up: &Upkeep) -> Stage {
+    Stage::Settle { seq: up.superblock.seq, end: up.units.end() }
+}
+
+/// Whether so much is free that it is worth moving pages although nobody asks: more than a quarter of what is used when nothing is written, more
+/// than twice as much while much is.
+fn has_much_free(up: &Upkeep) -> bool {
+    let free = up.units.free_count();
+    let used = up.units.end() - free;
+    free >= FREE_UNITS_MIN && (free > 2 * used || (up.still.is_long() && free > used / 4))
+}

@@ -1,0 +1,183 @@
+//! The file gets small again, and nothing is lost on the way.
+
+use super::*;
+
+impl Fixture {
+    fn len(&self) -> u64 {
+        self.file().len().unwrap()
+    }
+
+    fn delete(&self, key: &[u8]) {
+        self.commit([Op { kind: OpKind::Delete, key, value: b"" }]);
+    }
+
+    /// Waits for a compaction, by working.
+    fn compact(&self) {
+        let request = self.tree.compact();
+        for _ in 0..100_000 {
+            if self.tree.compacted() >= request {
+                return;
+            }
+            self.tree.work(WorkBudget { bytes: 16 << 10 }).unwrap();
+        }
+        panic!("a compaction ends");
+    }
+
+    fn fill(&self, keys: std::ops::Range<u32>, value: &[u8]) {
+        for chunk in keys.map(key).collect::<Vec<_>>().chunks(100) {
+            let mut sorted: Vec<_> = chunk.iter().collect();
+            sorted.sort();
+            self.commit(sorted.into_iter().map(|key| Op { kind: OpKind::Put, key, value }));
+        }
+    }
+}
+
+/// Bytes of keys and values of `keys` entries.
+fn live_bytes(keys: u64, value: &[u8]) -> u64 {
+    keys * (4 + value.len() as u64)
+}
+
+#[test]
+fn when_nine_in_ten_keys_are_gone_the_file_shrinks_by_itself() {
+    let mut store = Fixture::large_pages();
+    store.fill(0..40_000, &[7; 100]);
+    store.persist();
+    let full = store.len();
+    assert!(full < live_bytes(40_000, &[7; 100]) * 3 / 2, "{full}");
+    for i in (0..40_000).filter(|i| i % 10 != 0) {
+        store.delete(&key(i));
+    }
+    store.persist();
+    store.persist();
+    let live = live_bytes(4_000, &[7; 100]);
+    assert!(store.len() <= live * 3 / 2, "{} bytes for {live}", store.len());
+    assert_eq!(store.check().keys, 4_000);
+    store.reopen();
+    assert_eq!(store.check().keys, 4_000);
+    assert_eq!(store.get(&key(10), store.now()).unwrap(), Some(vec![7; 100]));
+}
+
+#[test]
+fn after_churn_a_compaction_leaves_little_but_what_is_live() {
+    let mut store = Fixture::large_pages();
+    store.fill(0..20_000, &[1; 100]);
+    for round in 2..12u8 {
+        let value = vec![round; 60 + usize::from(round) * 8];
+        let some = u32::from(round) * 1_500;
+        store.fill(some..some + 5_000, &value);
+        store.persist();
+    }
+    store.compact();
+    let bytes: u64 = store.content().iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+    assert!(store.len() <= bytes * 3 / 2, "{} bytes for {bytes}", store.len());
+    let content = store.content();
+    store.check();
+    store.reopen();
+    assert_eq!(store.content(), content);
+}
+
+#[test]
+fn a_compaction_of_what_is_small_already_moves_nothing() {
+    let store = Fixture::large_pages();
+    store.fill(0..5_000, &[1; 100]);
+    store.compact();
+    let (len, written) = (store.len(), store.tree.stats().written_bytes);
+    store.compact();
+    assert_eq!(store.len(), len);
+    assert!(store.tree.stats().written_bytes - written < 64 << 10, "a superblock and a map");
+}
+
+#[test]
+fn beside_a_compaction_a_reader_sees_its_snapshot_and_commits_go_on() {
+    let mut store = Fixture::new();
+    store.fill(0..3_000, &[1; 40]);
+    store.persist();
+    let before = store.now();
+    store.host.active.lock().push(before);
+    let mut cursor = store.tree.cursor(before, KeyBounds::ALL, ScanOpts::default()).unwrap();
+    for i in (0..3_000).filter(|i| i % 10 != 0) {
+        store.delete(&key(i));
+    }
+    let request = store.tree.compact();
+    let mut seen = 0;
+    for step in 0..100_000u32 {
+        if store.tree.compacted() >= request {
+            break;
+        }
+        store.put(&key(10_000 + step % 50), &step.to_be_bytes());
+        store.tree.work(WorkBudget { bytes: 2 << 10 }).unwrap();
+        assert!(cursor.next().unwrap() || seen == 3_000);
+        seen = 3_000.min(seen + 1);
+    }
+    assert!(store.tree.compacted() >= request, "commits do not keep it from its end (U4)");
+    while cursor.next().unwrap() {
+        seen += 1;
+    }
+    assert_eq!(seen, 3_000);
+    assert_eq!(store.get(&key(1), before).unwrap(), Some(vec![1; 40]));
+    store.check();
+    let with_history = store.len();
+    store.host.active.lock().clear();
+    store.put(b"x", b"");
+    store.compact();
+    assert!(store.len() < with_history / 2, "{} of {with_history}: nobody reads the history any more", store.len());
+    assert_eq!(store.check().keys as usize, store.keys());
+    store.reopen();
+    assert_eq!(store.keys(), 300 + 50 + 1);
+}
+
+#[test]
+fn with_little_memory_pages_move_without_being_brought_in() {
+    let store = Fixture::with_budget(1 << 20);
+    store.fill(0..20_000, &[1; 100]);
+    store.persist();
+    let full = store.len();
+    for i in (0..20_000).filter(|i| i % 10 != 0) {
+        store.delete(&key(i));
+    }
+    store.compact();
+    assert!(store.len() < full / 3, "{} of {full}", store.len());
+    assert!(store.host.budget.used() <= 1 << 20);
+    assert_eq!(store.check().keys, 2_000);
+}
+
+#[test]
+fn a_page_that_cannot_be_read_stays_and_the_others_move() {
+    let mut store = Fixture::large_pages();
+    for from in (0..10_000u32).step_by(100) {
+        let keys: Vec<_> = (from..from + 100).map(u32::to_be_bytes).collect();
+        store.commit(keys.iter().map(|key| Op { kind: OpKind::Put, key, value: &[1; 100] }));
+    }
+    store.persist();
+    store.reopen();
+    let leaf = {
+        let up = store.tree.store.upkeep.lock();
+        let leaves = up.map.pages().filter(|(_, addr)| addr.units == 4);
+        leaves.max_by_key(|(_, addr)| addr.unit).unwrap().1
+    };
+    let at = leaf.unit * UNIT_BYTES as u64 + 300;
+    store.file().write_all_at(&[0xff; 64], at).unwrap();
+    store.delete_range(b"", &9_000u32.to_be_bytes());
+    store.compact();
+    assert!(store.len() > at, "it is where it was");
+    let up = store.tree.store.upkeep.lock();
+    let moved = up.map.pages().filter(|(_, addr)| addr.unit < leaf.unit / 2).count();
+    assert!(moved > up.map.pages().count() / 2, "{moved} pages lie in the first half");
+    drop(up);
+    assert!(matches!(store.verify().problems[..], [_, ..]));
+    assert_eq!(store.get(&9_001u32.to_be_bytes(), store.now()).unwrap(), Some(vec![1; 100]));
+}
+
+#[test]
+fn a_file_that_ends_behind_what_is_used_is_cut_when_it_is_written_next() {
+    let mut store = Fixture::new();
+    store.fill(0..100, &[1; 100]);
+    store.persist();
+    let len = store.len();
+    store.file().set_len(len + (64 << 20)).unwrap(); // as a crash before a checkpoint leaves it
+    store.reopen();
+    store.put(b"x", b"");
+    store.persist();
+    assert!(store.len() <= len * 2, "{} after {len}", store.len());
+    assert_eq!(store.check().keys, 101);
+}
