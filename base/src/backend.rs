@@ -21,7 +21,6 @@
 //!     nothing for its size: what was accepted once is taken again, however small the budget is now.
 
 use std::any::Any;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,20 +36,25 @@ use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::Image;
 use crate::options::KeyspaceOptions;
 use crate::pool::FramePool;
-use crate::value::Value;
+use crate::sync::published::{Lent, Pinned};
+use crate::value::{INLINE_BYTES_MAX, Value};
 use crate::vfs::Vfs;
 
 /// Keeps what a store lends during one short operation alive. Held by one thread, never across I/O, waiting or user code.
 #[derive(Debug, Default)]
-pub struct Pin {
-    not_send: PhantomData<*const ()>,
-}
+pub struct Pin(Pinned);
 
 impl Pin {
     /// A pin for the operation that begins now.
     #[inline]
     pub fn new() -> Pin {
         Pin::default()
+    }
+
+    /// What a store loads published pages under.
+    #[inline]
+    pub fn pinned(&self) -> &Pinned {
+        &self.0
     }
 }
 
@@ -68,6 +72,15 @@ pub enum ValueRef<'p> {
         /// Number of bytes.
         len: u32,
     },
+    /// The same under the pin, uncounted as yet.
+    InPage {
+        /// The image.
+        image: Lent<'p, Image>,
+        /// First byte.
+        start: u32,
+        /// Number of bytes.
+        len: u32,
+    },
     /// Already owned.
     Owned(Value),
 }
@@ -78,6 +91,8 @@ impl ValueRef<'_> {
         match self {
             ValueRef::Borrowed(bytes) => Value::from(bytes),
             ValueRef::InImage { image, start, len } => Value::from_image(&image, start as usize, len as usize),
+            ValueRef::InPage { len, .. } if len as usize <= INLINE_BYTES_MAX => Value::from(&*self),
+            ValueRef::InPage { image, start, len } => Value::from_image(&image.to_arc(), start as usize, len as usize),
             ValueRef::Owned(value) => value,
         }
     }
@@ -90,6 +105,7 @@ impl Deref for ValueRef<'_> {
         match self {
             ValueRef::Borrowed(bytes) => bytes,
             ValueRef::InImage { image, start, len } => &image.bytes()[*start as usize..][..*len as usize],
+            ValueRef::InPage { image, start, len } => &image.bytes()[*start as usize..][..*len as usize],
             ValueRef::Owned(value) => value,
         }
     }

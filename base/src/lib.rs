@@ -5,7 +5,7 @@
 //! (files, clock, threads, locks). It knows nothing about trees, logs or transactions.
 //!
 //! Users of the engine want the crate `duramen`; it re-exports what they need from here.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod backend;
 pub mod batch;

@@ -23,7 +23,9 @@ mod imp {
 
     /// Atomics and the fence.
     pub mod atomic {
-        pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+        pub use std::sync::atomic::{
+            AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        };
     }
 
     /// Threads.
@@ -67,6 +69,9 @@ mod imp {
         check_random(iterations, test);
     }
 }
+
+#[allow(unsafe_code)]
+pub mod published;
 
 pub use imp::*;
 pub use std::sync::Arc;

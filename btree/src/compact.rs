@@ -201,7 +201,7 @@ impl Store {
 
     /// What is known of the bytes of a leaf without reading it: it has no fewer.
     fn least_bytes(&self, pid: u64) -> usize {
-        match &*self.pages.known(pid).page.read() {
+        match &*self.pages.known(pid).read() {
             Page::Resident(resident) => resident.image.bytes().len(),
             Page::OnDisk(addr) => usize::from(addr.units - 1) * UNIT_BYTES,
             Page::Free => 0,

@@ -94,7 +94,7 @@ impl Store {
     /// Whether the page leaves the ring: it was evicted, or has no business there.
     fn evict_page(&self, pid: u64) -> bool {
         let slot = self.pages.known(pid);
-        let Some(mut page) = slot.page.try_write() else { return false };
+        let Some(mut page) = slot.try_write() else { return false };
         if is_evictable(&page) && slot.take_touch() {
             return false;
         }

@@ -12,7 +12,7 @@
 //! ```text
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
-//!   callers  admit   read   cursor   evict
+//!   callers  admit   read   unlatched   cursor   evict
 //!   upkeep   work (what next)   drain   split   merge   sweep   write   checkpoint   compact   relocate | open   verify
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
@@ -43,6 +43,7 @@ mod store;
 mod superblock;
 mod sweep;
 mod units;
+mod unlatched;
 mod upkeep;
 mod verify;
 mod work;
@@ -142,8 +143,8 @@ impl std::fmt::Debug for BTree {
 impl Backend for BTree {
     type Cursor = BTreeCursor;
 
-    fn get<'p>(&self, _pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
-        self.store.get(key, at)
+    fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+        self.store.get(pin, key, at)
     }
 
     fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
@@ -202,7 +203,7 @@ impl Backend for BTree {
         let store = &self.store;
         // Relaxed: figures.
         let count = |counter: &duramen_base::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let depth = match &*store.pages.known(pid_table::ROOT_PID).page.read() {
+        let depth = match &*store.pages.known(pid_table::ROOT_PID).read() {
             Page::Resident(root) => u32::from(root.image.level()) + 1,
             Page::OnDisk(_) | Page::Free => 0,
         };

@@ -209,7 +209,7 @@ impl Store {
 
     /// A page, if it is here.
     pub(crate) fn resident_page(&self, pid: u64) -> Option<LeafView> {
-        match &*self.pages.slot(pid)?.page.read() {
+        match &*self.pages.slot(pid)?.read() {
             Page::Resident(page) => Some(LeafView { image: Arc::clone(&page.image), spill: page.spill.clone() }),
             Page::OnDisk(_) | Page::Free => None,
         }

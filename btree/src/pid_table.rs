@@ -6,12 +6,15 @@
 //!     come names; a clean resident page has the one it would be read from.
 //! T2  A writer replaces the whole image; nobody changes one.
 //! T3  Page ids start at 1, the root's; 0 is "none".
+//! T4  `shown` of a slot is the image of its page if that is resident and has no spill, else nothing; it follows the page before the latch is let go.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
 use duramen_base::image::Image;
 use duramen_base::sync::atomic::{AtomicBool, Ordering};
-use duramen_base::sync::{Arc, Mutex, RwLock};
+use duramen_base::sync::published::{Lent, Pinned, Published};
+use duramen_base::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use duramen_base::{Budget, Reservation};
 
 use crate::map::DiskAddr;
@@ -77,13 +80,75 @@ impl Resident {
 /// One page id.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    pub(crate) page: RwLock<Page>,
+    page: RwLock<Page>,
+    /// For readers without the latch (T4).
+    shown: Published<Image>,
     /// Whether the ring of clean leaves names it (see `evict.rs`).
     in_ring: AtomicBool,
     touched: AtomicBool,
 }
 
+/// A page that is being changed.
+pub(crate) struct PageMut<'s> {
+    page: RwLockWriteGuard<'s, Page>,
+    shown: &'s Published<Image>,
+}
+
+impl Deref for PageMut<'_> {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        &self.page
+    }
+}
+
+impl DerefMut for PageMut<'_> {
+    fn deref_mut(&mut self) -> &mut Page {
+        &mut self.page
+    }
+}
+
+impl Drop for PageMut<'_> {
+    /// T4: the latch goes after this.
+    fn drop(&mut self) {
+        let image = match &*self.page {
+            Page::Resident(Resident { image, spill: None, .. }) => Some(image),
+            Page::Resident(_) | Page::OnDisk(_) | Page::Free => None,
+        };
+        if !self.shown.is(image) {
+            self.shown.set(image.map(Arc::clone));
+        }
+    }
+}
+
 impl Slot {
+    /// The page under its latch.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Page> {
+        self.page.read()
+    }
+
+    /// The page, to be changed.
+    pub(crate) fn write(&self) -> PageMut<'_> {
+        PageMut { page: self.page.write(), shown: &self.shown }
+    }
+
+    /// The same, if nobody has its latch.
+    pub(crate) fn try_write(&self) -> Option<PageMut<'_>> {
+        self.page.try_write().map(|page| PageMut { page, shown: &self.shown })
+    }
+
+    /// The image of the page without its latch; `None`: the latch has to be taken.
+    #[inline]
+    pub(crate) fn shown<'p>(&self, pin: &'p Pinned) -> Option<Lent<'p, Image>> {
+        self.shown.get(pin)
+    }
+
+    /// Shows another image than the page's, as a reader in the middle of a descent may hold one.
+    #[cfg(test)]
+    pub(crate) fn show(&self, image: Option<Arc<Image>>) {
+        self.shown.set(image);
+    }
+
     /// Notes a use, for the clock.
     pub(crate) fn touch(&self) {
         // Relaxed: a hint. Read first, so that a hot page's line stays shared.
@@ -187,7 +252,7 @@ impl PidTable {
             ids.free.extend(first_unused..pid);
             ids.next = pid + 1;
             (first_unused..=pid).for_each(|pid| self.make_slot(pid, &mut ids));
-            *self.known(pid).page.write() = Page::OnDisk(addr);
+            *self.known(pid).write() = Page::OnDisk(addr);
         }
         ids.free.reverse();
     }

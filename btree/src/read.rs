@@ -5,11 +5,13 @@
 //! D2  A page read from disk is taken only if checksum, page id, keyspace, write sequence and level are those that its parents hold.
 //! D3  Levels fall by one at each step, so a descent ends, whatever a damaged file says.
 
+use std::ops::Range;
+
 use duramen_base::image::{Identity, Image, ImageKind};
 use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Found, Hit, LoadTicket, Result, Timestamp, Value, ValueRef};
+use duramen_base::{Error, Found, Hit, LoadTicket, Pin, Result, Timestamp, Value, ValueRef};
 
 use crate::buffers::Buffered;
 use crate::leaf::{LeafRef, Seen};
@@ -82,7 +84,7 @@ impl Store {
             if expected == Some(0) {
                 return Ok(Descent::Leaf { pid, slot });
             }
-            let page = slot.page.read();
+            let page = slot.read();
             let image = match &*page {
                 Page::Resident(resident) => &resident.image,
                 Page::OnDisk(_) => return Ok(Descent::Missing(Missing { pid, level: expected })),
@@ -116,7 +118,7 @@ impl Store {
                 match self.descend(target)? {
                     Descent::Missing(missing) => missing,
                     Descent::Leaf { pid, slot } => {
-                        let page = slot.page.read();
+                        let page = slot.read();
                         match &*page {
                             Page::Resident(resident) if resident.image.level() == 0 => {
                                 slot.touch();
@@ -161,10 +163,10 @@ impl Store {
         let slot = self.pages.known(missing.pid);
         loop {
             let _generation = self.loads.lock().current(); // E3
-            let Page::OnDisk(addr) = *slot.page.read() else { return Ok(()) };
+            let Page::OnDisk(addr) = *slot.read() else { return Ok(()) };
             self.make_room();
             let read = self.read_page(missing.pid, addr);
-            let mut page = slot.page.write();
+            let mut page = slot.write();
             // The page may have been read, changed, written elsewhere and dropped while we read its old place.
             if !matches!(*page, Page::OnDisk(now) if now == addr) {
                 continue;
@@ -197,20 +199,41 @@ impl Store {
     }
 
     /// The newest version of `key` at or before `at`.
-    pub(crate) fn get<'p>(self: &Arc<Store>, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+    pub(crate) fn get<'p>(self: &Arc<Store>, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
         let newer = match self.buffers.get(key, at) {
             Buffered::Settled(found) => return Ok(found_in_buffer(found)),
             Buffered::Open(newer) => newer,
         };
         let tombs = self.tombs_if_any(); // G4
+        if let Some(image) = self.unlatched_leaf(key, pin.pinned()) {
+            self.check_not_too_old(at)?;
+            let found = find(LeafRef { image: &image, spill: None }, tombs.as_deref(), key, at, move |range| {
+                ValueRef::InPage { image, start: range.start as u32, len: range.len() as u32 }
+            });
+            return Ok(Found { newer: found.newer || newer, ..found });
+        }
+        self.get_latched(key, at, tombs.as_deref(), newer)
+    }
+
+    /// The same with latches, and where pages may be missing. `newer`: whether the buffers hold something newer.
+    fn get_latched<'p>(
+        self: &Arc<Store>,
+        key: &[u8],
+        at: Timestamp,
+        tombs: Option<&RangeTombs>,
+        newer: bool,
+    ) -> Result<Found<'p>> {
         let _shared = self.structure.read();
         let missing = match self.descend(Target::At(key))? {
             Descent::Missing(missing) => missing,
-            Descent::Leaf { pid, slot } => match &*slot.page.read() {
+            Descent::Leaf { pid, slot } => match &*slot.read() {
                 Page::Resident(resident) => {
                     slot.touch();
                     self.check_not_too_old(at)?;
-                    let found = find(resident, tombs.as_deref(), key, at);
+                    let leaf = LeafRef { image: &resident.image, spill: resident.spill.as_deref() };
+                    let found = find(leaf, tombs, key, at, move |range| {
+                        ValueRef::Owned(Value::from_image(&resident.image, range.start, range.len()))
+                    });
                     return Ok(Found { newer: found.newer || newer, ..found });
                 }
                 Page::OnDisk(_) => Missing { pid, level: Some(0) },
@@ -250,19 +273,20 @@ fn found_in_buffer<'p>(found: MemFound) -> Found<'p> {
     Found { hit, newer }
 }
 
-/// Looks a key up in its leaf and under the range deletes.
-fn find<'p>(resident: &Resident, tombs: Option<&RangeTombs>, key: &[u8], at: Timestamp) -> Found<'p> {
-    let leaf = LeafRef { image: &resident.image, spill: resident.spill.as_deref() };
+/// Looks a key up in its leaf and under the range deletes; `in_image` hands over a part of the image.
+fn find<'p>(
+    leaf: LeafRef<'_>,
+    tombs: Option<&RangeTombs>,
+    key: &[u8],
+    at: Timestamp,
+    in_image: impl FnOnce(Range<usize>) -> ValueRef<'p>,
+) -> Found<'p> {
     let (seen, newer) = leaf.find(key, at);
     let newer = newer || tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX)).is_some_and(|newest| newest > at);
     let covering = tombs.and_then(|tombs| tombs.covering(key, at));
     let hit = match (seen, covering) {
         (Seen::InImage(_, ts) | Seen::Spilled(_, ts), Some(deleted)) if ts < deleted => Hit::Deleted(deleted),
-        (Seen::InImage(range, ts), _) => {
-            let image = &resident.image;
-            let bytes = ValueRef::Owned(Value::from_image(image, range.start, range.len()));
-            Hit::Value { bytes, ts }
-        }
+        (Seen::InImage(range, ts), _) => Hit::Value { bytes: in_image(range), ts },
         (Seen::Spilled(value, ts), _) => Hit::Value { bytes: ValueRef::Owned(value.clone()), ts },
         (Seen::Deleted(ts), covering) => Hit::Deleted(covering.map_or(ts, |deleted| deleted.max(ts))),
         (Seen::Nothing, Some(deleted)) => Hit::Deleted(deleted),

@@ -83,7 +83,7 @@ impl Store {
 
     /// Where a page lies, and its image if it is here; `None`: it is dirty, or none (RL1).
     fn clean_page(&self, pid: u64) -> Option<(DiskAddr, Option<Arc<Image>>)> {
-        match &*self.pages.slot(pid)?.page.read() {
+        match &*self.pages.slot(pid)?.read() {
             Page::Resident(resident) => Some((resident.disk?, Some(Arc::clone(&resident.image)))),
             Page::OnDisk(addr) => Some((*addr, None)),
             Page::Free => None,
@@ -92,7 +92,7 @@ impl Store {
 
     fn page_moved(&self, up: &mut Upkeep, pid: u64, from: DiskAddr, to: DiskAddr) {
         let slot = self.pages.known(pid);
-        let mut page = slot.page.write();
+        let mut page = slot.write();
         let place = match &mut *page {
             Page::Resident(resident) => resident.disk.as_mut(),
             Page::OnDisk(addr) => Some(addr),

@@ -101,7 +101,7 @@ impl Store {
         let mut path = Vec::new();
         let mut pid = ROOT_PID;
         loop {
-            let page = self.pages.known(pid).page.read();
+            let page = self.pages.known(pid).read();
             // The root may itself be of the level asked for; below an inner page of `level + 1` nothing need be looked at.
             let Page::Resident(resident) = &*page else {
                 panic!("E1: inner pages on the way to a leaf that was read are here and stay here")

@@ -176,7 +176,7 @@ impl Store {
         if is_leaf && image.hist_count() > 0 {
             up.untidy.insert((image.max_ts(), pid));
         }
-        let mut page = self.pages.known(pid).page.write();
+        let mut page = self.pages.known(pid).write();
         self.count_page(&page, false);
         match &mut *page {
             Page::Resident(resident) => resident.replace(image, spill),
@@ -189,7 +189,7 @@ impl Store {
 
     /// Takes a page out of the tree. Under `structure` exclusive.
     pub(crate) fn free_page(&self, up: &mut Upkeep, pid: u64) {
-        let mut page = self.pages.known(pid).page.write();
+        let mut page = self.pages.known(pid).write();
         self.count_page(&page, false);
         *page = Page::Free;
         drop(page);

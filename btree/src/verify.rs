@@ -158,7 +158,7 @@ impl Store {
         let mut failure = None;
         let mut walk = Walk::new(report, self.file.path(), &tombs);
         walk.walk(|pid| {
-            let addr = match self.pages.slot(pid).map(|slot| slot.page.read()).as_deref() {
+            let addr = match self.pages.slot(pid).map(|slot| slot.read()).as_deref() {
                 None => return Err((0, "a child page that does not exist".to_owned())),
                 Some(Page::Resident(resident)) => return Ok(Some(Arc::clone(&resident.image))),
                 Some(Page::OnDisk(addr)) => *addr,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use duramen_base::memtable::Memtable;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::sync::thread;
+use duramen_base::sync::{published, thread};
 use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone};
 
 use crate::store::Store;
@@ -77,6 +77,7 @@ impl Store {
         up.check_not_failed()?;
         let done = self.work_step(&mut up, budget)?;
         drop(up);
+        published::collect(); // images that were replaced are large, and readers may be few
         self.make_room();
         Ok(done)
     }

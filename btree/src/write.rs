@@ -125,7 +125,7 @@ impl Store {
 
     /// The image of a dirty page.
     pub(crate) fn dirty_image(&self, pid: u64) -> Arc<Image> {
-        match &*self.pages.known(pid).page.read() {
+        match &*self.pages.known(pid).read() {
             Page::Resident(resident) => Arc::clone(&resident.image),
             Page::OnDisk(_) | Page::Free => panic!("T1: the dirty page {pid} is resident"),
         }
@@ -134,7 +134,7 @@ impl Store {
     /// A dirty page has a place now (T1).
     fn turned_clean(&self, pid: u64, addr: DiskAddr) {
         let slot = self.pages.known(pid);
-        let mut page = slot.page.write();
+        let mut page = slot.write();
         self.count_page(&page, false);
         if let Page::Resident(resident) = &mut *page {
             resident.disk = Some(addr);

@@ -1,0 +1,173 @@
+//! A counted value that one thread at a time replaces and any number read without a latch and without touching its count.
+//!
+//! Readers hold a [`Pinned`]; a value that was replaced is let go of once nobody is pinned who could have met it (epochs, by crossbeam-epoch; Fraser,
+//! "Practical lock freedom", 2004). It orders nothing but itself: what a value means, and who may replace it when, is its owner's business.
+//!
+//! PU1 The pointer is null, or came from `Arc::into_raw` and stands for one count of that `Arc`, which [`Published`] owns.
+//! PU2 The count of a pointer that was taken out is given up only by a call deferred under a pin: so it is at least one for whoever loaded the
+//!     pointer under a pin of his own, until that pin ends.
+//! PU3 A [`Lent`] does not outlive the pin it was loaded under: its lifetime says so, and a pin does not leave its thread.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use super::atomic::{AtomicPtr, Ordering};
+
+/// Keeps alive what its thread loads from any [`Published`] while it lasts. Short: nothing that was replaced meanwhile, by anybody, is freed before
+/// it ends.
+///
+/// ```
+/// use duramen_base::sync::published::Pinned;
+/// let pin = Pinned::new();
+/// let inner = Pinned::new(); // costs next to nothing
+/// drop((inner, pin));
+/// ```
+#[derive(Debug)]
+pub struct Pinned(#[expect(dead_code, reason = "it is held, not read")] Guard);
+
+impl Pinned {
+    /// A pin from now on.
+    #[inline]
+    pub fn new() -> Pinned {
+        Pinned(crossbeam_epoch::pin())
+    }
+}
+
+impl Default for Pinned {
+    fn default() -> Pinned {
+        Pinned::new()
+    }
+}
+
+/// Hands what this thread replaced to whoever ends a pin next, and frees what nobody can read any more. For a thread that replaces much and
+/// pins little.
+///
+/// ```
+/// duramen_base::sync::published::collect();
+/// ```
+pub fn collect() {
+    crossbeam_epoch::pin().flush();
+}
+
+/// See the module.
+///
+/// ```
+/// use duramen_base::sync::published::{Pinned, Published};
+/// use std::sync::Arc;
+/// let page: Published<Vec<u8>> = Published::empty();
+/// page.set(Some(Arc::new(vec![1])));
+/// let pin = Pinned::new();
+/// let seen = page.get(&pin).expect("just set");
+/// page.set(Some(Arc::new(vec![2])));
+/// assert_eq!((&**seen, &**page.get(&pin).expect("just set")), (&[1][..], &[2][..]));
+/// assert_eq!(*seen.to_arc(), [1]);
+/// ```
+pub struct Published<T: Send + Sync + 'static> {
+    pointer: AtomicPtr<T>,
+    /// It shares and drops values as an `Arc` does, so only what an `Arc` may share is shared by it.
+    owns: PhantomData<Arc<T>>,
+}
+
+/// A value under a pin.
+pub struct Lent<'p, T> {
+    pointer: NonNull<T>,
+    pin: PhantomData<(&'p Pinned, Arc<T>)>,
+}
+
+impl<T: Send + Sync + 'static> Published<T> {
+    /// Nothing yet.
+    pub fn empty() -> Published<T> {
+        Published { pointer: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
+    }
+
+    /// The value as it is now.
+    #[inline]
+    pub fn get<'p>(&self, _pin: &'p Pinned) -> Option<Lent<'p, T>> {
+        // Acquire: pairs with the swap in `set`, so that the value is seen as whoever set it had made it.
+        NonNull::new(self.pointer.load(Ordering::Acquire)).map(|pointer| Lent { pointer, pin: PhantomData })
+    }
+
+    /// Whether it is this very value (`None`: nothing). For its owner: another thread could change it meanwhile.
+    pub fn is(&self, value: Option<&Arc<T>>) -> bool {
+        ptr::eq(self.pointer.load(Ordering::Relaxed), value.map_or(ptr::null(), Arc::as_ptr))
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: Option<Arc<T>>) {
+        let new = value.map_or(ptr::null_mut(), |value| Arc::into_raw(value).cast_mut());
+        // Pinned before the old value leaves, as whoever can still meet it is then pinned at this time or earlier.
+        let pin = crossbeam_epoch::pin();
+        let old = self.pointer.swap(new, Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: PU1: it came from `into_raw`, and the swap handed us the one count that it stands for.
+            let old = unsafe { Arc::from_raw(old) };
+            pin.defer(move || drop(old)); // PU2
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Published<T> {
+    fn drop(&mut self) {
+        let last = self.pointer.load(Ordering::Relaxed);
+        if !last.is_null() {
+            // SAFETY: PU1, and nobody else can reach the pointer any more to take the count.
+            let last = unsafe { Arc::from_raw(last) };
+            crossbeam_epoch::pin().defer(move || drop(last)); // PU2: what was lent under a pin may outlive us
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for Published<T> {
+    fn default() -> Published<T> {
+        Published::empty()
+    }
+}
+
+impl<T: Send + Sync + 'static> fmt::Debug for Published<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Published")
+    }
+}
+
+impl<T> Clone for Lent<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Lent<'_, T> {}
+
+impl<T> Lent<'_, T> {
+    /// A counted handle, which outlives the pin.
+    pub fn to_arc(&self) -> Arc<T> {
+        // SAFETY: PU1: it came from `into_raw`. PU2 and PU3: its count is at least one now, so one more can be added, which the handle owns.
+        unsafe {
+            Arc::increment_strong_count(self.pointer.as_ptr());
+            Arc::from_raw(self.pointer.as_ptr())
+        }
+    }
+}
+
+impl<T> Deref for Lent<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: PU1: it points to the value of an `Arc`, which nobody changes. PU2 and PU3: the count is at least one while we live.
+        unsafe { self.pointer.as_ref() }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Lent<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod schedules;
