@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use duramen_base::sync::Arc;
+use duramen_base::sync::{Arc, published};
 
 use crate::pid_table::{Page, Slot};
 use crate::store::Store;
@@ -77,6 +77,11 @@ impl Store {
 
     /// Drops clean leaves, least recently used first, until the budget has `bytes` and some slack to spare, or none is left to drop.
     pub(crate) fn evict(&self, bytes: u64) {
+        self.evict_round(bytes);
+        published::collect(); // frees what nobody can be reading any more
+    }
+
+    fn evict_round(&self, bytes: u64) {
         let Some(mut ring) = self.ring.try_lock() else { return };
         let enough = self.budget().limit().saturating_sub(bytes + SLACK_BYTES.min(self.budget().limit() / 8));
         // Twice round: the first time takes the touch away.

@@ -184,6 +184,7 @@ impl Store {
         }
         self.count_page(&page, true);
         drop(page);
+        up.note_replaced(self.leaf_bytes());
         up.turned_dirty(pid, is_leaf, self.loads.lock().number());
     }
 

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use duramen_base::sync::Arc;
+use duramen_base::sync::{Arc, published};
 use duramen_base::{Error, Result, StoreMark, Timestamp, mutant};
 
 use crate::checkpoint::Run;
@@ -20,6 +20,9 @@ use crate::superblock::Superblock;
 use crate::sweep::Sweep;
 use crate::units::{UNIT_BYTES, Units};
 use crate::work::Stillness;
+
+/// Bytes of replaced images from which on it is worth the while to see whether they can be freed.
+const COLLECT_BYTES: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub(crate) struct Upkeep {
     /// Why nothing can be persisted any more (X4).
     pub(crate) failed: Option<Arc<Error>>,
     pub(crate) still: Stillness,
+    /// Bytes of images that were replaced and may wait to be freed, about.
+    replaced_bytes: usize,
     write_seq: u16,
 }
 
@@ -91,6 +96,7 @@ impl Upkeep {
             drained_last: false,
             failed: None,
             still: Stillness::default(),
+            replaced_bytes: 0,
             write_seq,
         }
     }
@@ -156,6 +162,15 @@ impl Upkeep {
         self.dirty.remove(&pid);
         if self.map.get(pid).is_some() {
             self.places.insert(pid, None);
+        }
+    }
+
+    /// An image of some `bytes` gave way to another: readers may still have it.
+    pub(crate) fn note_replaced(&mut self, bytes: usize) {
+        self.replaced_bytes += bytes;
+        if self.replaced_bytes >= COLLECT_BYTES {
+            self.replaced_bytes = 0;
+            published::collect();
         }
     }
 
