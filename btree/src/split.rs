@@ -96,15 +96,20 @@ impl Store {
         self.may_spill().then(|| self.budget().reserve_anyway(0))
     }
 
-    /// The inner pages from the root down to the parent of the page of `level` that encloses `key`. All are here, as a page below was read.
+    /// The inner pages from the root down to the parent of the page of `level` that encloses `key`. All are here, as a page below was read; a root that
+    /// is not is the page of `level` itself, a leaf that left memory since.
     pub(crate) fn path_to(&self, key: &[u8], level: u8) -> Vec<Step> {
         let mut path = Vec::new();
         let mut pid = ROOT_PID;
         loop {
             let page = self.pages.known(pid).read();
             // The root may itself be of the level asked for; below an inner page of `level + 1` nothing need be looked at.
-            let Page::Resident(resident) = &*page else {
-                panic!("E1: inner pages on the way to a leaf that was read are here and stay here")
+            let resident = match &*page {
+                Page::Resident(resident) => resident,
+                Page::OnDisk(_) if pid == ROOT_PID => return path,
+                Page::OnDisk(_) | Page::Free => {
+                    panic!("E1: inner pages on the way to a leaf that was read are here and stay here")
+                }
             };
             if resident.image.level() <= level {
                 return path;

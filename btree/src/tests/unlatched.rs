@@ -1,4 +1,4 @@
-//! Reads without latches: what readers are shown of pages that change, leave and come back.
+//! Pages that change, leave and come back while somebody looks: what readers without latches are shown, and what upkeep finds.
 
 use super::*;
 
@@ -54,4 +54,17 @@ fn pages_that_are_here_are_shown_and_no_others() {
         assert_eq!(store.get(&key(i), store.now()).unwrap().as_deref(), Some(&[7; 60][..]));
     }
     assert!((1..=count).all(shown), "all are here again");
+}
+
+/// Found by shuttle: readers evict beside upkeep, which had just read the leaf.
+#[test]
+fn a_root_that_is_a_leaf_and_left_memory_has_no_parents() {
+    let store = Fixture::new();
+    store.put(b"key", b"value");
+    store.persist();
+    store.tree.store.evict(64 << 20);
+    let root = store.tree.store.pages.known(pid_table::ROOT_PID);
+    assert!(matches!(&*root.read(), pid_table::Page::OnDisk(_)));
+    assert!(store.tree.store.path_to(b"key", 0).is_empty());
+    assert!(store.tree.store.parent_of(b"key").unwrap().is_none());
 }
