@@ -326,6 +326,31 @@ pub struct StoreStats {
     pub reads: u64,
     /// Bytes written to its files.
     pub written_bytes: u64,
+    /// Of these, bytes that brought commits into tables for the first time (LSM): `written_bytes` divided by this is what merging costs.
+    pub flushed_bytes: u64,
+    /// What lies in each level (LSM), from the newest data to the oldest.
+    pub levels: Vec<LevelStats>,
+    /// Lookups of a key in a table that a filter spared (LSM).
+    pub filter_denials: u64,
+    /// Lookups that a filter let through though the table has not the key (LSM).
+    pub filter_vain_passes: u64,
+}
+
+/// Figures of one level of an LSM store.
+///
+/// ```
+/// use duramen_base::{LevelStats, StoreStats};
+/// let stats = StoreStats { levels: vec![LevelStats { runs: 2, tables: 3, bytes: 500 }], ..StoreStats::default() };
+/// assert_eq!(stats.levels.iter().map(|level| level.runs).sum::<u32>(), 2);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelStats {
+    /// Sorted runs: a get may have to look into one table of each.
+    pub runs: u32,
+    /// Tables.
+    pub tables: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
 }
 
 /// What a store is opened with.

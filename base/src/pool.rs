@@ -7,6 +7,7 @@
 //! FP2  Every image that is here is counted in the budget; one that was evicted while a reader holds it lives on, uncounted, until that reader drops it.
 //! FP3  Of two loads of one key at once the first one in stays, and both callers get that one.
 //! FP4  A shard never keeps more than its part of the limit. Cold frames go first, then those that were not used since the clock's hand passed.
+//! FP5 What is granted beside the frames is counted in the budget, and at most a quarter of what the frames may have.
 //!
 //! Next: `pool/shard.rs` (the clock).
 
@@ -17,7 +18,7 @@ mod tests;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Reservation};
 use crate::error::Result;
 use crate::image::Image;
 use crate::sync::Mutex;
@@ -33,6 +34,8 @@ pub struct FrameKey {
     pub offset: u64,
 }
 
+/// Of the pool's bytes, as much again may be kept beside it as this part.
+const BESIDE_PART: u64 = 4;
 const SHARD_COUNT_MAX: u64 = 16;
 /// A shard holds several of the largest images, so that a small pool is one exact clock and not sixteen that hold nothing.
 const SHARD_BYTES_MIN: u64 = 1 << 20;
@@ -57,6 +60,22 @@ pub struct FramePool {
     budget: Arc<Budget>,
     shards: Box<[Mutex<Shard>]>,
     last_file: AtomicU64,
+    /// Bytes granted beside the frames, and how many that may be (FP5).
+    beside: AtomicU64,
+    beside_max: u64,
+}
+
+/// Room that [`FramePool::keep_beside`] granted, until dropped.
+#[derive(Debug)]
+pub struct RoomBeside {
+    pool: Arc<FramePool>,
+    reservation: Reservation,
+}
+
+impl Drop for RoomBeside {
+    fn drop(&mut self) {
+        self.pool.beside.fetch_sub(self.reservation.bytes(), Ordering::Relaxed);
+    }
 }
 
 impl FramePool {
@@ -64,7 +83,8 @@ impl FramePool {
     pub fn new(budget: &Arc<Budget>, bytes_max: u64) -> Arc<FramePool> {
         let shard_count = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARD_COUNT_MAX);
         let shards = (0..shard_count).map(|_| Mutex::new(Shard::new(bytes_max / shard_count))).collect();
-        Arc::new(FramePool { budget: Arc::clone(budget), shards, last_file: AtomicU64::new(0) })
+        let (last_file, beside, beside_max) = (AtomicU64::new(0), AtomicU64::new(0), bytes_max / BESIDE_PART);
+        Arc::new(FramePool { budget: Arc::clone(budget), shards, last_file, beside, beside_max })
     }
 
     /// A number for a file that is about to be read through the pool. Never given out again, so forgetting a file is final.
@@ -88,6 +108,29 @@ impl FramePool {
             Some(image) => Ok(image),
             None => Ok(self.insert(key, keep, Arc::new(load()?))),
         }
+    }
+
+    /// Room for an image of `bytes` bytes that its owner keeps for itself, for as long as what it gets lives; `None` if the budget is used up or
+    /// much is kept so already. Nobody evicts such an image, and finding it takes no look into the pool.
+    ///
+    /// ```
+    /// use duramen_base::{Budget, pool::FramePool};
+    /// let budget = Budget::new(1 << 20);
+    /// let pool = FramePool::new(&budget, 1 << 20);
+    /// let room = pool.keep_beside(4096).expect("little is kept");
+    /// assert_eq!(budget.used(), 4096);
+    /// assert!(pool.keep_beside(1 << 19).is_none());
+    /// drop(room);
+    /// assert_eq!(budget.used(), 0);
+    /// ```
+    pub fn keep_beside(self: &Arc<FramePool>, bytes: u64) -> Option<RoomBeside> {
+        // Relaxed: a count that guards no other memory. A race grants a little too much.
+        if self.beside.load(Ordering::Relaxed) + bytes > self.beside_max {
+            return None;
+        }
+        let reservation = self.budget.try_reserve(bytes)?;
+        self.beside.fetch_add(bytes, Ordering::Relaxed);
+        Some(RoomBeside { pool: Arc::clone(self), reservation })
     }
 
     /// Drops all images of a file. A load of it that is still running may bring one back, which then ages like any other.

@@ -217,6 +217,7 @@ impl Backend for BTree {
             persists: count(&store.counters.persists),
             reads: count(&store.counters.reads),
             written_bytes: count(&store.counters.written_bytes),
+            ..StoreStats::default()
         }
     }
 }

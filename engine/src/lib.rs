@@ -54,9 +54,9 @@ pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::{
     BackendKind, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport, Error, IoOp,
-    KeyspaceId, KeyspaceOptions, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget, LockWait, Lsn,
-    Problem, Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnId, TxnInfo, TxnOrigin, Value, VerifyLevel,
-    VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget,
+    LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnId, TxnInfo, TxnOrigin, Value,
+    VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
 };
 pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,

@@ -2,7 +2,11 @@
 //!
 //! It owns what it reads; nothing is pinned and no latch is held between calls. Invariants C1 to C6 of `base/src/backend.rs`, and these:
 //!
-//! U1  While `aligned` names a direction, every source stands on its nearest key at or beyond the current one in that direction.
+//! The sources stand in order of their keys; a step moves the first one on and lets it sink to its place. With the few sources there are, and a
+//! large one that mostly stays first, this takes one comparison a step, where a tournament takes one for each level of its tree.
+//!
+//! U1  While `aligned` names a direction, every source stands on its nearest key at or beyond the current one in that direction, and `order`
+//!     is sorted: the first `front` of it stand on the nearest key of all.
 //! U2  The current key, value and place change only when a step has succeeded; a failed one clears `aligned`, so that the next step seeks
 //!     every source from the current key again (C3).
 //! U3  A seek begins with the superversion that is current then, so changes applied before it are met (C6). What is readable at the
@@ -32,6 +36,9 @@ pub struct LsmCursor {
     blocks: Loading,
     sv: Arc<SuperVersion>,
     sources: Vec<Source>,
+    /// The sources that stand on a key, nearest first (U1).
+    order: Vec<usize>,
+    front: usize,
     tombs: Vec<Arc<RangeTombs>>,
     aligned: Option<Direction>,
     place: Place,
@@ -65,6 +72,8 @@ impl LsmCursor {
             blocks: Loading { keep: opts.fill_cache },
             sv,
             sources: Vec::new(),
+            order: Vec::new(),
+            front: 0,
             tombs: Vec::new(),
             aligned: None,
             place: Place::Nowhere,
@@ -107,7 +116,7 @@ impl LsmCursor {
         }
         self.align(from, direction)?;
         let mut key = Vec::new();
-        while let Some(nearest) = self.nearest(direction) {
+        while let Some(nearest) = self.nearest() {
             key.clear();
             key.extend_from_slice(nearest);
             if !self.bounds().contains(&key) {
@@ -121,7 +130,7 @@ impl LsmCursor {
                 (self.current.value, self.current.ts, self.place) = (value, ts, Place::On);
                 return Ok(true);
             }
-            self.pass(&key, direction)?;
+            self.pass(direction)?;
         }
         let (lower, upper) = (self.lower.clone(), self.upper.clone());
         match direction {
@@ -144,34 +153,130 @@ impl LsmCursor {
         if self.aligned.take() == Some(direction)
             && let Bound::Excluded(key) = from
         {
-            self.pass(key, direction)?;
+            if self.nearest() == Some(key) {
+                self.pass(direction)?;
+            }
         } else {
             for source in &mut self.sources {
                 source.seek(from, direction, self.at)?;
             }
+            self.put_in_order(direction);
         }
         self.aligned = Some(direction);
         Ok(())
     }
 
-    /// Moves the sources that stand on `key` beyond it.
-    fn pass(&mut self, key: &[u8], direction: Direction) -> Result<()> {
-        let aligned = self.aligned.take();
-        for source in &mut self.sources {
-            if source.key() == Some(key) {
-                source.advance(direction, self.at)?;
-            }
+    fn put_in_order(&mut self, direction: Direction) {
+        let sources = &self.sources;
+        self.order.clear();
+        self.order.extend((0..sources.len()).filter(|&source| sources[source].key().is_some()));
+        self.order.sort_by(|&a, &b| direction.cmp(sources[a].key(), sources[b].key()));
+        self.count_front();
+    }
+
+    #[inline]
+    fn count_front(&mut self) {
+        let key = |place: usize| self.order.get(place).and_then(|&source| self.sources[source].key());
+        let mut front = usize::from(!self.order.is_empty());
+        while front < self.order.len() && key(front) == key(0) {
+            front += 1;
         }
+        self.front = front;
+    }
+
+    /// Moves the sources at the front beyond their key.
+    fn pass(&mut self, direction: Direction) -> Result<()> {
+        let aligned = self.aligned.take();
+        self.advance_front(direction)?;
         self.aligned = aligned;
         Ok(())
     }
 
-    fn nearest(&self, direction: Direction) -> Option<&[u8]> {
-        let keys = self.sources.iter().filter_map(Source::key);
-        match direction {
-            Direction::Forward => keys.min(),
-            Direction::Backward => keys.max(),
+    /// U1 holds again afterwards, unless there was an error.
+    #[inline]
+    fn advance_front(&mut self, direction: Direction) -> Result<()> {
+        for place in (0..self.front).rev() {
+            let source = self.order[place];
+            self.sources[source].advance(direction, self.at)?;
+            self.sink(place, direction);
         }
+        self.count_front();
+        Ok(())
+    }
+
+    /// Lets the source at `place` go behind those that are nearer; out, if it stands on no key any more.
+    #[inline]
+    fn sink(&mut self, mut place: usize, direction: Direction) {
+        let moved = self.order[place];
+        let Some(key) = self.sources[moved].key() else {
+            self.order.remove(place);
+            return;
+        };
+        while let Some(&next) = self.order.get(place + 1)
+            && direction.cmp(self.sources[next].key(), Some(key)).is_lt()
+        {
+            self.order[place] = next;
+            place += 1;
+        }
+        self.order[place] = moved;
+    }
+
+    fn nearest(&self) -> Option<&[u8]> {
+        self.sources[*self.order.first()?].key()
+    }
+
+    /// A step from the current key, while the sources are aligned and there are no range tombstones.
+    #[inline]
+    fn step_on(&mut self, direction: Direction) -> Result<bool> {
+        self.aligned = None; // U2
+        let found = loop {
+            self.advance_front(direction)?;
+            let Some(&first) = self.order.first() else { break false };
+            if !self.is_inside(first, direction) {
+                break false;
+            }
+            if self.show_front(first)? {
+                break true;
+            }
+        };
+        self.aligned = Some(direction);
+        if found { Ok(true) } else { Ok(self.run_out(direction)) }
+    }
+
+    /// Whether the key of a source is before the end of the bounds.
+    #[inline]
+    fn is_inside(&self, source: usize, direction: Direction) -> bool {
+        let Some(key) = self.sources[source].key() else { return false };
+        match direction {
+            Direction::Forward => !self.bounds().is_above(key),
+            Direction::Backward => !self.bounds().is_below(key),
+        }
+    }
+
+    /// Makes the nearest key the current one, if it has a value.
+    #[inline]
+    fn show_front(&mut self, first: usize) -> Result<bool> {
+        if self.front == 1
+            && let Source::Run(run) = &self.sources[first]
+            && let Some((block, value)) = run.newest_at(self.at)
+        {
+            let (Some(range), Some(key)) = (value, run.key()) else { return Ok(false) };
+            self.current.key.clear();
+            self.current.key.extend_from_slice(key);
+            match &mut self.current.value {
+                // Counting the block anew for each of its entries would be most of the work.
+                Stored::InImage(counted, place) if Arc::ptr_eq(counted, block) => *place = range,
+                other => *other = Stored::InImage(Arc::clone(block), range),
+            }
+            self.current.ts = run.newest_ts();
+            return Ok(true);
+        }
+        let Some(key) = self.sources[first].key().map(<[u8]>::to_vec) else { return Ok(false) };
+        let answer = self.answer(&key)?;
+        self.newer_seen |= answer.newer();
+        let Some((value, ts)) = answer.into_value() else { return Ok(false) };
+        self.current = Current { key, value, ts };
+        Ok(true)
     }
 
     /// What `key` is, from all the sources that stand on it.
@@ -181,7 +286,9 @@ impl LsmCursor {
             let (tomb, newer) = tombs.at(key, self.at);
             answer.add(None, tomb, newer);
         }
-        for source in self.sources.iter().filter(|source| source.key() == Some(key)) {
+        for &source in &self.order[..self.front] {
+            let source = &self.sources[source];
+            debug_assert!(source.key() == Some(key), "U1: the front is those on the nearest key");
             let (version, newer) = source.version_at(self.at)?;
             answer.add(version, Timestamp::ZERO, newer);
         }
@@ -199,6 +306,9 @@ impl LsmCursor {
 
     /// A step from the current place.
     fn step(&mut self, direction: Direction) -> Result<bool> {
+        if self.place == Place::On && self.aligned == Some(direction) && self.tombs.is_empty() {
+            return self.step_on(direction);
+        }
         let (end, start) = match direction {
             Direction::Forward => (Place::AfterLast, self.lower.clone()),
             Direction::Backward => (Place::BeforeFirst, self.upper.clone()),

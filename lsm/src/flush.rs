@@ -35,7 +35,7 @@ impl Flush {
     /// Begins the flush of a memtable that has come to rest (T3).
     pub(crate) fn new(store: &Store, memtable: Arc<Memtable>) -> Flush {
         let tombs = memtable.tombs();
-        let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), None);
+        let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), |_, _| false);
         let writer = RunWriter::new(store.tuning.table_bytes, carried);
         Flush { memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
     }

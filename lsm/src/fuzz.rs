@@ -27,6 +27,7 @@ pub fn targets() -> Vec<Target> {
         max_key: b"zz".to_vec(),
         tombs: vec![handle],
         fragments: 1,
+        tombstones: 1,
     };
     let mut filter = FilterBuilder::default();
     [&b"oak"[..], b"ash", b"elm"].iter().for_each(|key| filter.add(key));

@@ -9,6 +9,7 @@ use duramen_base::{Found, Hit, Result, Timestamp, ValueRef};
 use crate::source::{Stored, StoredVersion};
 use crate::superversion::SuperVersion;
 use crate::table::blocks::{BlockSource, Loading};
+use crate::table::filter;
 
 /// What a key is at a timestamp, as far as the sources asked so far know.
 #[derive(Debug, Default)]
@@ -80,12 +81,14 @@ pub(crate) fn get<'p>(
             answer.add(found.version.map(StoredVersion::from), found.tomb, found.newer);
         }
     }
+    let mut hash = None;
     for run in sv.version.runs() {
         let Some(table) = run.table_of(key) else { continue };
         if answer.is_settled(table.meta().min_ts, table.meta().max_ts, at) {
             continue;
         }
-        let Some(found) = table.get(key, at, blocks)? else { return Ok(None) };
+        let hash = *hash.get_or_insert_with(|| filter::hash(key));
+        let Some(found) = table.get(key, hash, at, blocks)? else { return Ok(None) };
         let newer = found.newest > at;
         answer.add(found.version.map(StoredVersion::from), Timestamp::ZERO, newer);
     }
@@ -102,7 +105,7 @@ pub(crate) fn newer_than(sv: &SuperVersion, key: &[u8], since: Timestamp) -> Res
     }
     for run in sv.version.runs() {
         if let Some(table) = run.table_of(key).filter(|table| table.meta().max_ts > newest) {
-            let found = table.get(key, Timestamp::MAX, &Loading { keep: true })?;
+            let found = table.get(key, filter::hash(key), Timestamp::MAX, &Loading { keep: true })?;
             newest = newest.max(found.map_or(Timestamp::ZERO, |found| found.newest));
         }
     }

@@ -4,11 +4,11 @@
 //! transactions and of isolation: it is told timestamps, and asks its `StoreHost` for horizons.
 //!
 //! ```text
-//!   apply ─► memtable ─(frozen)─► flush ─► run of tables ─► merge ─► run of tables         MANIFEST-<n>, CURRENT, <no>.sst
+//!   apply ─► memtable ─(frozen)─► flush ─► run of tables ─► merge ─► levels of tables      MANIFEST-<n>, CURRENT, <no>.sst
 //!                 └────────────── superversion: what a get or a cursor reads ──────────────┘
 //! ```
 //! Where to start reading: `superversion.rs` (what there is to read), `get.rs` (a get), `cursor.rs` (a scan), `upkeep.rs` (flush, merge and
-//! the order in which things become durable), `table/mod.rs` and `docs/format/lsm.md` (the files).
+//! the order in which things become durable), `merge/pick.rs` (which tables are merged next), `table/mod.rs` and `docs/format/lsm.md` (the files).
 #![forbid(unsafe_code)]
 
 mod admit;
@@ -23,11 +23,13 @@ mod open;
 mod run_cursor;
 mod run_writer;
 mod source;
+mod span;
 mod store;
 mod superversion;
 mod table;
 #[cfg(test)]
 mod test_host;
+mod tuning;
 mod upkeep;
 mod verify;
 mod version;

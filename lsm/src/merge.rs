@@ -1,18 +1,25 @@
-//! Merging: several runs of level 0 become one, in steps, and what nobody can read is left out.
+//! Merging: the tables of a job become tables of one run, in steps, and what nobody can read is left out.
 //!
-//! P2 asks that nothing older remains before a tombstone goes. So only a merge that takes in the oldest run ("bottom") drops tombstones;
-//! by S3 and Z2 no memtable and no newer run holds anything older. Which range tombstones go is decided when the merge begins: by then
+//! ```text
+//!   job ─► Writing ─(all keys written, tables and their names synced)─► Built ─(manifest edit synced, superversion switched)─► done
+//!     └──────────────────────────── a move: only the manifest ─────────────────────────────────────┘
+//! ```
+//! Tombstones go when nothing below needs them (`merge/below.rs`). Which range tombstones go is decided when the merge begins: by then
 //! nobody reads before them, so every version they cover is left out whenever it is met, as horizons only move on.
 //!
-//! Next: `merge/pick.rs` (which runs), `prune.rs` (which versions).
+//! MG1 Output tables begin and end between those that stay in their run (I3), and each has the range tombstones over its own stretch of keys:
+//!     so what a range tombstone covers never lies above it.
+//! MG2 A table that is hidden whole is not read.
+//!
+//! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones).
 
-mod pick;
+mod below;
+pub(crate) mod pick;
 
 use std::sync::Arc;
 
-use duramen_base::{Pruner, Result};
-
-pub(crate) use pick::{RUNS_LIMIT, all_runs, pick};
+use duramen_base::memtable::{KeyVersions, RangeTombs};
+use duramen_base::{Pruner, Result, Timestamp, mutant};
 
 use crate::flush::sync_tables_dir;
 use crate::run_cursor::RunCursor;
@@ -22,14 +29,17 @@ use crate::table::Table;
 use crate::table::blocks::Loading;
 use crate::upkeep::{Change, Upkeep};
 use crate::version::{Run, Version};
-use duramen_base::memtable::KeyVersions;
-use duramen_base::memtable::RangeTombs;
+use below::Below;
+use pick::{Job, Sorted};
 
 /// A merge under way.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    inputs: Vec<Run>,
-    is_bottom: bool,
+    job: Job,
+    /// Run of the output.
+    run: u64,
+    inputs: Vec<Arc<Table>>,
+    below: Below,
     /// All range tombstones in tables when it began: durable, so what they cover may go.
     tombs: Arc<RangeTombs>,
     cursors: Vec<RunCursor>,
@@ -40,24 +50,33 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// Begins the merge of the `run_count` newest runs of level 0.
-    pub(crate) fn new(store: &Store, version: &Version, run_count: usize) -> Merge {
-        let inputs: Vec<Run> = version.levels[0][..run_count].to_vec();
-        let is_bottom = run_count == version.runs().count();
+    /// Begins a job of `version`.
+    pub(crate) fn new(store: &Store, version: &Version, mut job: Job) -> Merge {
+        if mutant!("overlap_in_level") && !job.is_move && job.inputs.len() > 1 {
+            job.inputs.pop();
+        }
+        let is_input = |table: &&Arc<Table>| job.inputs.contains(&table.meta().no);
         let snaps = store.env.host.snapshots();
+        let (pruner, oldest) = (Pruner::new(&snaps), snaps.oldest());
+        let below = Below::of(version, job.to, &job.inputs);
+        let inputs: Vec<Arc<Table>> = version.tables().filter(is_input).map(Arc::clone).collect();
         let mut carried = RangeTombs::default();
-        inputs.iter().flat_map(|run| &run.tables).for_each(|table| carried.unite(table.tombs()));
-        let carried = carried.pruned(&Pruner::new(&snaps), is_bottom.then(|| snaps.oldest()));
-        let cursors = inputs.iter().map(|run| RunCursor::new(run, Loading { keep: false })).collect();
+        inputs.iter().for_each(|table| carried.unite(table.tombs()));
+        let carried = carried.pruned(&pruner, |fragment, ts| ts <= oldest && !below.needs(fragment, ts));
+        let is_read = |table: &&Arc<Table>| is_input(table) && !is_hidden(table, &version.tombs, oldest); // MG2
+        let read = version.runs().map(|run| run.tables.iter().filter(is_read).map(Arc::clone).collect());
+        let cursors = read.map(|tables| RunCursor::of(tables, Loading { keep: false })).filter(|run| !run.is_empty());
         Merge {
-            inputs,
-            is_bottom,
+            run: run_of_output(version, &job),
+            below,
             tombs: Arc::clone(&version.tombs),
-            cursors,
+            cursors: cursors.collect(),
             started: false,
-            writer: RunWriter::new(store.tuning.table_bytes, carried),
-            built: None,
+            writer: RunWriter::new(store.tuning.table_bytes, carried).not_over_more_than(over(store, version, &job)),
+            built: job.is_move.then(|| inputs.clone()),
+            inputs,
             scratch: KeyVersions::default(),
+            job,
         }
     }
 
@@ -71,10 +90,9 @@ impl Merge {
             sync_tables_dir(store, &tables)?;
             self.built = Some(tables);
         }
-        let removed: Vec<Arc<Table>> = self.inputs.iter().flat_map(|run| &run.tables).map(Arc::clone).collect();
-        let run = self.inputs.first().map_or(0, |run| run.id);
         let added = self.built.as_deref().unwrap_or(&[]);
-        store.switch(upkeep, &Change { level: 0, run, added, removed: &removed, flushed: None })?;
+        let level = self.job.to as u32;
+        store.switch(upkeep, &Change { level, run: self.run, added, removed: &self.inputs, flushed: None })?;
         Ok(true)
     }
 
@@ -110,9 +128,33 @@ impl Merge {
             }
             kv.sort();
             done_bytes += kv.content_bytes() + 1;
-            kv.prune(self.tombs.covering(&kv.key), &pruner, self.is_bottom);
+            let is_bottom = !self.below.may_hold(&kv.key);
+            kv.prune(self.tombs.covering(&kv.key), &pruner, is_bottom);
             self.writer.push(kv, &store.env, &mut upkeep.next_table_no)?;
         }
         Ok(false)
     }
+}
+
+/// Whether range tombstones that everybody sees hide every version of a table.
+pub(crate) fn is_hidden(table: &Table, tombs: &RangeTombs, oldest: Timestamp) -> bool {
+    let meta = table.meta();
+    meta.keys > 0 && tombs.hide(&meta.min_key, &meta.max_key, meta.max_ts, oldest)
+}
+
+/// The run that the output joins: the one of that level, or that of the newest input.
+fn run_of_output(version: &Version, job: &Job) -> u64 {
+    let has_input = |run: &&Run| run.all().any(|table| job.inputs.contains(&table.meta().no));
+    let there = version.levels.get(job.to).into_iter().flatten();
+    let joined = if job.to == 0 { there.clone().find(has_input) } else { there.clone().next() };
+    joined.or_else(|| version.runs().find(has_input)).map_or(0, |run| run.id)
+}
+
+/// Last key and bytes of the tables below the output's level, and how many bytes of these one table of it may lie over: more would
+/// make a large job of its own way down.
+fn over(store: &Store, version: &Version, job: &Job) -> (Vec<(Vec<u8>, u64)>, u64) {
+    let run = version.levels.get(job.to + 1).and_then(|runs| runs.first()).filter(|_| job.to > 0);
+    let tables = run.into_iter().flat_map(|run| &run.tables);
+    let ends = tables.map(|table| (table.meta().max_key.clone(), Sorted::bytes(table))).collect();
+    (ends, pick::Limits::of(&store.tuning).job_bytes_max / 2)
 }

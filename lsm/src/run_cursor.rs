@@ -2,8 +2,10 @@
 //!
 //! As a table's cursor (Q1): after an error it stands nowhere and is to be sought again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use duramen_base::image::Image;
 use duramen_base::{Result, Timestamp};
 
 use crate::table::blocks::Loading;
@@ -22,10 +24,19 @@ pub(crate) struct RunCursor {
 }
 
 impl RunCursor {
-    /// A cursor that stands nowhere.
+    /// A cursor over a run that stands nowhere.
     pub(crate) fn new(run: &Run, blocks: Loading) -> RunCursor {
-        let tables = run.tables.iter().filter(|table| table.meta().keys > 0).map(Arc::clone).collect();
+        RunCursor::of(run.tables.iter().map(Arc::clone).collect(), blocks)
+    }
+
+    /// A cursor over tables of one run, by key, that stands nowhere.
+    pub(crate) fn of(tables: Vec<Arc<Table>>, blocks: Loading) -> RunCursor {
         RunCursor { tables, blocks, index: 0, cursor: None }
+    }
+
+    /// Whether it has no tables.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
     }
 
     /// The key it stands on, if it does.
@@ -62,19 +73,33 @@ impl RunCursor {
     }
 
     /// Goes on by one key.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<()> {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.next()?;
+        match &mut self.cursor {
+            Some(cursor) => {
+                cursor.next()?;
+                if cursor.is_on() { Ok(()) } else { self.skip_forward() }
+            }
+            None => Ok(()),
         }
-        self.skip_forward()
     }
 
     /// Goes back by one key.
+    #[inline]
     pub(crate) fn prev(&mut self) -> Result<()> {
-        if let Some(cursor) = &mut self.cursor {
-            cursor.prev()?;
+        match &mut self.cursor {
+            Some(cursor) => {
+                cursor.prev()?;
+                if cursor.is_on() { Ok(()) } else { self.skip_back() }
+            }
+            None => Ok(()),
         }
-        self.skip_back()
+    }
+
+    /// As that of a table's cursor.
+    #[inline]
+    pub(crate) fn newest_at(&self, at: Timestamp) -> Option<(&Arc<Image>, Option<Range<usize>>)> {
+        self.cursor.as_ref()?.newest_at(at)
     }
 
     /// The newest ts of the key it stands on.

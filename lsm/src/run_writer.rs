@@ -1,7 +1,8 @@
 //! Writing one run: table after table, each of about the size asked for.
 //!
-//! Range tombstones go into the first table: it does not matter which one carries them (Z3). A run without versions is one table with
-//! range tombstones alone, or none.
+//! RW1 Each table gets the range tombstones over the stretch of keys from its first key up to the first key of the next; the first and the
+//!     last table also those before and behind. So the spans of the tables do not overlap. A stretch without versions is a bare table.
+//! RW2 A table ends before it lies over too many bytes of the level below, so that merging it there stays a small job.
 
 use std::sync::Arc;
 
@@ -16,17 +17,53 @@ use duramen_base::memtable::RangeTombs;
 #[derive(Debug)]
 pub(crate) struct RunWriter {
     table_bytes: u64,
+    /// Range tombstones from the first key of the table under way on.
     carried: RangeTombs,
+    below: LevelBelow,
     writer: Option<TableWriter>,
     done: Vec<TableMeta>,
     /// Numbers of all files begun.
     begun: Vec<u64>,
 }
 
+/// RW2: what the keys written so far lie over.
+#[derive(Debug, Default)]
+struct LevelBelow {
+    /// Last key and bytes of its tables, ascending.
+    ends: Vec<(Vec<u8>, u64)>,
+    index: usize,
+    /// Bytes of tables that the table under way lies over, but for the one at `index`.
+    passed_bytes: u64,
+    bytes_max: u64,
+}
+
+impl LevelBelow {
+    /// Takes note of the next key; whether a table should begin with it.
+    fn asks_for_cut(&mut self, key: &[u8]) -> bool {
+        while let Some((end, bytes)) = self.ends.get(self.index)
+            && **end < *key
+        {
+            self.passed_bytes += bytes;
+            self.index += 1;
+        }
+        let cut = self.passed_bytes > self.bytes_max;
+        if cut {
+            self.passed_bytes = 0;
+        }
+        cut
+    }
+}
+
 impl RunWriter {
     /// A run of tables of `table_bytes`, with these range tombstones.
     pub(crate) fn new(table_bytes: u64, carried: RangeTombs) -> RunWriter {
-        RunWriter { table_bytes, carried, writer: None, done: Vec::new(), begun: Vec::new() }
+        let (below, done, begun) = (LevelBelow::default(), Vec::new(), Vec::new());
+        RunWriter { table_bytes, carried, below, writer: None, done, begun }
+    }
+
+    /// The same, with no table over more than so many bytes of a level whose tables end with these keys and have so many bytes.
+    pub(crate) fn not_over_more_than(self, (ends, bytes_max): (Vec<(Vec<u8>, u64)>, u64)) -> RunWriter {
+        RunWriter { below: LevelBelow { ends, bytes_max, ..LevelBelow::default() }, ..self }
     }
 
     /// Appends a key with its versions; a new table takes its number from `next_no`.
@@ -34,11 +71,14 @@ impl RunWriter {
         if kv.is_empty() {
             return Ok(());
         }
-        self.writer(env, next_no)?.push(kv)?;
-        match &self.writer {
-            Some(writer) if writer.bytes() >= self.table_bytes || writer.is_full() => self.end_table(),
-            Some(_) | None => Ok(()),
+        let is_over_much = self.below.asks_for_cut(&kv.key);
+        let is_large = |writer: &TableWriter| writer.bytes() >= self.table_bytes || writer.is_full();
+        if self.writer.as_ref().is_some_and(|writer| is_over_much || is_large(writer)) {
+            let behind = self.carried.split_off(&kv.key);
+            self.end_table()?;
+            self.carried = behind;
         }
+        self.writer(env, next_no)?.push(kv)
     }
 
     /// Ends the run and opens its tables, which are synced but for their names.

@@ -3,6 +3,7 @@
 //! A memtable is copied from in pieces, because it changes under the cursor; what was copied stays right at the cursor's timestamp (T4).
 //! Range tombstones are not seen here; the cursor asks for them itself.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -53,6 +54,20 @@ pub(crate) enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// Which key comes first this way; a source without a key comes last.
+    #[inline]
+    pub(crate) fn cmp(self, a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
+        match (a, b) {
+            (Some(a), Some(b)) => match self {
+                Direction::Forward => a.cmp(b),
+                Direction::Backward => b.cmp(a),
+            },
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        }
+    }
+}
+
 /// One source, standing on a key or past the last in its direction.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -73,6 +88,7 @@ impl Source {
     }
 
     /// The key it stands on.
+    #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
         match self {
             Source::Mem(source) => source.piece.front().map(|item| &*item.key),
@@ -92,6 +108,7 @@ impl Source {
     }
 
     /// Goes on to the next key in this direction.
+    #[inline]
     pub(crate) fn advance(&mut self, direction: Direction, at: Timestamp) -> Result<()> {
         match self {
             Source::Mem(source) => {

@@ -10,33 +10,20 @@ use std::sync::Arc;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::{
-    Admission, Admit, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LoadTicket, OpsOfKeyspace, Pin,
-    Result, ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
-    WorkDone,
+    Admission, Admit, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LevelStats, LoadTicket,
+    OpsOfKeyspace, Pin, Result, ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
+    VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::cursor::LsmCursor;
 use crate::superversion::SuperVersion;
+use crate::table::Table;
 use crate::table::blocks::{Gathering, Prepared, Resident};
+use crate::tuning::Tuning;
 use crate::upkeep::Upkeep;
-use crate::version::Version;
+use crate::version::{Run, Version};
 use crate::{admit, get, open, upkeep, verify};
 use duramen_base::memtable::Memtable;
-
-/// Sizes that tests make small.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tuning {
-    /// Bytes of a table at which the next one begins.
-    pub(crate) table_bytes: u64,
-    /// Bytes at which the manifest is written anew; `None`: its own measure.
-    pub(crate) manifest_bytes_max: Option<u64>,
-}
-
-impl Default for Tuning {
-    fn default() -> Tuning {
-        Tuning { table_bytes: 64 << 20, manifest_bytes_max: None }
-    }
-}
 
 /// What handle, cursors and tickets share.
 pub(crate) struct Store {
@@ -55,8 +42,11 @@ pub(crate) struct Store {
     pub(crate) failure: Mutex<Option<Arc<Error>>>,
     pub(crate) persists: AtomicU64,
     written_bytes: AtomicU64,
-    /// Blocks read from tables that are gone.
+    flushed_bytes: AtomicU64,
+    /// Figures of tables that are gone.
     past_reads: AtomicU64,
+    past_denials: AtomicU64,
+    past_vain_passes: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -84,7 +74,10 @@ impl Store {
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
+            flushed_bytes: AtomicU64::new(0),
             past_reads: AtomicU64::new(0),
+            past_denials: AtomicU64::new(0),
+            past_vain_passes: AtomicU64::new(0),
         })
     }
 
@@ -128,12 +121,19 @@ impl Store {
         drop(old);
     }
 
-    pub(crate) fn count_reads(&self, blocks: u64) {
-        self.past_reads.fetch_add(blocks, Ordering::Relaxed);
+    /// Keeps the figures of a table that goes.
+    pub(crate) fn count_past(&self, table: &Table) {
+        let (denials, vain_passes) = table.denials_and_vain_passes();
+        self.past_reads.fetch_add(table.reads(), Ordering::Relaxed);
+        self.past_denials.fetch_add(denials, Ordering::Relaxed);
+        self.past_vain_passes.fetch_add(vain_passes, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_written(&self, bytes: u64) {
+    pub(crate) fn count_written(&self, bytes: u64, is_flush: bool) {
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if is_flush {
+            self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
@@ -160,6 +160,13 @@ impl Store {
     fn stats(&self) -> StoreStats {
         let sv = self.current();
         let memory_bytes = sv.memtables().map(|memtable| memtable.bytes()).sum();
+        let passes = |table: &Arc<Table>| table.denials_and_vain_passes();
+        let (denials, vain) = sv.version.tables().map(passes).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        let level = |runs: &Vec<Run>| LevelStats {
+            runs: runs.len() as u32,
+            tables: runs.iter().flat_map(Run::all).count() as u64,
+            bytes: upkeep::bytes_of(runs.iter()),
+        };
         StoreStats {
             memory_bytes,
             unsaved_bytes: memory_bytes,
@@ -170,6 +177,10 @@ impl Store {
             reads: sv.version.tables().map(|table| table.reads()).sum::<u64>()
                 + self.past_reads.load(Ordering::Relaxed),
             written_bytes: self.written_bytes.load(Ordering::Relaxed),
+            flushed_bytes: self.flushed_bytes.load(Ordering::Relaxed),
+            levels: sv.version.levels.iter().map(level).collect(),
+            filter_denials: denials + self.past_denials.load(Ordering::Relaxed),
+            filter_vain_passes: vain + self.past_vain_passes.load(Ordering::Relaxed),
         }
     }
 }
@@ -237,7 +248,8 @@ impl Lsm {
     /// # Errors
     /// `Corruption` for damage and for missing files, naming file and offset; `UnsupportedFormat`; `Io`.
     pub fn open(env: StoreEnv) -> Result<Lsm> {
-        Lsm::open_tuned(env, Tuning::default())
+        let tuning = Tuning::of(&env.options);
+        Lsm::open_tuned(env, tuning)
     }
 
     pub(crate) fn open_tuned(env: StoreEnv, tuning: Tuning) -> Result<Lsm> {

@@ -6,9 +6,9 @@
 //! W1  Only upkeep changes the version, so what it read of it stays true until it switches.
 //! W2  After any failure but a lack of space nothing is written any more: the store answers `Poisoned`.
 //! W3  A file of ours is removed only when no durable manifest names it and nobody reads it.
-//! W4  A flush goes before a merge, because it frees memory and log, until there are `RUNS_LIMIT` runs; from then on a merge goes first.
-//! W5  So there are never more runs than `RUNS_LIMIT`, however fast commits come: who waits for memory does the merge that its flush waits for.
-//!     (Exception: I1 of `merge/pick.rs`. A store found with more is brought down before it grows.)
+//! W4  A flush goes before a merge, because it frees memory and log, until level 0 has `RUNS_LIMIT` runs; from then on a merge goes first.
+//! W5  So level 0 never has more runs than `RUNS_LIMIT`, however fast commits come: who waits for memory does the merge that its flush waits for.
+//!     (A store found with more is brought down before it grows.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::{Merge, RUNS_LIMIT, all_runs, pick};
+use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, compact, pick};
+use crate::merge::{Merge, is_hidden};
 use crate::store::Store;
 use crate::table::{Table, table_path};
 use crate::version::Run;
@@ -33,8 +34,10 @@ pub(crate) struct Upkeep {
     next_manifest_number: u64,
     flush: Option<Flush>,
     merge: Option<Merge>,
-    /// The request that `merge` answers: it takes in all runs.
-    compacting: Option<u64>,
+    /// The request to compact that is under way, and the number from which on tables were written since it began.
+    compacting: Option<(u64, u64)>,
+    /// For which version and which oldest reader there was nothing to merge.
+    settled: Option<(u64, Timestamp)>,
     /// Tables that the manifest names no more, until nobody reads them.
     obsolete: Vec<Arc<Table>>,
     /// Files of ours that nothing names.
@@ -59,8 +62,8 @@ impl Upkeep {
         next_manifest_number: u64,
         garbage: Vec<PathBuf>,
     ) -> Upkeep {
-        let (flush, merge, compacting, obsolete) = (None, None, None, Vec::new());
-        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, compacting, obsolete, garbage }
+        let (flush, merge, compacting, settled, obsolete) = (None, None, None, None, Vec::new());
+        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, compacting, settled, obsolete, garbage }
     }
 }
 
@@ -71,7 +74,7 @@ impl Store {
         let switched = self.guarded_step(&mut upkeep, budget.bytes.max(1))?;
         // Relaxed: only a reminder, the manifest itself was synced.
         let unreported = self.unreported_switch.swap(false, Ordering::Relaxed);
-        Ok(WorkDone { more: self.has_work(&upkeep), switched: switched || unreported })
+        Ok(WorkDone { more: self.has_work(&mut upkeep), switched: switched || unreported })
     }
 
     /// A step towards the next flush for somebody who waits for memory; whether there was one to do. Waits for another who is at work.
@@ -129,13 +132,13 @@ impl Store {
         Ok(false)
     }
 
-    fn has_work(&self, upkeep: &Upkeep) -> bool {
+    fn has_work(&self, upkeep: &mut Upkeep) -> bool {
         upkeep.flush.is_some()
             || upkeep.merge.is_some()
             || !self.current().frozen.is_empty()
             || self.is_rotation_due()
             || self.is_log_behind()
-            || self.merge_count().is_some()
+            || self.next_job(upkeep).is_some()
             || self.is_compaction_asked()
             || upkeep.obsolete.iter().any(|table| Arc::strong_count(table) == 1)
             || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
@@ -160,9 +163,9 @@ impl Store {
     }
 
     /// W4, W5.
-    fn must_merge_first(&self, upkeep: &Upkeep) -> bool {
-        let is_full = self.current().version.runs().count() >= RUNS_LIMIT;
-        is_full && !mutant!("flush_over_runs_limit") && (upkeep.merge.is_some() || self.merge_count().is_some())
+    fn must_merge_first(&self, upkeep: &mut Upkeep) -> bool {
+        let is_full = self.current().version.levels[0].len() >= RUNS_LIMIT;
+        is_full && !mutant!("flush_over_runs_limit") && (upkeep.merge.is_some() || self.next_job(upkeep).is_some())
     }
 
     fn next_flush(&self) -> Option<Flush> {
@@ -184,29 +187,53 @@ impl Store {
     fn step_merge(&self, upkeep: &mut Upkeep, mut merge: Merge, bytes: u64) -> Result<bool> {
         let outcome = merge.step(self, upkeep, bytes);
         match &outcome {
-            Ok(true) => {
-                self.compact_done.fetch_max(upkeep.compacting.take().unwrap_or(0), Ordering::SeqCst);
-            }
+            Ok(true) => {}
             Err(_) if !merge.is_built() => self.give_up(upkeep, merge.begun()),
             Ok(false) | Err(_) => upkeep.merge = Some(merge),
         }
         outcome
     }
 
-    /// How many of the newest runs should be merged.
-    fn merge_count(&self) -> Option<usize> {
-        let sv = self.current();
-        let sizes: Vec<(u64, usize)> = sv.version.levels[0].iter().map(|run| (run.bytes(), run.tables.len())).collect();
-        pick(&sizes)
+    /// What to merge next.
+    fn next_job(&self, upkeep: &mut Upkeep) -> Option<Job> {
+        let version = Arc::clone(&self.current().version);
+        let oldest = self.env.host.snapshots().oldest();
+        let is_compacting = self.begin_compaction(upkeep);
+        if upkeep.settled == Some((version.seq, oldest)) && !is_compacting {
+            return None;
+        }
+        let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
+        let shape = Shape { levels: &version.levels, oldest, is_hidden: &is_hidden };
+        let limits = Limits::of(&self.tuning);
+        if let Some((request, first_no)) = upkeep.compacting
+            && version.levels[0].len() < RUNS_LIMIT
+        {
+            let job = compact(&shape, &limits, first_no);
+            if job.is_some() {
+                return job;
+            }
+            upkeep.compacting = None;
+            self.compact_done.fetch_max(request, Ordering::SeqCst);
+        }
+        let job = pick(&shape, &limits);
+        if job.is_none() {
+            upkeep.settled = Some((version.seq, oldest));
+        }
+        job
     }
 
     fn next_merge(&self, upkeep: &mut Upkeep) -> Option<Merge> {
-        let (request, count) = match self.compaction_due() {
-            Some((request, count)) => (Some(request), count),
-            None => (None, self.merge_count()?),
-        };
-        upkeep.compacting = request;
-        Some(Merge::new(self, &self.current().version, count))
+        let job = self.next_job(upkeep)?;
+        Some(Merge::new(self, &self.current().version, job))
+    }
+
+    /// Whether a request to compact is under way: it begins when all that was asked for is in tables.
+    fn begin_compaction(&self, upkeep: &mut Upkeep) -> bool {
+        let is_in_tables = || self.current().frozen.is_empty() && !self.is_rotation_due();
+        if upkeep.compacting.is_none() && self.is_compaction_asked() && is_in_tables() {
+            upkeep.compacting = Some((self.compact_asked.load(Ordering::SeqCst), upkeep.next_table_no));
+        }
+        upkeep.compacting.is_some()
     }
 
     /// Asks for a merge of everything that is visible; the number of the request.
@@ -224,21 +251,6 @@ impl Store {
 
     fn is_compaction_asked(&self) -> bool {
         self.compact_asked.load(Ordering::SeqCst) > self.compacted()
-    }
-
-    /// A request whose commits are all in tables, and how many of the newest runs to merge for it: all, unless they have more tables than one edit
-    /// may name.
-    fn compaction_due(&self) -> Option<(u64, usize)> {
-        let request = self.compact_asked.load(Ordering::SeqCst);
-        if request <= self.compacted() || self.current().frozen.last().is_some() || self.is_rotation_due() {
-            return None;
-        }
-        let sv = self.current();
-        let count = all_runs(sv.version.levels[0].iter().map(|run| run.tables.len()));
-        if count == 0 {
-            self.compact_done.fetch_max(request, Ordering::SeqCst);
-        }
-        (count > 0).then_some((request, count))
     }
 
     fn give_up(&self, upkeep: &mut Upkeep, begun: &[u64]) {
@@ -270,9 +282,13 @@ impl Store {
         let version = sv.version.after(&edit, &self.env, change.added)?;
         let version = version.expect("W1: the change was made from this version");
         upkeep.manifest.append(&edit)?;
-        self.count_written(change.added.iter().map(|table| table.meta().file_bytes).sum());
+        // A table that only moves is removed from one place and added to another.
+        let is_new = |table: &&Arc<Table>| !change.removed.iter().any(|old| Arc::ptr_eq(old, table));
+        let is_gone = |table: &&Arc<Table>| !change.added.iter().any(|new| Arc::ptr_eq(new, table));
+        let new_bytes = change.added.iter().filter(is_new).map(Sorted::bytes).sum();
+        self.count_written(new_bytes, change.flushed.is_some());
         self.install(version, change.flushed);
-        upkeep.obsolete.extend(change.removed.iter().map(Arc::clone));
+        upkeep.obsolete.extend(change.removed.iter().filter(is_gone).map(Arc::clone));
         Ok(())
     }
 
@@ -292,7 +308,7 @@ impl Store {
         let (kept, unread): (Vec<_>, Vec<_>) = upkeep.obsolete.drain(..).partition(is_read);
         upkeep.obsolete = kept;
         for table in unread {
-            self.count_reads(table.reads());
+            self.count_past(&table);
             self.env.pool.forget_file(table.frame(0).file);
             upkeep.garbage.push(table.file().path().to_owned());
         }

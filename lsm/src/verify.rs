@@ -154,7 +154,8 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, index: &Image, entry: usize, separator: &[u8], filter: &Filter<'_>) -> Result<()> {
-        let handles = self.table.handles_of(index, entry)?;
+        let (first, more) = self.table.handles_of(index, entry)?;
+        let handles: Vec<Handle> = std::iter::once(first).chain(more.iter().map(Handle::decode)).collect();
         if self.last_key.as_deref().is_some_and(|last| last >= separator) {
             self.problem(index.self_id(), "a separator is not above the keys before it (N1)");
         }

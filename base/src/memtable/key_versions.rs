@@ -4,7 +4,7 @@
 //!
 //! X1  Items are strictly descending by ts; a ts that comes from two sources (applied again after a crash) is one version.
 //! X2  The successor of a version is the next newer event over its key: a version, or a range tombstone with a larger ts.
-//! X3  A newest tombstone goes only in a merge that reaches the oldest run (P2).
+//! X3  A tombstone goes if it is the oldest version, everybody reads at it or later, and no older run may hold the key (P2).
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -98,10 +98,6 @@ impl KeyVersions {
     /// the same one. `is_bottom`: no older run may hold the key.
     pub fn prune(&mut self, tombs: &[Timestamp], pruner: &Pruner<'_>, is_bottom: bool) {
         let mut newer: Option<Timestamp> = None;
-        let newest_is_bare = match self.items.first() {
-            Some(newest) => newest.value.is_none() && tombs.first().is_none_or(|&tomb| tomb <= newest.ts),
-            None => return,
-        };
         self.items.retain(|item| {
             debug_assert!(newer.is_none_or(|newer| newer > item.ts), "X1: versions descend");
             let tomb = tombs.iter().copied().take_while(|&tomb| tomb > item.ts).last();
@@ -112,9 +108,10 @@ impl KeyVersions {
             newer = Some(item.ts);
             successor.is_none_or(|successor| !pruner.may_drop_version(item.ts, successor))
         });
-        let older_remains = self.items.len() > 1;
-        if is_bottom && newest_is_bare && pruner.may_drop_tombstone(self.items[0].ts, older_remains) {
-            self.items.clear();
+        // X3: whoever reads before the next newer event finds nothing, with or without it.
+        let is_needless = |item: &Item| item.value.is_none() && pruner.may_drop_tombstone(item.ts, false);
+        if is_bottom && self.items.last().is_some_and(is_needless) {
+            self.items.pop();
         }
     }
 }
@@ -167,6 +164,9 @@ mod tests {
         assert_eq!(check(&[3, -5], &[], (10, &[]), true), [0i64; 0]);
         assert_eq!(check(&[3, -5], &[], (10, &[4]), true), [-5, 3]);
         assert_eq!(check(&[-5], &[], (4, &[]), true), [-5]);
+        assert_eq!(check(&[-5], &[9], (10, &[7]), true), [0i64; 0]);
+        assert_eq!(check(&[8, -5], &[], (10, &[6]), true), [8]);
+        assert_eq!(check(&[8, -5], &[], (10, &[4, 6]), true), [8, -5]);
     }
 
     #[test]

@@ -31,12 +31,15 @@ use crate::memtable::key::Key;
 /// assert!(!tombs.any_newer_in(Bound::Unbounded, Bound::Excluded(b"d"), ts(5)));
 ///
 /// let snaps = SnapSet::new(ts(9), vec![]);
-/// let pruned = tombs.pruned(&Pruner::new(&snaps), None);
+/// let pruned = tombs.pruned(&Pruner::new(&snaps), |_, _| false);
 /// let last: Fragment = pruned.fragments().last().expect("there are two");
 /// assert_eq!((last.low, last.high, last.tss), (&b"d"[..], &b""[..], &[ts(7)][..]));
 /// let mut all = RangeTombs::default();
 /// all.unite(&tombs);
 /// assert!(all == tombs && all.memory_bytes() > 0);
+/// assert!(all.hide(b"d", b"z", ts(6), ts(9)) && !all.hide(b"d", b"z", ts(7), ts(9)));
+/// let behind = all.split_off(b"e");
+/// assert_eq!((all.covering(b"e"), behind.covering(b"d"), behind.covering(b"e")), (&[][..], &[][..], &[ts(7), ts(4)][..]));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeTombs {
@@ -146,16 +149,47 @@ impl RangeTombs {
         })
     }
 
-    /// What a merge writes: without those that newer ones make unreadable, and, if `drop_through` is given, without those at or before it.
-    pub fn pruned(&self, pruner: &Pruner<'_>, drop_through: Option<Timestamp>) -> RangeTombs {
+    /// What a merge writes: without those that newer ones make unreadable, and without those that `goes` says of.
+    pub fn pruned(&self, pruner: &Pruner<'_>, goes: impl Fn(&Fragment<'_>, Timestamp) -> bool) -> RangeTombs {
         let mut kept = RangeTombs::default();
         for fragment in self.fragments() {
             let mut list = fragment.tss.to_vec();
             prune_list(&mut list, pruner);
-            list.retain(|&ts| drop_through.is_none_or(|through| ts > through));
+            list.retain(|&ts| !goes(&fragment, ts));
             kept.insert_all(fragment.low, fragment.high, &list, None);
         }
         kept
+    }
+
+    /// Takes out what covers keys from `key` on.
+    #[must_use]
+    pub fn split_off(&mut self, key: &[u8]) -> RangeTombs {
+        if self.is_empty() {
+            return RangeTombs::default();
+        }
+        let (mut before, mut behind) = (RangeTombs::default(), RangeTombs::default());
+        for fragment in self.fragments() {
+            let ends_before = !fragment.high.is_empty() && fragment.high <= key;
+            let end = if ends_before { fragment.high } else { key };
+            before.insert_all(fragment.low, end, fragment.tss, None);
+            if !ends_before {
+                behind.insert_all(fragment.low.max(key), fragment.high, fragment.tss, None);
+            }
+        }
+        *self = before;
+        behind
+    }
+
+    /// Whether tombstones with `newest < ts <= through` cover every key from `first` to `last`: versions up to `newest` there are read by nobody
+    /// who reads at `through` or later.
+    pub fn hide(&self, first: &[u8], last: &[u8], newest: Timestamp, through: Timestamp) -> bool {
+        if self.max_ts <= newest || self.steps.is_empty() {
+            return false;
+        }
+        let hides = |list: &[Timestamp]| list.iter().any(|&ts| newest < ts && ts <= through);
+        let inside = (Bound::Excluded(first), Bound::Included(last));
+        hides(self.covering(first))
+            && (first >= last || self.steps.range::<[u8], _>(inside).all(|(_, list)| hides(list)))
     }
 
     fn cut_at(&mut self, key: &[u8]) {

@@ -1,6 +1,6 @@
 //! One frame of a manifest: what changed in the set of tables, or all of it.
 //!
-//! On disk: Manifest (MANIFEST-1.hex)
+//! On disk: Manifest (MANIFEST-1.hex, MANIFEST-1.counted.hex)
 //! ```text
 //!   edit   := seq, persisted, contains, next_table_no, removed_count, no*, added_count, placed*       numbers are varints
 //!   placed := level, run, no, file_bytes, digest, footer_crc, keys, versions, fragments, min_ts, max_ts,
@@ -16,7 +16,7 @@ use duramen_base::{Timestamp, varint};
 
 use crate::table::TableMeta;
 
-/// Levels there can be. Only level 0 is used so far.
+/// Levels there can be.
 pub(crate) const LEVELS_MAX: u64 = 16;
 
 /// Kinds of frames. On disk. Never renumber.

@@ -1,95 +1,128 @@
-//! Which runs to merge: the newest ones of similar size. Pure numbers in, a count out.
+//! What to merge next: a pure function of the shape of the files. It reads nothing and knows no clock.
 //!
-//! Size-tiered: a run joins when it is not much larger than all the newer ones together, so a byte is rewritten about once for each
-//! doubling of the store, and the number of runs stays about logarithmic. Later pickers (levels) replace this file.
+//! Two pickers share these words: `leveled.rs`, which every store uses, and `tiered.rs`. A job is carried out by `merge.rs`, one at a time.
 //!
-//! I1  From `RUNS_MAX` runs on there is always something to merge, unless the two newest have more tables together than one edit may name.
+//! I1  From `RUNS_MIN` runs in level 0 on there is always a job.
+//! I2  Repeated picks come to an end: each job brings bytes further down, or leaves fewer keys, tombstones or runs.
+//! I3  The inputs of a job are closed: no table that stays in one of their runs, or in that of the output, overlaps the span of the output.
+//! I4  What is older than an input and shares keys with it is an input, too, or lies below the output.
+//! I5  A job reads at most `job_bytes_max`, or what one table and those that overlap it ask for.
 
-/// Runs from which on there is something to do.
-pub(crate) const RUNS_MIN: usize = 4;
-/// Runs at which a merge is made even if sizes do not suit.
-const RUNS_MAX: usize = 8;
-/// Runs at which nothing more is flushed before some are merged. Above `RUNS_MAX`, so that a writer is held up only when merging lags behind.
-pub(crate) const RUNS_LIMIT: usize = 12;
-const _: () = assert!(
-    RUNS_MAX < RUNS_LIMIT && RUNS_LIMIT <= FAN_IN_MAX,
-    "I1: at the limit there is a merge, and all runs may join it"
-);
-/// Runs merged at once, at most: one position and one block each.
-const FAN_IN_MAX: usize = 16;
-/// Tables merged at once, at most: all of them are named in one manifest edit.
-const TABLES_MAX: usize = 400;
-/// A run joins up to this many times the size of the newer ones.
-const SIZE_RATIO: u64 = 2;
-
-/// How many of the newest runs to merge when somebody wants all of them merged, given the tables of each.
-pub(crate) fn all_runs(tables: impl Iterator<Item = usize>) -> usize {
-    let together = tables.take(FAN_IN_MAX).scan(0, |sum, tables| {
-        *sum += tables;
-        Some(*sum)
-    });
-    let fitting = together.enumerate().take_while(|&(index, sum)| sum <= TABLES_MAX || index == 0);
-    fitting.count()
-}
-
-/// How many of the newest runs to merge, given (bytes, tables) of each, newest first; `None`: leave them.
-pub(crate) fn pick(runs: &[(u64, usize)]) -> Option<usize> {
-    if runs.len() < RUNS_MIN {
-        return None;
-    }
-    let is_crowded = runs.len() >= RUNS_MAX;
-    let (mut count, mut bytes, mut tables) = (0, 0u64, 0);
-    for &(run_bytes, run_tables) in runs.iter().take(FAN_IN_MAX) {
-        let fits = run_bytes <= SIZE_RATIO.saturating_mul(bytes) || count == 0 || (is_crowded && count < RUNS_MIN);
-        if !fits || (tables + run_tables > TABLES_MAX && count > 0) {
-            break;
-        }
-        count += 1;
-        bytes = bytes.saturating_add(run_bytes);
-        tables += run_tables;
-    }
-    (count >= RUNS_MIN || (is_crowded && count >= 2)).then_some(count)
-}
-
+mod leveled;
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
+mod tiered;
 
-    fn check(sizes: &[u64]) -> Option<usize> {
-        pick(&sizes.iter().map(|&bytes| (bytes, 1)).collect::<Vec<_>>())
-    }
+use duramen_base::Timestamp;
 
-    #[test]
-    fn few_runs_are_left() {
-        assert_eq!(check(&[1, 1, 1]), None);
-    }
+use crate::span::Span;
+use crate::tuning::{Layout, Tuning};
+use crate::version::Run;
 
-    #[test]
-    fn runs_of_similar_size_are_merged_and_large_ones_left() {
-        assert_eq!(check(&[1, 1, 1, 1]), Some(4));
-        assert_eq!(check(&[1, 1, 1, 1, 100]), Some(4));
-        assert_eq!(check(&[1, 1, 1, 100]), None);
-        assert_eq!(check(&[1, 1, 1, 5, 9]), Some(5));
-    }
+/// Runs of level 0 from which on they are merged.
+pub(crate) const RUNS_MIN: usize = 4;
+/// Runs of level 0 at which nothing more is flushed before some are merged.
+pub(crate) const RUNS_LIMIT: usize = 12;
+/// How many times as large a level is as the one above it.
+pub(crate) const SIZE_RATIO: u64 = 8;
+/// The level that holds most, and is filled first.
+pub(crate) const LAST_LEVEL: usize = 6;
+/// Tables of one job, at most: all of them are named in one manifest edit.
+const TABLES_MAX: usize = 400;
+/// A job may read so many times the bytes of a table.
+const JOB_TABLES_MAX: u64 = 25;
 
-    #[test]
-    fn a_crowd_is_merged_whatever_the_sizes() {
-        assert_eq!(check(&[1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000]), Some(4));
-    }
+/// A sorted file, as far as a picker looks at it.
+pub(crate) trait Sorted {
+    /// Its number.
+    fn no(&self) -> u64;
+    /// The keys it is about.
+    fn span(&self) -> Span<'_>;
+    /// Bytes of the file.
+    fn bytes(&self) -> u64;
+    /// Versions in it.
+    fn versions(&self) -> u64;
+    /// How many of these are tombstones, and range tombstones.
+    fn tombstones(&self) -> u64;
+    /// Whether it has nothing but range tombstones.
+    fn is_bare(&self) -> bool;
+    /// Whether it has more than one version of a key.
+    fn has_history(&self) -> bool;
+    /// The newest timestamp in it.
+    fn max_ts(&self) -> Timestamp;
+}
 
-    #[test]
-    fn the_number_of_runs_stays_small() {
-        let mut runs: Vec<u64> = Vec::new();
-        let mut written = 0;
-        for _ in 0..10_000 {
-            runs.insert(0, 1);
-            while let Some(count) = check(&runs) {
-                let merged: u64 = runs.drain(..count).sum();
-                written += merged;
-                runs.insert(0, merged);
-            }
-            assert!(runs.len() < RUNS_MAX, "{runs:?}");
+/// What bounds jobs and levels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the first level below level 0, at most.
+    pub(crate) base_bytes: u64,
+    /// Bytes of the inputs of a job (I5).
+    pub(crate) job_bytes_max: u64,
+    /// Which picker.
+    pub(crate) layout: Layout,
+}
+
+impl Limits {
+    /// Those of a store.
+    pub(crate) fn of(tuning: &Tuning) -> Limits {
+        Limits {
+            base_bytes: tuning.base_bytes,
+            job_bytes_max: tuning.table_bytes.saturating_mul(JOB_TABLES_MAX),
+            layout: tuning.layout,
         }
-        assert!(written < 10_000 * 14, "{written}");
+    }
+}
+
+/// The files, and what is known of their readers.
+pub(crate) struct Shape<'a, T> {
+    /// Level, then run, newest first.
+    pub(crate) levels: &'a [Vec<Run<T>>],
+    /// Nobody reads before this commit.
+    pub(crate) oldest: Timestamp,
+    /// Whether range tombstones that everybody sees hide all versions of a table.
+    pub(crate) is_hidden: &'a dyn Fn(&T) -> bool,
+}
+
+/// Why a job is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Level 0 has many runs.
+    Runs,
+    /// A level is larger than it should be.
+    Size,
+    /// Many of the versions are tombstones.
+    Tombstones,
+    /// Range tombstones hide everything in the inputs.
+    Hidden,
+    /// Somebody asked for it.
+    Asked,
+}
+
+/// Tables to be merged into one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Numbers of the tables.
+    pub(crate) inputs: Vec<u64>,
+    /// Level of the output.
+    pub(crate) to: usize,
+    /// Whether the tables go there as they are.
+    pub(crate) is_move: bool,
+    /// Why.
+    pub(crate) reason: Reason,
+}
+
+/// The next job of a compaction of everything, which began when `first_no` was the next number of a table; `None`: it is done.
+///
+/// All goes down to the last level; there, tables from before are rewritten if they have tombstones or older versions.
+pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64) -> Option<Job> {
+    leveled::compact(shape, limits, first_no)
+}
+
+/// The next job; `None`: all is well.
+pub(crate) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
+    match limits.layout {
+        Layout::Leveled => leveled::pick(shape, limits),
+        Layout::Tiered => tiered::pick(&shape.levels[0]),
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 /// Memory for one commit: each apply rotates.
 fn tiny() {
     let options = KeyspaceOptions { memtable_bytes: 1, ..KeyspaceOptions::new(BackendKind::Lsm) };
-    let tuning = Tuning { table_bytes: 1 << 10, manifest_bytes_max: Some(256) };
+    let tuning = Tuning { manifest_bytes_max: Some(256), ..Tuning::tiny() };
     readers_beside_writer_and_upkeep(&Sizes::roomy(options), Lsm::create, move |env| Lsm::open_tuned(env, tuning));
 }
 

@@ -3,7 +3,7 @@
 //! A blocked Bloom filter (Putze, Sanders, Singler 2007): all bits of a key lie in one block of 64 bytes, so a probe touches one cache line.
 //! The body of a `Filter` image, little-endian:
 //!
-//! On disk: Table (1.sst.hex)
+//! On disk: Table (1.sst.hex, 1.sst.counted.hex)
 //! ```text
 //!   offset  size  field
 //!        0     1  filter_kind   1: blocked Bloom; a reader that does not know a kind asks the blocks themselves

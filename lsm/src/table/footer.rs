@@ -1,6 +1,6 @@
 //! The footer of a table: its last 4 KiB. Little-endian.
 //!
-//! On disk: Table (1.sst.hex)
+//! On disk: Table (1.sst.hex, 1.sst.counted.hex)
 //! ```text
 //!   offset  size  field
 //!        0    64  file header: magic, format, features, db_uuid, ks_id, table number (as at the start of the file)

@@ -46,13 +46,20 @@ impl Handle {
 
 /// The handles in the value of an index record; `None` if it is not one or more whole handles. Total.
 pub(crate) fn handles(value: &[u8]) -> Option<Vec<Handle>> {
-    let (chunks, rest) = value.as_chunks::<HANDLE_BYTES>();
-    (!chunks.is_empty() && rest.is_empty()).then(|| chunks.iter().map(Handle::decode).collect())
+    let (first, more) = first_handle(value)?;
+    Some(std::iter::once(first).chain(more.iter().map(Handle::decode)).collect())
 }
 
-/// The handles of entry `index` of an index image.
-pub(crate) fn entry_handles(image: &Image, index: usize) -> Option<Vec<Handle>> {
-    handles(&image.bytes()[image.value_range(index)])
+/// The same without an allocation: the first, and those behind it as they are stored.
+fn first_handle(value: &[u8]) -> Option<(Handle, &[[u8; HANDLE_BYTES]])> {
+    let (chunks, rest) = value.as_chunks::<HANDLE_BYTES>();
+    let (first, more) = chunks.split_first().filter(|_| rest.is_empty())?;
+    Some((Handle::decode(first), more))
+}
+
+/// The handles of entry `index` of an index image, as [`first_handle`] gives them.
+pub(crate) fn entry_handles(image: &Image, index: usize) -> Option<(Handle, &[[u8; HANDLE_BYTES]])> {
+    first_handle(&image.bytes()[image.value_range(index)])
 }
 
 /// Index of the entry whose blocks would hold `key` (N1).

@@ -10,7 +10,8 @@
 //! D1  A table never changes once it is written; it is read only through handles (N3) that its parent holds, the footer through the manifest.
 //! D2  Keys ascend over all blocks. The newest version of a key is a main record, tombstones too; older ones are history, newest first.
 //! D3  All versions of a key lie in one block, unless they exceed an image: then its blocks hold nothing else (N2).
-//! D4  Top index, properties and range tombstones stay in memory; index parts, filters and data blocks go through the frame pool.
+//! D4  Top index, properties and range tombstones stay in memory; data blocks go through the frame pool.
+//! D5  Index parts and filters stay with the table once they were asked for, as long as the pool grants room beside it; else they go through it, too.
 //!
 //! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not).
 
@@ -27,23 +28,25 @@ mod tests;
 pub(crate) mod tombs;
 pub(crate) mod writer;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use duramen_base::bounds::prefix_end;
-use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind};
+use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind, Lookup};
 use duramen_base::options::KEY_BYTES_MAX;
-use duramen_base::pool::{FrameKey, FramePool};
+use duramen_base::pool::{FrameKey, FramePool, RoomBeside};
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
+use crate::span::{End, Span};
 use blocks::BlockSource;
 use duramen_base::memtable::RangeTombs;
 use filter::Filter;
 use footer::{FOOTER_BYTES, Footer};
-use index::Handle;
+use index::{HANDLE_BYTES, Handle};
 use props::Props;
 
 /// Bytes of a record beside key and value, at most: slots, varints, padding.
@@ -99,10 +102,32 @@ pub(crate) struct Table {
     pool: Arc<FramePool>,
     ks_id: u32,
     top: Image,
+    /// One for each entry of the top index.
+    parts: Box<[Part]>,
     tombs: RangeTombs,
+    /// Where the range tombstones begin and end (empty: nowhere), if there are any.
+    tombs_span: Option<(Vec<u8>, Vec<u8>)>,
     props: Props,
-    /// Blocks read from the file. A figure, so relaxed.
+    /// Blocks read from the file. Figures, so relaxed; the next two as well.
     reads: AtomicU64,
+    /// Keys that a filter denied.
+    denials: AtomicU64,
+    /// Keys that a filter let through and no block has.
+    vain_passes: AtomicU64,
+}
+
+/// Index and filter of a stretch of blocks, once they were read (D5).
+#[derive(Debug, Default)]
+struct Part {
+    index: OnceLock<Kept>,
+    filter: OnceLock<Kept>,
+}
+
+/// An image that stays with its table.
+#[derive(Debug)]
+struct Kept {
+    image: Arc<Image>,
+    _room: RoomBeside,
 }
 
 /// A version found in a block.
@@ -149,8 +174,15 @@ impl Table {
                 return Err(file.corruption(handle.offset, "a range tombstone ends before it begins"));
             }
         }
+        let mut fragments = tombs.fragments();
+        let tombs_span = fragments.next().map(|first| {
+            let last = fragments.last().unwrap_or(first);
+            (first.low.to_vec(), last.high.to_vec())
+        });
         let (frames, pool) = (env.pool.new_file(), Arc::clone(&env.pool));
-        Ok(Table { meta, file, frames, pool, ks_id, top, tombs, props, reads: AtomicU64::new(0) })
+        let [reads, denials, vain_passes] = [const { AtomicU64::new(0) }; 3];
+        let parts = (0..top.count()).map(|_| Part::default()).collect();
+        Ok(Table { meta, file, frames, pool, ks_id, top, parts, tombs, tombs_span, props, reads, denials, vain_passes })
     }
 
     /// What the manifest holds about it.
@@ -161,6 +193,20 @@ impl Table {
     /// Its range tombstones.
     pub(crate) fn tombs(&self) -> &RangeTombs {
         &self.tombs
+    }
+
+    /// The keys it is about.
+    pub(crate) fn span(&self) -> Span<'_> {
+        let keys = Span { low: &self.meta.min_key, end: End::With(&self.meta.max_key) };
+        let tombs = self
+            .tombs_span
+            .as_ref()
+            .map(|(low, high)| Span { low, end: if high.is_empty() { End::Open } else { End::Before(high) } });
+        match tombs {
+            Some(tombs) if self.meta.keys > 0 => keys.around(tombs),
+            Some(tombs) => tombs,
+            None => keys,
+        }
     }
 
     /// Its properties.
@@ -181,6 +227,11 @@ impl Table {
     /// Blocks read from the file so far.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Keys that its filters denied, and those that they let through in vain.
+    pub(crate) fn denials_and_vain_passes(&self) -> (u64, u64) {
+        (self.denials.load(Ordering::Relaxed), self.vain_passes.load(Ordering::Relaxed))
     }
 
     /// The pool's name for the block at `offset`.
@@ -204,51 +255,98 @@ impl Table {
         read_block(&self.file, self.ks_id, &self.meta, handle, kind)
     }
 
-    /// The handles of entry `entry` of an index image.
-    pub(crate) fn handles_of(&self, index: &Image, entry: usize) -> Result<Vec<Handle>> {
+    /// The handles of entry `entry` of an index image: the first, and those behind it, encoded.
+    pub(crate) fn handles_of<'i>(&self, index: &'i Image, entry: usize) -> Result<(Handle, &'i [[u8; HANDLE_BYTES]])> {
         let damaged = || self.file.corruption(index.self_id(), "an index entry is no list of handles");
         index::entry_handles(index, entry).ok_or_else(damaged)
     }
 
     /// Handles of index part and filter part `part`.
     pub(crate) fn part_handles(&self, part: usize) -> Result<(Handle, Handle)> {
-        match self.handles_of(&self.top, part)?[..] {
-            [index, filter] => Ok((index, filter)),
+        match self.handles_of(&self.top, part)? {
+            (index, [filter]) => Ok((index, Handle::decode(filter))),
             _ => Err(self.file.corruption(self.top.self_id(), "a part has an index and a filter")),
         }
     }
 
-    /// What it knows of `key` at `at`; `None`: a block would have to be read that `blocks` does not read.
-    pub(crate) fn get(&self, key: &[u8], at: Timestamp, blocks: &impl BlockSource) -> Result<Option<TableFound>> {
+    /// Index part `part`; `None` if it would have to be read and `blocks` does not read.
+    pub(crate) fn index_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<Cow<'_, Arc<Image>>>> {
+        let handle = || self.part_handles(part).map(|(index, _)| index);
+        self.kept(&self.parts[part].index, handle, ImageKind::TableIndex, blocks)
+    }
+
+    /// Filter part `part`, as [`Table::index_part`].
+    fn filter_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<Cow<'_, Arc<Image>>>> {
+        let handle = || self.part_handles(part).map(|(_, filter)| filter);
+        self.kept(&self.parts[part].filter, handle, ImageKind::Filter, blocks)
+    }
+
+    /// D5.
+    fn kept<'t>(
+        &'t self,
+        place: &'t OnceLock<Kept>,
+        handle: impl FnOnce() -> Result<Handle>,
+        kind: ImageKind,
+        blocks: &impl BlockSource,
+    ) -> Result<Option<Cow<'t, Arc<Image>>>> {
+        if let Some(kept) = place.get() {
+            return Ok(Some(Cow::Borrowed(&kept.image)));
+        }
+        let Some(image) = blocks.block(self, &handle()?, kind)? else { return Ok(None) };
+        if let Some(room) = self.pool.keep_beside(image.memory_bytes() as u64) {
+            // Another may be faster; it is the same image.
+            let _ = place.set(Kept { image: Arc::clone(&image), _room: room });
+        }
+        Ok(Some(Cow::Owned(image)))
+    }
+
+    /// What it knows of `key` at `at`; `None`: a block would have to be read that `blocks` does not read. `hash` is that of the key.
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: u64,
+        at: Timestamp,
+        blocks: &impl BlockSource,
+    ) -> Result<Option<TableFound>> {
         if !self.covers(key) || self.top.count() == 0 {
             return Ok(Some(TableFound::default()));
         }
-        let (index, filter) = self.part_handles(index::entry_of(&self.top, key))?;
-        let Some(filter_image) = blocks.block(self, &filter, ImageKind::Filter)? else { return Ok(None) };
-        let damaged = || self.file.corruption(filter.offset, "a filter part cannot be read");
-        let filter = Filter::parse(filter_image.raw_body()).ok_or_else(damaged)?;
-        if !filter.may_contain(filter::hash(key)) {
+        let part = index::entry_of(&self.top, key);
+        let Some(image) = self.filter_part(part, blocks)? else { return Ok(None) };
+        let damaged = || self.file.corruption(image.self_id(), "a filter part cannot be read");
+        let filter = Filter::parse(image.raw_body()).ok_or_else(damaged)?;
+        if !filter.may_contain(hash) {
+            self.denials.fetch_add(1, Ordering::Relaxed);
             return Ok(Some(TableFound::default()));
         }
-        let Some(index) = blocks.block(self, &index, ImageKind::TableIndex)? else { return Ok(None) };
+        let Some(index) = self.index_part(part, blocks)? else { return Ok(None) };
         if index.count() == 0 {
             return Err(self.file.corruption(index.self_id(), "an index part has no entries"));
         }
-        let handles = self.handles_of(&index, index::entry_of(&index, key))?;
-        self.find_in(&handles, key, at, blocks)
+        let (first, more) = self.handles_of(&index, index::entry_of(&index, key))?;
+        let found = self.find_in(first, more, key, at, blocks)?;
+        if found.as_ref().is_some_and(|found| found.newest == Timestamp::ZERO && found.version.is_none()) {
+            self.vain_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// Looks through the blocks of one entry, which go from newer to older versions (N2).
     fn find_in(
         &self,
-        handles: &[Handle],
+        first: Handle,
+        more: &[[u8; HANDLE_BYTES]],
         key: &[u8],
         at: Timestamp,
         blocks: &impl BlockSource,
     ) -> Result<Option<TableFound>> {
         let mut found = TableFound::default();
-        for handle in handles {
-            let Some(block) = blocks.block(self, handle, ImageKind::TableData)? else { return Ok(None) };
+        for handle in std::iter::once(first).chain(more.iter().map(Handle::decode)) {
+            let Some(block) = blocks.block(self, &handle, ImageKind::TableData)? else { return Ok(None) };
+            if block.max_ts() <= at {
+                let last = newest_in(block, key);
+                return Ok(Some(TableFound { newest: last.newest.max(found.newest), ..last }));
+            }
             let Ok(slot) = block.search(key) else { break };
             found.newest = found.newest.max(block.record(slot).ts);
             found.version = version_at(&block, slot, key, at);
@@ -257,6 +355,17 @@ impl Table {
             }
         }
         Ok(Some(found))
+    }
+}
+
+/// What a block says of `key` to somebody who reads at or after all of it.
+fn newest_in(block: Arc<Image>, key: &[u8]) -> TableFound {
+    match block.lookup(key, Timestamp::MAX) {
+        Lookup::Absent => TableFound::default(),
+        Lookup::Deleted(ts) => TableFound { version: Some(BlockVersion { ts, value: None }), newest: ts },
+        Lookup::Value { range, ts } => {
+            TableFound { version: Some(BlockVersion { ts, value: Some((block, range)) }), newest: ts }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   props := field*      field := varint tag, varint length, bytes      tags ascending; an unknown tag is passed over
 //!   1 keys (varint)   2 versions (varint)   3 min_key   4 max_key   5 handles of the range tombstone images   6 fragments (varint)
+//!   7 tombstones (varint): versions that are one; a table from before the field has none, and then it counts as zero
 //! ```
 //! `min_key` and `max_key` are of versions; a table with range tombstones alone has neither.
 
@@ -17,6 +18,7 @@ const MIN_KEY: u64 = 3;
 const MAX_KEY: u64 = 4;
 const TOMB_HANDLES: u64 = 5;
 const FRAGMENTS: u64 = 6;
+const TOMBSTONES: u64 = 7;
 
 /// What a table says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(crate) struct Props {
     pub(crate) tombs: Vec<Handle>,
     /// Fragments in them.
     pub(crate) fragments: u64,
+    /// Versions that are tombstones.
+    pub(crate) tombstones: u64,
 }
 
 impl Props {
@@ -56,6 +60,7 @@ impl Props {
         field(MAX_KEY, &self.max_key);
         field(TOMB_HANDLES, &tombs);
         field(FRAGMENTS, &number(self.fragments));
+        field(TOMBSTONES, &number(self.tombstones));
         body
     }
 
@@ -78,6 +83,7 @@ impl Props {
                 TOMB_HANDLES if bytes.len() < HANDLE_BYTES => props.tombs = bytes.is_empty().then(Vec::new)?,
                 TOMB_HANDLES => props.tombs = handles(bytes)?,
                 FRAGMENTS => props.fragments = number(bytes)?,
+                TOMBSTONES => props.tombstones = number(bytes)?,
                 _ => {}
             }
         }
@@ -103,13 +109,14 @@ mod tests {
             max_key: b"zz".to_vec(),
             tombs: vec![Handle { offset: 64, len: 2, crc: 3 }],
             fragments: 1,
+            tombstones: 2,
         }
     }
 
     #[test]
     fn properties_have_these_bytes() {
         let mut golden = vec![1, 2, 0xac, 2, 2, 2, 0xad, 2, 3, 1, b'a', 4, 2, b'z', b'z', 5, 16];
-        golden.extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1]);
+        golden.extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1, 7, 1, 2]);
         assert_eq!(sample().encode(), golden);
         assert_eq!(Props::decode(&golden), Some(sample()));
     }

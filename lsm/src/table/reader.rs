@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use duramen_base::image::{Image, ImageKind};
+use duramen_base::image::{Body, Image, ImageKind};
 use duramen_base::{Result, Timestamp};
 
 use super::blocks::Loading;
@@ -22,6 +22,8 @@ pub(crate) struct TableCursor {
     blocks: Loading,
     at: Option<At>,
     key: Vec<u8>,
+    /// The newest version of the key it stands on.
+    newest: Newest,
 }
 
 #[derive(Debug)]
@@ -29,15 +31,24 @@ struct At {
     part: usize,
     index: Arc<Image>,
     entry: usize,
-    handles: Vec<Handle>,
+    /// Blocks of the entry behind the first, with older versions (N2).
+    more: Vec<Handle>,
     block: Arc<Image>,
     slot: usize,
+}
+
+/// A record, read once.
+#[derive(Clone, Debug, Default)]
+struct Newest {
+    ts: Timestamp,
+    /// Where its value lies; `None`: a tombstone.
+    value: Option<Range<usize>>,
 }
 
 impl TableCursor {
     /// A cursor that stands nowhere.
     pub(crate) fn new(table: Arc<Table>, blocks: Loading) -> TableCursor {
-        TableCursor { table, blocks, at: None, key: Vec::new() }
+        TableCursor { table, blocks, at: None, key: Vec::new(), newest: Newest::default() }
     }
 
     /// Whether it stands on a key.
@@ -88,25 +99,48 @@ impl TableCursor {
     }
 
     /// Goes on by one key.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<()> {
-        let Some(mut at) = self.at.take() else { return Ok(()) };
-        at.slot += 1;
-        if at.slot < at.block.count() { self.stand(at) } else { self.next_entry(at) }
+        if let Some(at) = &mut self.at
+            && at.slot + 1 < at.block.count()
+        {
+            at.slot += 1;
+            self.newest = read_slot(&at.block, at.slot, &mut self.key);
+            return Ok(());
+        }
+        match self.at.take() {
+            Some(at) => self.next_entry(at),
+            None => Ok(()),
+        }
     }
 
     /// Goes back by one key.
+    #[inline]
     pub(crate) fn prev(&mut self) -> Result<()> {
-        let Some(mut at) = self.at.take() else { return Ok(()) };
-        if at.slot == 0 {
-            return self.prev_entry(at);
+        if let Some(at) = &mut self.at
+            && at.slot > 0
+        {
+            at.slot -= 1;
+            self.newest = read_slot(&at.block, at.slot, &mut self.key);
+            return Ok(());
         }
-        at.slot -= 1;
-        self.stand(at)
+        match self.at.take() {
+            Some(at) => self.prev_entry(at),
+            None => Ok(()),
+        }
     }
 
     /// The newest ts of the key it stands on.
+    #[inline]
     pub(crate) fn newest_ts(&self) -> Timestamp {
-        self.at.as_ref().map_or(Timestamp::ZERO, |at| at.block.record(at.slot).ts)
+        if self.at.is_some() { self.newest.ts } else { Timestamp::ZERO }
+    }
+
+    /// The newest version of the key it stands on, if it was written at or before `ts`: its block, and where its value lies.
+    #[inline]
+    pub(crate) fn newest_at(&self, ts: Timestamp) -> Option<(&Arc<Image>, Option<Range<usize>>)> {
+        let at = self.at.as_ref().filter(|_| self.newest.ts <= ts)?;
+        Some((&at.block, self.newest.value.clone()))
     }
 
     /// The newest version with `ts <= at` of the key it stands on.
@@ -115,7 +149,7 @@ impl TableCursor {
         if let Some(found) = version_at(&at.block, at.slot, &self.key, ts) {
             return Ok(Some(found));
         }
-        for handle in at.handles.iter().skip(1) {
+        for handle in &at.more {
             let block = self.blocks.load(&self.table, handle, ImageKind::TableData)?;
             if let Ok(slot) = block.search(&self.key)
                 && let Some(found) = version_at(&block, slot, &self.key, ts)
@@ -129,6 +163,11 @@ impl TableCursor {
     /// Adds every version of the key it stands on to `kv`.
     pub(crate) fn add_versions(&self, kv: &mut KeyVersions) -> Result<()> {
         let Some(at) = &self.at else { return Ok(()) };
+        if at.more.is_empty() && at.block.hist_count() == 0 {
+            let value = self.newest.value.clone().map(|value| Body::Value(&at.block.bytes()[value]));
+            kv.add(self.newest.ts, value.unwrap_or(Body::Tombstone));
+            return Ok(());
+        }
         let mut add = |block: &Image, slot: usize| {
             let newest = block.record(slot);
             kv.add(newest.ts, newest.body);
@@ -139,7 +178,7 @@ impl TableCursor {
             }
         };
         add(&at.block, at.slot);
-        for handle in at.handles.iter().skip(1) {
+        for handle in &at.more {
             let block = self.blocks.load(&self.table, handle, ImageKind::TableData)?;
             if let Ok(slot) = block.search(&self.key) {
                 add(&block, slot);
@@ -149,7 +188,9 @@ impl TableCursor {
     }
 
     fn stand(&mut self, at: At) -> Result<()> {
-        at.block.key_into(at.slot, &mut self.key);
+        self.key.clear();
+        self.key.extend_from_slice(at.block.prefix());
+        self.newest = read_slot(&at.block, at.slot, &mut self.key);
         self.at = Some(at);
         Ok(())
     }
@@ -166,29 +207,33 @@ impl TableCursor {
             return Ok(None);
         }
         let part = index::entry_of(self.table.top(), key);
-        let (handle, _) = self.table.part_handles(part)?;
-        let index = self.blocks.load(&self.table, &handle, ImageKind::TableIndex)?;
+        let index = self.index_part(part)?;
         let entry = index::entry_of(&index, key);
         self.open_entry(part, index, entry).map(Some)
     }
 
     fn open_part(&self, part: usize, entry: usize) -> Result<At> {
-        let (handle, _) = self.table.part_handles(part)?;
-        let index = self.blocks.load(&self.table, &handle, ImageKind::TableIndex)?;
+        let index = self.index_part(part)?;
         let entry = entry.min(index.count().saturating_sub(1));
         self.open_entry(part, index, entry)
+    }
+
+    fn index_part(&self, part: usize) -> Result<Arc<Image>> {
+        let index = self.table.index_part(part, &self.blocks)?;
+        Ok(index.expect("whoever loads has it").into_owned())
     }
 
     fn open_entry(&self, part: usize, index: Arc<Image>, entry: usize) -> Result<At> {
         if entry >= index.count() {
             return Err(self.table.file().corruption(index.self_id(), "an index part has no entries"));
         }
-        let handles = self.table.handles_of(&index, entry)?;
-        let block = self.blocks.load(&self.table, &handles[0], ImageKind::TableData)?;
+        let (first, more) = self.table.handles_of(&index, entry)?;
+        let more = more.iter().map(Handle::decode).collect();
+        let block = self.blocks.load(&self.table, &first, ImageKind::TableData)?;
         if block.count() == 0 {
             return Err(self.table.file().corruption(block.self_id(), "a data block has no records"));
         }
-        Ok(At { part, index, entry, handles, block, slot: 0 })
+        Ok(At { part, index, entry, more, block, slot: 0 })
     }
 
     fn next_entry(&mut self, at: At) -> Result<()> {
@@ -212,4 +257,21 @@ impl TableCursor {
         };
         self.stand_on_last(prev)
     }
+}
+
+/// Reads main record `slot` once, and replaces the key behind the prefix, which `key` begins with, by its.
+#[inline]
+fn read_slot(block: &Image, slot: usize, key: &mut Vec<u8>) -> Newest {
+    let record = block.record(slot);
+    key.truncate(block.prefix().len());
+    key.extend_from_slice(record.suffix);
+    let value = match record.body {
+        // The value is a part of the block's bytes: their distance says where.
+        Body::Value(value) => {
+            let start = value.as_ptr().addr() - block.bytes().as_ptr().addr();
+            Some(start..start + value.len())
+        }
+        Body::Tombstone => None,
+    };
+    Newest { ts: record.ts, value }
 }

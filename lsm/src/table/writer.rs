@@ -6,7 +6,7 @@
 //! Y2  What it has written is part of nothing until the manifest names it: a failure at any point leaves a file to be removed.
 
 use duramen_base::framed::FileHeader;
-use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
@@ -127,8 +127,9 @@ impl TableWriter {
         }
         self.props.keys += 1;
         self.props.max_key.clone_from(&kv.key);
-        for (ts, _) in kv.iter() {
+        for (ts, body) in kv.iter() {
             self.props.versions += 1;
+            self.props.tombstones += u64::from(body == Body::Tombstone);
             self.min_ts = self.min_ts.min(ts);
             self.max_ts = self.max_ts.max(ts);
         }

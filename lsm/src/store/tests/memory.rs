@@ -36,13 +36,15 @@ fn a_writer_short_of_memory_merges_rather_than_pile_up_runs() {
     let mut runs_max = 0;
     for number in 0..2000u32 {
         bench.put(&format!("key-{:04}", number.wrapping_mul(0x9e37_79b1) % 1500), &"v".repeat(400));
-        let runs = bench.store().current().version.runs().count();
-        assert!(runs <= crate::merge::RUNS_LIMIT, "W5: {runs} runs after {number} commits");
+        let runs = bench.store().current().version.levels[0].len();
+        assert!(runs <= crate::merge::pick::RUNS_LIMIT, "W5: {runs} runs after {number} commits");
         runs_max = runs_max.max(runs);
     }
-    assert_eq!(runs_max, crate::merge::RUNS_LIMIT, "a flush goes first for as long as it may (W4)");
+    assert_eq!(runs_max, crate::merge::pick::RUNS_LIMIT, "a flush goes first for as long as it may (W4)");
     assert!(bench.lsm().stats().persists > 20);
     bench.check(bench.now);
     bench.settle();
-    assert!(bench.store().current().version.runs().count() < 8, "left alone, merging catches up");
+    let levels = &bench.store().current().version.levels;
+    assert!(levels[0].len() < crate::merge::pick::RUNS_MIN, "left alone, merging catches up");
+    assert!(levels.len() > 1, "and brings runs down");
 }

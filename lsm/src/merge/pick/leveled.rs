@@ -1,0 +1,227 @@
+//! Levels that grow by a ratio, the last one sized first.
+//!
+//! The last level may hold anything; each one above it an eighth of the next, until one would fit into `base_bytes`: that is the base, into
+//! which the runs of level 0 are merged, and the levels between stay empty. So nine tenths of the data lie in the last level at any size
+//! (Dong et al. 2017, "Optimizing Space Amplification in RocksDB", section 3.1, dynamic level sizes).
+//!
+//! In order: what range tombstones hide goes first, because it costs nothing; then the level that exceeds its measure most, level 0 by its
+//! runs, one table at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about.
+//!
+//! Y1  A level below 0 has one run.
+//! Y2  A job for the sake of tombstones rewrites at most `TOMBSTONE_WORTH` versions for each, and only when nobody reads before them.
+
+use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, SIZE_RATIO, Shape, Sorted, TABLES_MAX};
+use crate::span::{Span, hull};
+use crate::version::Run;
+
+/// Versions that may be rewritten for each tombstone that goes (Y2).
+const TOMBSTONE_WORTH: u64 = 4;
+/// Scores are in thousandths; a level is due from here on.
+const DUE: u64 = 1000;
+
+/// The next job.
+pub(super) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
+    let levels = Levels::new(shape, limits);
+    hidden(shape).or_else(|| levels.by_score()).or_else(|| levels.by_tombstones())
+}
+
+/// The next job of a compaction of everything.
+pub(super) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64) -> Option<Job> {
+    let levels = Levels::new(shape, limits);
+    hidden(shape).or_else(|| levels.all_down(first_no)).or_else(|| levels.cleaned(first_no))
+}
+
+/// Tables of one run of which nothing is left to read.
+fn hidden<T: Sorted>(shape: &Shape<'_, T>) -> Option<Job> {
+    shape.levels.iter().enumerate().find_map(|(level, runs)| {
+        runs.iter().find_map(|run| {
+            let hidden = run.tables.iter().filter(|table| (shape.is_hidden)(table)).take(TABLES_MAX);
+            let inputs: Vec<u64> = hidden.map(Sorted::no).collect();
+            (!inputs.is_empty()).then_some(Job { inputs, to: level, is_move: false, reason: Reason::Hidden })
+        })
+    })
+}
+
+struct Levels<'a, T> {
+    shape: &'a Shape<'a, T>,
+    limits: &'a Limits,
+    last: usize,
+    base: usize,
+    /// Bytes each level may have.
+    targets: Vec<u64>,
+}
+
+impl<'a, T: Sorted> Levels<'a, T> {
+    fn new(shape: &'a Shape<'a, T>, limits: &'a Limits) -> Levels<'a, T> {
+        let deepest = shape.levels.iter().rposition(|runs| !runs.is_empty()).unwrap_or(0);
+        let last = deepest.max(LAST_LEVEL);
+        let mut targets = vec![0; last + 1];
+        let mut base = last;
+        targets[last] = bytes_of(shape.levels, last).max(limits.base_bytes);
+        while targets[base] > limits.base_bytes && base > 1 {
+            targets[base - 1] = targets[base] / SIZE_RATIO;
+            base -= 1;
+        }
+        Levels { shape, limits, last, base, targets }
+    }
+
+    fn run(&self, level: usize) -> Option<&'a Run<T>> {
+        self.shape.levels.get(level).and_then(|runs| runs.first())
+    }
+
+    /// Where level 0 is merged into: no level between them may hold anything older (I4).
+    fn below_zero(&self) -> usize {
+        (1..self.base).find(|&level| self.run(level).is_some()).unwrap_or(self.base)
+    }
+
+    fn by_score(&self) -> Option<Job> {
+        let runs = self.shape.levels.first().map_or(0, Vec::len);
+        if runs >= RUNS_LIMIT {
+            return self.merge_zero(runs, Reason::Runs);
+        }
+        let score = |level: usize| match level {
+            0 => runs as u64 * DUE / RUNS_MIN as u64,
+            _ => bytes_of(self.shape.levels, level).saturating_mul(DUE) / self.targets[level].max(1),
+        };
+        let (score, level) = (0..self.last).map(|level| (score(level), self.last - level)).max()?;
+        match self.last - level {
+            _ if score < DUE => None,
+            0 => self.merge_zero(runs, Reason::Runs),
+            level => self.cheapest(level).map(|table| self.down(level, table, Reason::Size)),
+        }
+    }
+
+    /// The oldest of `count` runs of level 0, as many as a job may read, into the level below.
+    fn merge_zero(&self, count: usize, reason: Reason) -> Option<Job> {
+        let to = self.below_zero();
+        let runs = self.shape.levels.first()?;
+        let (oldest, newer) = runs[runs.len().checked_sub(count)?..].split_last()?;
+        let mut inputs = self.part_of(oldest);
+        let mut bytes = inputs.iter().map(|table| table.bytes()).sum::<u64>();
+        if inputs.len() == oldest.all().count() {
+            for run in newer.iter().rev() {
+                bytes += run.bytes();
+                if bytes > self.limits.job_bytes_max || inputs.len() + run.all().count() > TABLES_MAX {
+                    break;
+                }
+                inputs.extend(run.all());
+            }
+        }
+        Some(self.job(inputs, to, reason))
+    }
+
+    /// All tables of a run of level 0, or, if it is too large for one job, one of them with those it is entangled with.
+    fn part_of(&self, run: &'a Run<T>) -> Vec<&'a T> {
+        if run.bytes() <= self.limits.job_bytes_max && run.all().count() <= TABLES_MAX {
+            return run.all().collect();
+        }
+        let mut part: Vec<&T> = run.all().take(1).collect();
+        loop {
+            let Some(span) = hull(part.iter().map(|table| table.span())) else { return part };
+            let larger: Vec<&T> = run.all().filter(|table| table.span().overlaps(&span)).collect();
+            if larger.len() == part.len() {
+                return part;
+            }
+            part = larger;
+        }
+    }
+
+    /// The table of a level that is to go first: dense with tombstones, or with the least below it for its size.
+    fn cheapest(&self, level: usize) -> Option<&'a T> {
+        let cost = |table: &T| {
+            let below: u64 = self.overlapping(level + 1, &table.span()).map(Sorted::bytes).sum();
+            below.saturating_mul(1024) / table.bytes().max(1)
+        };
+        self.run(level)?.all().min_by_key(|table| (!self.is_dense(*table), cost(table)))
+    }
+
+    fn down(&self, level: usize, table: &'a T, reason: Reason) -> Job {
+        self.job(vec![table], level + 1, reason)
+    }
+
+    /// `inputs` and what they overlap where they go; just moved if that is nothing.
+    fn job(&self, mut inputs: Vec<&'a T>, to: usize, reason: Reason) -> Job {
+        let single = inputs.len() == 1;
+        let span = hull(inputs.iter().map(|table| table.span()));
+        let below: Vec<&T> = span.iter().flat_map(|span| self.overlapping(to, span)).collect();
+        // Moved tombstones would stay although nothing needs them; and a table over too much below makes a large job of the next step.
+        let is_clean =
+            inputs.iter().all(|table| table.tombstones() == 0) || span.is_some_and(|s| !self.is_bottom(to, &s));
+        let is_light = span.is_some_and(|span| {
+            self.overlapping(to + 1, &span).map(Sorted::bytes).sum::<u64>() <= self.limits.job_bytes_max
+        });
+        let is_move = single && below.is_empty() && is_clean && is_light;
+        inputs.extend(below);
+        Job { inputs: inputs.iter().map(|table| table.no()).collect(), to, is_move, reason }
+    }
+
+    /// Y2: tombstones that few versions below stand in the way of.
+    fn by_tombstones(&self) -> Option<Job> {
+        let runs = self.shape.levels.first()?;
+        let dense = |run: &Run<T>| run.all().any(|table| self.is_dense(table));
+        if let Some(first) = runs.iter().position(dense) {
+            let to = self.below_zero();
+            let inputs = || runs[first..].iter().flat_map(Run::all);
+            let span = hull(inputs().map(Sorted::span))?;
+            let below: u64 = self.overlapping(to, &span).map(Sorted::versions).sum();
+            let tombstones: u64 = inputs().map(Sorted::tombstones).sum();
+            let versions: u64 = inputs().map(Sorted::versions).sum::<u64>() + below;
+            if tombstones.saturating_mul(TOMBSTONE_WORTH) >= versions {
+                return self.merge_zero(runs.len() - first, Reason::Tombstones);
+            }
+        }
+        (1..=self.last).find_map(|level| {
+            self.run(level)?.all().filter(|table| self.is_dense(*table)).find_map(|table| self.rid(level, table))
+        })
+    }
+
+    /// The job that gets rid of the tombstones of a table, if they are worth it.
+    fn rid(&self, level: usize, table: &'a T) -> Option<Job> {
+        let span = table.span();
+        if self.is_bottom(level, &span) {
+            let inputs = vec![table.no()];
+            return Some(Job { inputs, to: level, is_move: false, reason: Reason::Tombstones });
+        }
+        let below: u64 = self.overlapping(level + 1, &span).map(Sorted::versions).sum();
+        let worth = table.tombstones().saturating_mul(TOMBSTONE_WORTH);
+        (worth >= below).then(|| self.down(level, table, Reason::Tombstones))
+    }
+
+    /// What lies above the last level, from the top.
+    fn all_down(&self, first_no: u64) -> Option<Job> {
+        let runs = self.shape.levels.first()?;
+        let from_before = |run: &Run<T>| run.all().any(|table| table.no() < first_no);
+        if let Some(newest) = runs.iter().position(from_before) {
+            return self.merge_zero(runs.len() - newest, Reason::Asked);
+        }
+        (1..self.last).find_map(|level| Some(self.down(level, self.run(level)?.all().next()?, Reason::Asked)))
+    }
+
+    /// A table of the last level from before that has more than the newest values.
+    fn cleaned(&self, first_no: u64) -> Option<Job> {
+        let is_due = |table: &&T| table.no() < first_no && (table.tombstones() > 0 || table.has_history());
+        let table = self.run(self.last)?.all().find(is_due)?;
+        Some(Job { inputs: vec![table.no()], to: self.last, is_move: false, reason: Reason::Asked })
+    }
+
+    /// Whether a good part of a table is tombstones that everybody sees.
+    fn is_dense(&self, table: &T) -> bool {
+        let tombstones = table.tombstones();
+        tombstones > 0
+            && tombstones.saturating_mul(TOMBSTONE_WORTH) >= table.versions()
+            && table.max_ts() <= self.shape.oldest
+    }
+
+    /// Whether nothing below `level` overlaps `span`.
+    fn is_bottom(&self, level: usize, span: &Span<'_>) -> bool {
+        (level + 1..=self.last).all(|below| self.overlapping(below, span).next().is_none())
+    }
+
+    fn overlapping<'s>(&self, level: usize, span: &'s Span<'s>) -> impl Iterator<Item = &'a T> + use<'a, 's, T> {
+        self.run(level).into_iter().flat_map(|run| run.overlapping(span))
+    }
+}
+
+fn bytes_of<T: Sorted>(levels: &[Vec<Run<T>>], level: usize) -> u64 {
+    levels.get(level).map_or(0, |runs| runs.iter().map(Run::bytes).sum())
+}

@@ -1,0 +1,128 @@
+//! Levels: what goes when, and what must stay.
+
+use super::*;
+use crate::tuning::Layout;
+use crate::version::Run;
+
+/// Versions in all tables, and how many of them are tombstones or range tombstones.
+fn versions<V: Vfs + Clone>(bench: &Bench<V>) -> (u64, u64) {
+    let sv = bench.store().current();
+    let tables = || sv.version.runs().flat_map(Run::all);
+    let tombstones = tables().map(|table| table.props().tombstones + table.meta().fragments).sum();
+    (tables().map(|table| table.meta().versions).sum(), tombstones)
+}
+
+/// `keys` of them in a scattered order; no multiple of 7.
+fn load(bench: &mut Bench<MemVfs>, keys: u32) {
+    for number in 0..keys {
+        bench.put(&format!("key-{:04}", number * 7 % keys), "a value that takes some room in a table");
+    }
+    bench.persist();
+}
+
+#[test]
+fn of_deleted_keys_nothing_is_left_though_nothing_forces_a_merge() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    assert!(bench.levels().len() > 5, "several levels: {:?}", bench.levels());
+    let left = |number: u32| number.is_multiple_of(10);
+    for number in (0..600).filter(|&number| !left(number)) {
+        bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into_bytes(), Vec::new())]);
+    }
+    bench.persist();
+    assert_eq!(versions(&bench), (60, 0), "{:?}", bench.levels());
+    bench.check(bench.now);
+    bench.verify();
+}
+
+#[test]
+fn tombstones_stay_for_a_reader_and_go_when_it_is_gone() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 200);
+    let before = bench.now;
+    bench.host.set_snapshots(&[before]);
+    for number in 0..200 {
+        bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into_bytes(), Vec::new())]);
+    }
+    bench.persist();
+    assert_eq!(versions(&bench), (400, 200));
+    bench.check(before);
+    bench.check(bench.now);
+    bench.host.set_snapshots(&[]);
+    bench.settle();
+    assert_eq!(versions(&bench), (0, 0), "{:?}", bench.levels());
+    assert_eq!(bench.files().iter().filter(|name| name.ends_with(".sst")).count(), 0);
+}
+
+#[test]
+fn a_deleted_range_goes_without_being_read() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    let blocks_before = bench.lsm().stats().reads;
+    bench.commit(&[(OpKind::DeleteRange, b"key-".to_vec(), b"key-9".to_vec())]);
+    bench.persist();
+    assert_eq!(versions(&bench), (0, 0), "{:?}", bench.levels());
+    assert_eq!(bench.lsm().stats().reads, blocks_before, "MG2");
+    bench.check(bench.now);
+}
+
+/// Each key is deleted while an older version lies two levels further down, below tables that do not have it.
+#[test]
+fn a_tombstone_stays_over_what_lies_in_any_level_below() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    for round in 0..6u32 {
+        for number in (0..600).filter(|number| number % 30 == round * 5) {
+            bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into_bytes(), Vec::new())]);
+            bench.put(&format!("key-{:04}", (number + 7) % 600), "newer");
+        }
+        bench.persist();
+        bench.check(bench.now);
+    }
+    bench.verify();
+}
+
+#[test]
+fn tables_of_a_level_never_overlap_and_bytes_lie_in_the_last() {
+    let mut bench = Bench::new(disk());
+    busy(&mut bench, 300);
+    load(&mut bench, 900);
+    let sv = bench.store().current();
+    for run in sv.version.levels.iter().skip(1).flatten() {
+        for (number, table) in run.all().enumerate() {
+            assert!(run.all().skip(number + 1).all(|other| !other.span().overlaps(&table.span())), "Z1");
+        }
+    }
+    let bytes: Vec<u64> = sv.version.levels.iter().map(|runs| runs.iter().map(Run::bytes).sum()).collect();
+    assert!(bytes[6] * 10 >= bytes.iter().sum::<u64>() * 7, "{bytes:?}");
+}
+
+#[test]
+fn keys_written_in_order_are_written_twice_at_most() {
+    let mut bench = Bench::new(disk());
+    for number in 0..1500u32 {
+        bench.put(&format!("key-{number:05}"), "a value that takes some room in a table");
+        bench.work();
+    }
+    bench.persist();
+    let stats = bench.lsm().stats();
+    assert!(stats.written_bytes <= stats.disk_bytes * 2 + stats.disk_bytes / 4, "{stats:?}");
+}
+
+#[test]
+fn a_store_goes_on_under_another_picker() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 300);
+    let levels_before = bench.levels()[1..].to_vec();
+    bench.lsm = None;
+    let tuning = Tuning { layout: Layout::Tiered, ..tiny() };
+    bench.lsm = Some(Lsm::open_tuned(env(&bench.disk, &bench.host, 4096, 1024), tuning).expect("whole"));
+    busy(&mut bench, 400);
+    bench.persist();
+    assert_eq!(bench.levels()[1..], levels_before, "tiers are all in level 0");
+    bench.check(bench.now);
+    bench.open().expect("whole");
+    bench.settle();
+    bench.check(bench.now);
+    bench.verify();
+}

@@ -1,0 +1,57 @@
+//! Sizes of tables and levels, from the options of the keyspace. Tests make them small.
+//!
+//! Everything hangs on the memtable: a table is as large as one, so that a merge of one table with what it overlaps stays small; the first
+//! level is as large as the runs that are merged into it, which is where levels of that ratio are written least.
+
+use duramen_base::KeyspaceOptions;
+
+/// Which picker plans the merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Levels that grow by a ratio (`merge/pick/leveled.rs`).
+    Leveled,
+    /// Runs of similar size (`merge/pick/tiered.rs`). No option chooses it yet (decision 0025).
+    #[cfg_attr(not(test), expect(dead_code, reason = "no option chooses it yet"))]
+    Tiered,
+}
+
+/// Sizes that tests make small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// Bytes of a table at which the next one begins.
+    pub(crate) table_bytes: u64,
+    /// Bytes that the first level below level 0 may have.
+    pub(crate) base_bytes: u64,
+    /// Which picker.
+    pub(crate) layout: Layout,
+    /// Bytes at which the manifest is written anew; `None`: its own measure.
+    pub(crate) manifest_bytes_max: Option<u64>,
+}
+
+impl Tuning {
+    /// What suits `options`.
+    pub(crate) fn of(options: &KeyspaceOptions) -> Tuning {
+        #[cfg(any(test, feature = "testing"))]
+        if options.memtable_bytes < TINY_MEMTABLE_BYTES {
+            return Tuning::tiny();
+        }
+        Tuning {
+            table_bytes: options.memtable_bytes.clamp(TABLE_BYTES.start, TABLE_BYTES.end),
+            base_bytes: options.memtable_bytes.max(TABLE_BYTES.start).saturating_mul(MEMTABLES_IN_BASE),
+            layout: Layout::Leveled,
+            manifest_bytes_max: None,
+        }
+    }
+
+    /// Three levels in a store of some kilobytes: what a keyspace gets whose memtables only tests make so small.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn tiny() -> Tuning {
+        Tuning { table_bytes: 1 << 10, base_bytes: 1 << 10, layout: Layout::Leveled, manifest_bytes_max: Some(8 << 10) }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+const TINY_MEMTABLE_BYTES: u64 = 16 << 10;
+/// Memtables of which the first level may consist.
+const MEMTABLES_IN_BASE: u64 = 4;
+const TABLE_BYTES: std::ops::Range<u64> = 256 << 10..64 << 20;
