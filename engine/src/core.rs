@@ -157,7 +157,7 @@ impl Core {
             opened.lock_options,
             Some(opened.keyspaces.names()),
         );
-        let ssi = Ssi::new(Arc::clone(&parts.budget), parts.budget.limit() / SSI_SHARE);
+        let ssi = Ssi::new(&parts.snapshots, Arc::clone(&parts.budget), parts.budget.limit() / SSI_SHARE);
         Arc::new(Core {
             instance: opened.instance,
             parts,

@@ -73,8 +73,8 @@ pub struct Transaction {
 /// The one moment a transaction reads at.
 struct Snapshot {
     registration: Arc<Registration>,
-    /// Of a serializable one that is checked at its end.
-    enlisted: Cell<Option<Registration>>,
+    /// Whether it is registered as a serializable one that is checked at its end.
+    is_serial: Cell<bool>,
 }
 
 /// What it read, as far as its end must know.
@@ -490,6 +490,7 @@ impl Drop for Transaction {
         if !self.dead.get() && !self.writes.borrow().set.is_empty() {
             self.core.counters.rollbacks.fetch_add(1, Ordering::Relaxed);
         }
+        self.reads.get_mut().set.close_scans();
         self.leave_the_serializable();
         // Its iterators may live on; its locks do not.
         if let Some(locks) = &self.locks {

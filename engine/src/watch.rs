@@ -26,8 +26,7 @@ impl Core {
         match self.snapshot_age_max {
             None => self.parts.snapshots.look(now),
             Some(age_max) => {
-                let ended = self.parts.snapshots.end_older(now, age_max);
-                self.ssi.end_older(now, age_max);
+                let ended = self.ssi.end_older(now, age_max);
                 self.counters.readers_ended.fetch_add(ended as u64, Ordering::Relaxed);
             }
         }

@@ -19,7 +19,13 @@
 //! R4  All slots that can have a value are in the list. A slot counted once is in the list only, so that holding the
 //!     list's mutex is enough to take it.
 //!
-//! `snapshots/slot.rs` has R3, R5 and R6. A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
+//! A serializable transaction that is checked at its end (`ssi.rs`) is a reader with a *role*, in the same slot: one registration keeps both the
+//! versions and the facts it needs. It must respect two more floors, raised and looked at by the same protocol:
+//!
+//! R8  `facts_floor`: facts of commits up to there may be gone. `writers_floor`: somebody who reads there relies on it that no writer below
+//!     lives or comes. A ts with a role is at least the floors for its role, as they were at (2).
+//!
+//! `snapshots/slot.rs` has R3, R5 to R7. A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
 //! much.
 
 use std::cell::RefCell;
@@ -29,6 +35,7 @@ use duramen_base::sync::{Arc, Mutex};
 use duramen_base::{SnapSet, Timestamp, TxnOrigin, mutant};
 
 use crate::padded::Padded;
+pub(crate) use slot::Role;
 use slot::{Home, Slot};
 use watch::Listed;
 pub use watch::ReaderInfo;
@@ -96,14 +103,39 @@ impl SlotList {
 pub struct Snapshots {
     /// Readers that come from now on read here or above.
     floor: Padded<AtomicU64>,
+    /// R8. Beside each other: whoever has a role looks at both, and nobody else does.
+    serial_floors: Padded<SerialFloors>,
     list: Mutex<SlotList>,
     home: Arc<Home>,
+}
+
+/// See R8.
+#[derive(Debug, Default)]
+struct SerialFloors {
+    facts: AtomicU64,
+    writers: AtomicU64,
+}
+
+/// Who reads below a timestamp and may write. See [`Snapshots::writers_below`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum WritersBelow {
+    /// Nobody, and nobody ever will.
+    Nobody,
+    /// Only such as were ended from outside: they will not commit, unless they are about to.
+    Ended,
+    /// Somebody does.
+    Somebody,
 }
 
 impl Snapshots {
     /// Nobody reads.
     pub fn new() -> Arc<Snapshots> {
-        Arc::new(Snapshots { floor: Padded::default(), list: Mutex::default(), home: Arc::default() })
+        Arc::new(Snapshots {
+            floor: Padded::default(),
+            serial_floors: Padded::default(),
+            list: Mutex::default(),
+            home: Arc::default(),
+        })
     }
 
     /// Registers `who` as a reader at what `read` answers. `read` is asked again while its answer is below the floor, so it
@@ -111,7 +143,13 @@ impl Snapshots {
     /// or visible. For other timestamps there is [`Snapshots::register_at`].
     #[inline]
     pub fn register(&self, who: &TxnOrigin, read: impl Fn() -> Timestamp) -> Registration {
-        self.settle(self.claim(who, read(), true), read)
+        self.settle(self.claim(who, read(), Role::Plain, true), read)
+    }
+
+    /// As [`Snapshots::register`], with a role.
+    #[inline]
+    pub(crate) fn register_as(&self, who: &TxnOrigin, role: Role, read: impl Fn() -> Timestamp) -> Registration {
+        self.settle(self.claim(who, read(), role, true), read)
     }
 
     /// As [`Snapshots::register`], a reader that is never ended from outside: for reads whose results nobody checks.
@@ -127,12 +165,12 @@ impl Snapshots {
     /// assert!(!reader.is_ended());
     /// ```
     pub fn register_for_good(&self, who: &TxnOrigin, read: impl Fn() -> Timestamp) -> Registration {
-        self.settle(self.claim(who, read(), false), read)
+        self.settle(self.claim(who, read(), Role::Plain, false), read)
     }
 
     #[inline]
     fn settle(&self, mut registration: Registration, read: impl Fn() -> Timestamp) -> Registration {
-        while !self.is_kept(registration.ts) {
+        while !self.is_kept(registration.ts, registration.role) {
             registration.move_to(read());
         }
         registration
@@ -140,8 +178,13 @@ impl Snapshots {
 
     /// Registers `who` as a reader at exactly `ts`; `None` if it is below the floor, so that versions it needs may be gone.
     pub fn register_at(&self, who: &TxnOrigin, ts: Timestamp) -> Option<Registration> {
-        let registration = self.claim(who, ts, true);
-        self.is_kept(ts).then_some(registration)
+        self.register_at_as(who, Role::Plain, ts)
+    }
+
+    /// As [`Snapshots::register_at`], with a role.
+    pub(crate) fn register_at_as(&self, who: &TxnOrigin, role: Role, ts: Timestamp) -> Option<Registration> {
+        let registration = self.claim(who, ts, role, true);
+        self.is_kept(ts, role).then_some(registration)
     }
 
     /// The readers that must be respected by whoever drops versions, and the ts from which all later ones read:
@@ -154,23 +197,29 @@ impl Snapshots {
         SnapSet::new(horizon, self.active())
     }
 
-    /// Whether somebody reads below `ts`. If not, nobody ever will from now on: who registers later reads there or above (R1).
-    ///
-    /// ```
-    /// use duramen_base::{Timestamp, TxnOrigin};
-    /// use duramen_txn::Snapshots;
-    /// let snapshots = Snapshots::new();
-    /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
-    /// assert!(!snapshots.has_below(Timestamp::new(4)) && snapshots.has_below(Timestamp::new(5)));
-    /// # drop(reader);
-    /// ```
-    pub fn has_below(&self, ts: Timestamp) -> bool {
+    /// The oldest ts that somebody with a role reads at, `horizon` if nobody does below: facts up to there go, and who comes later with a role
+    /// reads at `horizon` or above (R1, R8).
+    pub(crate) fn oldest_serial(&self, horizon: Timestamp) -> Timestamp {
+        self.serial_floors.facts.fetch_max(horizon.get(), Ordering::SeqCst);
+        let list = self.list.lock();
+        let seen = list.slots.iter().filter_map(|listed| listed.slot.look());
+        let active = seen.filter(|seen| seen.role != Role::Plain && !seen.is_ended).map(|seen| seen.ts);
+        active.min().unwrap_or(horizon).min(horizon)
+    }
+
+    /// Whether somebody who may write reads below `ts`. If not, nobody ever will from now on: a writer that registers later reads there or above
+    /// (R1, R8).
+    pub(crate) fn writers_below(&self, ts: Timestamp) -> WritersBelow {
+        let floor = &self.serial_floors.writers;
         // SeqCst, as in `build_set`. One that is high enough was raised before, and its line stays shared by all who look.
-        if self.floor.load(Ordering::SeqCst) < ts.get() {
-            self.floor.fetch_max(ts.get(), Ordering::SeqCst);
+        if floor.load(Ordering::SeqCst) < ts.get() {
+            floor.fetch_max(ts.get(), Ordering::SeqCst);
         }
         let list = self.list.lock();
-        list.slots.iter().filter_map(|listed| listed.slot.active()).any(|at| at < ts)
+        let seen = list.slots.iter().filter_map(|listed| listed.slot.look());
+        let below = seen.filter(|seen| seen.role == Role::SerialWriter && seen.ts < ts);
+        let each = below.map(|seen| if seen.is_ended { WritersBelow::Ended } else { WritersBelow::Somebody });
+        each.max().unwrap_or(WritersBelow::Nobody)
     }
 
     /// Says to every registration, of now and later, that the database was closed.
@@ -195,19 +244,30 @@ impl Snapshots {
 
     /// (2) of the module: whether a reader that shows `ts` in its slot is one that every set built so far respects.
     #[inline]
-    fn is_kept(&self, ts: Timestamp) -> bool {
-        mutant!("register_without_recheck") || self.floor.load(Ordering::SeqCst) <= ts.get()
+    fn is_kept(&self, ts: Timestamp, role: Role) -> bool {
+        let is_above = |floor: &AtomicU64| floor.load(Ordering::SeqCst) <= ts.get();
+        let (floor, serial) = (&*self.floor, &self.serial_floors);
+        mutant!("register_without_recheck")
+            || is_above(floor)
+                && match role {
+                    Role::Plain => true,
+                    Role::SerialReader => is_above(&serial.facts),
+                    Role::SerialWriter => {
+                        let is_above_writers = is_above(&serial.writers) || mutant!("writer_below_a_safe_reader");
+                        is_above(&serial.facts) && is_above_writers
+                    }
+                }
     }
 
     #[inline]
-    fn claim(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Registration {
-        let slot = self.claim_at_home(who, ts, may_be_ended);
-        let slot = slot.unwrap_or_else(|| self.claim_from_list(who, ts, may_be_ended));
-        Registration { slot, ts }
+    fn claim(&self, who: &TxnOrigin, ts: Timestamp, role: Role, may_be_ended: bool) -> Registration {
+        let slot = self.claim_at_home(who, ts, role, may_be_ended);
+        let slot = slot.unwrap_or_else(|| self.claim_from_list(who, ts, role, may_be_ended));
+        Registration { slot, ts, role }
     }
 
     #[inline]
-    fn claim_at_home(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Option<Arc<Slot>> {
+    fn claim_at_home(&self, who: &TxnOrigin, ts: Timestamp, role: Role, may_be_ended: bool) -> Option<Arc<Slot>> {
         if cfg!(duramen_sim) {
             return None; // Simulated threads share one real thread, and so its home.
         }
@@ -215,19 +275,19 @@ impl Snapshots {
         let claimed = HOME.try_with(|home| {
             let home = home.borrow();
             home.iter()
-                .find(|slot| Arc::ptr_eq(&slot.home, &self.home) && slot.try_claim(who, ts, may_be_ended))
+                .find(|slot| Arc::ptr_eq(&slot.home, &self.home) && slot.try_claim(who, ts, role, may_be_ended))
                 .cloned()
         });
         claimed.ok().flatten()
     }
 
     #[cold]
-    fn claim_from_list(&self, who: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> Arc<Slot> {
+    fn claim_from_list(&self, who: &TxnOrigin, ts: Timestamp, role: Role, may_be_ended: bool) -> Arc<Slot> {
         loop {
             let slot = self.list.lock().take(&self.home);
             // Nobody else has it, but the word that its last reader ended may not have come through yet: then take
             // another.
-            if slot.try_claim(who, ts, may_be_ended) {
+            if slot.try_claim(who, ts, role, may_be_ended) {
                 self.remember_at_home(&slot);
                 return slot;
             }
@@ -268,6 +328,8 @@ pub struct Registration {
     /// Keeps the slot, not the [`Snapshots`]: a count shared by all threads would cost more than all the rest.
     slot: Arc<Slot>,
     ts: Timestamp,
+    /// The role it began with.
+    role: Role,
 }
 
 impl Registration {
@@ -324,12 +386,32 @@ impl Registration {
         ReaderHandle { slot: Arc::clone(&self.slot), turn: self.slot.turn() }
     }
 
+    /// From now on it keeps versions only, and no facts: its transaction among the serializable ones is over, or need not be checked. To be
+    /// followed by [`crate::Ssi::note_end`].
+    ///
+    /// ```
+    /// use duramen_base::{Budget, Timestamp, TxnOrigin};
+    /// use duramen_txn::{Snapshots, Ssi};
+    /// let snapshots = Snapshots::new();
+    /// let ssi = Ssi::new(&snapshots, Budget::new(1 << 20), 1 << 20);
+    /// let reader = ssi.begin(&TxnOrigin::here(None), true, || Timestamp::new(4));
+    /// assert!(!ssi.is_safe(Timestamp::new(5)));
+    /// reader.leave_the_serializable();
+    /// ssi.note_end();
+    /// assert!(ssi.is_safe(Timestamp::new(5)));
+    /// assert_eq!(snapshots.oldest_active(), Some(Timestamp::new(4)));
+    /// ```
+    #[inline]
+    pub fn leave_the_serializable(&self) {
+        self.slot.give_up_role(self.ts);
+    }
+
     /// (1) of the module, again.
     #[cold]
     fn move_to(&mut self, ts: Timestamp) {
         debug_assert!(ts >= self.ts, "a horizon never falls: {ts} after {}", self.ts);
         self.ts = ts;
-        self.slot.move_to(ts);
+        self.slot.move_to(ts, self.role);
     }
 }
 

@@ -16,6 +16,11 @@
 //!     ones read at S or above (R1 of `snapshots.rs`).
 //! D5  Whoever was ended for its age is refused if the end came before its section: what was dropped for it was dropped in a later section than
 //!     the mark, and who was found safe for it sees what was entered before.
+//! D6  `newest_pivot` is at least the ts of every fact with a `min_out` whose transaction is no more registered. So whoever finds no writer below S,
+//!     not even one that was ended, and `newest_pivot <= S`, knows both halves of D4 without the latch. `safe_at` is a ts found safe once: so it
+//!     is for ever.
+//!
+//! A transaction is registered once, in the slot that also keeps the versions it reads (R7, R8 of `snapshots.rs`).
 //!
 //! Facts are about keys and key ranges, never pages, so no store knows of them.
 
@@ -31,12 +36,13 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-use duramen_base::sync::atomic::{AtomicUsize, Ordering, fence};
+use duramen_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::{Budget, Error, Result, Timestamp, TxnOrigin, mutant};
 
 use crate::footprint::Footprint;
-use crate::snapshots::{ReaderHandle, Registration, Snapshots};
+use crate::padded::Padded;
+use crate::snapshots::{ReaderHandle, Registration, Role, Snapshots, WritersBelow};
 use facts::{Facts, Position};
 use rule::Check;
 
@@ -60,7 +66,7 @@ pub struct Claim {
     pub writes: Footprint,
     /// Who it is.
     pub origin: TxnOrigin,
-    /// Its registration of [`Ssi::enlist`], which lives, if it has one.
+    /// Its registration of [`Ssi::begin`], which lives, if it has one.
     pub enlisted: Option<ReaderHandle>,
 }
 
@@ -75,8 +81,8 @@ impl Claim {
 ///
 /// ```
 /// use duramen_base::{Budget, Error, KeyspaceId, Timestamp, TxnOrigin};
-/// use duramen_txn::{Claim, Footprint, Key, Ssi};
-/// let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+/// use duramen_txn::{Claim, Footprint, Key, Snapshots, Ssi};
+/// let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
 /// let key = |key: &str| Footprint::new(vec![(KeyspaceId::new(1), Key::from(key.as_bytes()))], vec![]);
 /// let claim = |reads, writes| Claim {
 ///     snapshot_ts: Some(Timestamp::new(1)),
@@ -93,10 +99,9 @@ impl Claim {
 /// ```
 pub struct Ssi {
     facts: Mutex<Facts>,
-    /// Where read-write serializable transactions that are checked read.
-    writers: Arc<Snapshots>,
-    /// Where tracked read-only ones read.
-    readers: Arc<Snapshots>,
+    /// Where those that are checked read, among all other readers.
+    snapshots: Arc<Snapshots>,
+    quick: Padded<Quick>,
     since_pruning: AtomicUsize,
     /// Those that wait for a safe snapshot.
     waiting: AtomicUsize,
@@ -104,13 +109,20 @@ pub struct Ssi {
     ended: Condvar,
 }
 
+/// D6.
+#[derive(Debug, Default)]
+struct Quick {
+    newest_pivot: AtomicU64,
+    safe_at: AtomicU64,
+}
+
 impl Ssi {
-    /// No facts, of which `bytes_max` are kept at most, counted in `budget`.
-    pub fn new(budget: Arc<Budget>, bytes_max: u64) -> Ssi {
+    /// No facts, of which `bytes_max` are kept at most, counted in `budget`; its transactions are among the readers of `snapshots`.
+    pub fn new(snapshots: &Arc<Snapshots>, budget: Arc<Budget>, bytes_max: u64) -> Ssi {
         Ssi {
             facts: Mutex::new(Facts::new(&budget, bytes_max)),
-            writers: Snapshots::new(),
-            readers: Snapshots::new(),
+            snapshots: Arc::clone(snapshots),
+            quick: Padded::default(),
             since_pruning: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             sleep: Mutex::new(()),
@@ -118,39 +130,50 @@ impl Ssi {
         }
     }
 
-    /// Notes that `who`, a serializable transaction, reads at `ts`; `None` if facts it needs may be gone: take a fresh one.
+    /// Registers `who`, a serializable transaction, as a reader at what `read` answers; in all else as [`Snapshots::register`]. What it needs of
+    /// versions and facts is kept until the registration ends, or [`Registration::leave_the_serializable`].
     ///
     /// ```
     /// use duramen_base::{Budget, Timestamp, TxnOrigin};
-    /// use duramen_txn::Ssi;
-    /// let (ssi, me) = (Ssi::new(Budget::new(1 << 20), 1 << 20), TxnOrigin::here(None));
-    /// let reader = ssi.enlist(&me, Timestamp::new(3), true).expect("nothing was dropped yet");
+    /// use duramen_txn::{Snapshots, Ssi};
+    /// let (snapshots, me) = (Snapshots::new(), TxnOrigin::here(None));
+    /// let ssi = Ssi::new(&snapshots, Budget::new(1 << 20), 1 << 20);
+    /// let reader = ssi.begin(&me, true, || Timestamp::new(3));
     /// assert!(!ssi.is_safe(Timestamp::new(5)) && ssi.is_safe(Timestamp::new(3)));
+    /// assert_eq!(snapshots.oldest_active(), Some(Timestamp::new(3)));
     /// drop(reader);
     /// assert!(ssi.is_safe(Timestamp::new(5)));
-    /// assert!(ssi.enlist(&me, Timestamp::new(4), true).is_none()); // it might make the one at 5 unsafe
     /// ```
-    pub fn enlist(&self, who: &TxnOrigin, ts: Timestamp, may_write: bool) -> Option<Registration> {
-        if may_write { self.writers.register_at(who, ts) } else { self.readers.register_at(who, ts) }
+    #[inline]
+    pub fn begin(&self, who: &TxnOrigin, may_write: bool, read: impl Fn() -> Timestamp) -> Registration {
+        self.snapshots.register_as(who, role(may_write), read)
     }
 
-    /// Notes who is there at `now`, and ends whoever is there for longer than `age_max`: it is not waited for any more, and its commit is
-    /// [`Error::SnapshotTooOld`].
+    /// As [`Ssi::begin`], at exactly `ts`; `None` if facts or versions it needs may be gone, or somebody relies on it that nobody begins there.
+    #[cfg(test)]
+    fn enlist(&self, who: &TxnOrigin, ts: Timestamp, may_write: bool) -> Option<Registration> {
+        self.snapshots.register_at_as(who, role(may_write), ts)
+    }
+
+    /// Notes who reads at `now`, serializable or not, and ends whoever reads for longer than `age_max`: it is not waited for any more, and its
+    /// commit is [`Error::SnapshotTooOld`]. Says how many were ended.
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp, TxnOrigin};
+    /// # use duramen_txn::{Snapshots, Ssi};
     /// # use std::time::Duration;
-    /// # let ssi = duramen_txn::Ssi::new(Budget::new(1 << 20), 1 << 20);
-    /// let forgotten = ssi.enlist(&TxnOrigin::here(None), Timestamp::new(3), true).expect("nothing was dropped yet");
+    /// # let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
+    /// let forgotten = ssi.begin(&TxnOrigin::here(None), true, || Timestamp::new(3));
     /// ssi.end_older(Duration::ZERO, Duration::from_secs(5));
-    /// ssi.end_older(Duration::from_secs(6), Duration::from_secs(5));
+    /// assert_eq!(ssi.end_older(Duration::from_secs(6), Duration::from_secs(5)), 1);
     /// assert!(forgotten.is_ended() && ssi.is_safe(Timestamp::new(5)));
     /// ```
-    pub fn end_older(&self, now: Duration, age_max: Duration) {
-        self.readers.end_older(now, age_max);
-        if self.writers.end_older(now, age_max) > 0 {
+    pub fn end_older(&self, now: Duration, age_max: Duration) -> usize {
+        let ended = self.snapshots.end_older(now, age_max);
+        if ended > 0 {
             self.note_end();
         }
+        ended
     }
 
     /// Checks `claim` and, if it may commit, calls `sequence` for its number and enters it, in one section (D1).
@@ -169,6 +192,10 @@ impl Ssi {
         check.judge()?;
         let (ts, placed) = sequence();
         let min_out = check.into_min_out();
+        if min_out.is_some() {
+            // Before the registration ends, whose end is seen with an Acquire (D6).
+            self.quick.newest_pivot.fetch_max(ts.get(), Ordering::Relaxed);
+        }
         facts.enter(Fact { ts, min_out, reads: claim.reads, writes: claim.writes, origin: claim.origin });
         Ok((ts, placed))
     }
@@ -180,8 +207,8 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp, TxnOrigin};
-    /// # use duramen_txn::{Claim, Footprint, Ssi};
-    /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// # use duramen_txn::{Claim, Footprint, Snapshots, Ssi};
+    /// # let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
     /// ssi.commit_read_only(Claim { snapshot_ts: Some(Timestamp::new(1)), reads, writes, origin, enlisted: None })?;
     /// # Ok::<(), duramen_base::Error>(())
@@ -206,8 +233,8 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp, TxnOrigin};
-    /// # use duramen_txn::{Claim, Footprint, Ssi};
-    /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// # use duramen_txn::{Claim, Footprint, Snapshots, Ssi};
+    /// # let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
     /// let claim = Claim { snapshot_ts: None, reads, writes, origin, enlisted: None };
     /// assert_eq!(ssi.enter_locked(claim, || (Timestamp::new(7), "placed")), (Timestamp::new(7), "placed"));
@@ -227,8 +254,8 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp, TxnOrigin};
-    /// # use duramen_txn::{Claim, Footprint, Ssi};
-    /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// # use duramen_txn::{Claim, Footprint, Snapshots, Ssi};
+    /// # let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     /// # let (reads, writes, origin) = (Footprint::default(), Footprint::default(), TxnOrigin::here(None));
     /// ssi.enter_locked_reader(Claim { snapshot_ts: None, reads, writes, origin, enlisted: None }, || Timestamp::new(7));
     /// ```
@@ -238,11 +265,27 @@ impl Ssi {
         facts.enter_reader(Fact { ts: newest(), min_out: None, reads, writes, origin });
     }
 
-    /// Whether a read-only transaction at `ts`, which is acked and registered by [`Ssi::enlist`], may go unchecked (D4).
+    /// Whether a transaction that wrote nothing and read at `ts`, registered by [`Ssi::begin`], may go unchecked (D4).
+    #[inline]
     pub fn is_safe(&self, ts: Timestamp) -> bool {
-        // The writers first: one that ends in between has become a fact before.
-        let lives = self.has_writer_below(ts) && !mutant!("safe_beside_older_writers");
-        !lives && self.facts.lock().is_safe(ts)
+        // Relaxed: the answer was worked out, and stays true, whatever else is seen.
+        self.quick.safe_at.load(Ordering::Relaxed) == ts.get() || self.find_safe(ts)
+    }
+
+    #[cold]
+    fn find_safe(&self, ts: Timestamp) -> bool {
+        // The writers first: one that ends in between has become a fact before. One that was ended may be in its section: the latch waits for it.
+        let by_facts = || self.facts.lock().is_safe(ts);
+        let is_safe = match self.snapshots.writers_below(ts) {
+            WritersBelow::Somebody if mutant!("safe_beside_older_writers") => by_facts(),
+            WritersBelow::Somebody => return false,
+            WritersBelow::Ended => by_facts(),
+            WritersBelow::Nobody => self.quick.newest_pivot.load(Ordering::Relaxed) <= ts.get() || by_facts(),
+        };
+        if is_safe {
+            self.quick.safe_at.store(ts.get(), Ordering::Relaxed);
+        }
+        is_safe
     }
 
     /// Waits until no read-write serializable transaction that reads below `ts` lives, for `at_most` or less; whether
@@ -250,8 +293,8 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp};
-    /// # use duramen_txn::Ssi;
-    /// # let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// # use duramen_txn::{Snapshots, Ssi};
+    /// # let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     /// assert!(ssi.wait_for_writers_below(Timestamp::new(9)));
     /// ```
     pub fn wait_for_writers_below(&self, ts: Timestamp) -> bool {
@@ -273,7 +316,7 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::Budget;
-    /// duramen_txn::Ssi::new(Budget::new(1 << 20), 1 << 20).note_end();
+    /// duramen_txn::Ssi::new(&duramen_txn::Snapshots::new(), Budget::new(1 << 20), 1 << 20).note_end();
     /// ```
     pub fn note_end(&self) {
         // Pairs with the count of a waiter, which looks at the registrations after it: one sees the other.
@@ -288,7 +331,7 @@ impl Ssi {
     ///
     /// ```
     /// # use duramen_base::{Budget, Timestamp};
-    /// let ssi = duramen_txn::Ssi::new(Budget::new(1 << 20), 1 << 20);
+    /// let ssi = duramen_txn::Ssi::new(&duramen_txn::Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     /// ssi.prune_sometimes(|| Timestamp::new(9));
     /// assert_eq!(ssi.counts(), (0, 0));
     /// ```
@@ -302,9 +345,8 @@ impl Ssi {
     /// D2: what lies at or below every reader, of now and later, goes.
     fn prune(&self, acked: impl Fn() -> Timestamp) {
         let horizon = acked();
-        // By R1 of each, who registers meanwhile is found, or reads at the horizon or above.
-        let oldest_writer = self.writers.build_set(|| horizon).oldest();
-        let oldest = oldest_writer.min(self.readers.build_set(|| horizon).oldest());
+        // Who registers meanwhile is found, or reads at the horizon or above.
+        let oldest = self.snapshots.oldest_serial(horizon);
         let oldest = if mutant!("forget_facts_early") { horizon } else { oldest };
         self.facts.lock().drop_through(oldest);
     }
@@ -315,7 +357,7 @@ impl Ssi {
     }
 
     fn has_writer_below(&self, ts: Timestamp) -> bool {
-        self.writers.has_below(ts)
+        self.snapshots.writers_below(ts) == WritersBelow::Somebody
     }
 
     /// Looks at most of the facts before the section, if they are many; from where the section has to go on.
@@ -331,6 +373,10 @@ impl Ssi {
         seen.iter().try_for_each(|fact| check.see(fact))?;
         Ok(from)
     }
+}
+
+fn role(may_write: bool) -> Role {
+    if may_write { Role::SerialWriter } else { Role::SerialReader }
 }
 
 impl fmt::Debug for Ssi {

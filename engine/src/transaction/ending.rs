@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use duramen_base::sync::Arc;
 use duramen_base::{Result, Timestamp};
-use duramen_txn::{Claim, Footprint, LockedReads, Registration, Serial, TrackReads};
+use duramen_txn::{Claim, Footprint, LockedReads, Serial, TrackReads};
 
 use super::{Transaction, Writes};
 use crate::commit::{ReadChecks, Request, Sequenced, position_of};
@@ -80,22 +80,15 @@ impl Transaction {
 
     /// Whether its snapshot is safe: by facts that were all there, since it was not ended for its age until after they were looked at.
     pub(super) fn is_safe(&self) -> bool {
-        self.snapshot_ts().is_some_and(|ts| self.core.ssi.is_safe(ts))
-            && self.ask_enlisted(Registration::is_ended) != Some(true)
-    }
-
-    /// Asks its registration among the serializable ones, if it has one.
-    fn ask_enlisted<R>(&self, ask: impl FnOnce(&Registration) -> R) -> Option<R> {
-        let snapshot = self.snapshot.get()?;
-        let enlisted = snapshot.enlisted.take();
-        let answer = enlisted.as_ref().map(ask);
-        snapshot.enlisted.set(enlisted);
-        answer
+        let is_safe =
+            |snapshot: &super::Snapshot| self.core.ssi.is_safe(snapshot.ts()) && !snapshot.registration.is_ended();
+        self.snapshot.get().is_some_and(is_safe)
     }
 
     /// What must be found unchanged, and what other serializable transactions are told.
     fn what_was_read(&self, writes: Option<&Writes>) -> (Option<ReadChecks>, Option<Claim>) {
-        let enlisted = self.ask_enlisted(Registration::handle);
+        let serial = self.snapshot.get().filter(|snapshot| snapshot.is_serial.get());
+        let enlisted = serial.map(|snapshot| snapshot.registration.handle());
         let is_serial = match self.plan.serial {
             Serial::No => false,
             Serial::Checked => self.snapshot.get().is_none() || enlisted.is_some(),
@@ -145,11 +138,13 @@ impl Transaction {
         self.core.wait_acked(newest)
     }
 
-    /// Gives the registration of a serializable transaction back, and ends its scans.
-    pub(super) fn leave_the_serializable(&mut self) {
-        self.reads.get_mut().set.close_scans();
-        if let Some(enlisted) = self.snapshot.get().and_then(|snapshot| snapshot.enlisted.take()) {
-            drop(enlisted);
+    /// Its part among the serializable transactions is over. The registration may live on, for its iterators.
+    #[inline]
+    pub(super) fn leave_the_serializable(&self) {
+        if let Some(snapshot) = self.snapshot.get()
+            && snapshot.is_serial.replace(false)
+        {
+            snapshot.registration.leave_the_serializable();
             self.core.ssi.note_end();
         }
     }

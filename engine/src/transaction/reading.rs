@@ -3,6 +3,8 @@
 //! Each read is a *statement*: a get, a multi-get, or a whole scan with the life of its iterator. At levels that read
 //! anew each time a statement reads at one moment of its own.
 
+use std::cell::Cell;
+
 use duramen_base::sync::Arc;
 use duramen_base::{Error, KeyBounds, LockOp, OpKind, Result, ScanOpts, Timestamp, Value, mutant};
 use duramen_txn::{Own, PendingOp, ReadPoint, Registration, Serial, TrackReads, WriteSet, WriteView};
@@ -40,21 +42,15 @@ impl Transaction {
 
     #[cold]
     fn take_snapshot(&self) -> Result<&Snapshot> {
-        let horizons = &self.core.horizons;
-        let read_only = self.options.read_only;
-        let register = || {
-            let horizon = || if read_only { horizons.acked() } else { horizons.visible() };
-            Arc::new(self.core.parts.snapshots.register(&self.origin, horizon))
+        let (horizons, read_only) = (&self.core.horizons, self.options.read_only);
+        let horizon = || if read_only { horizons.acked() } else { horizons.visible() };
+        let is_serial = self.plan.serial == Serial::Checked;
+        let registration = if is_serial {
+            self.core.ssi.begin(&self.origin, !read_only, horizon)
+        } else {
+            self.core.parts.snapshots.register(&self.origin, horizon)
         };
-        let mut registration = register();
-        let mut enlisted = None;
-        while self.plan.serial == Serial::Checked && enlisted.is_none() {
-            enlisted = self.core.ssi.enlist(&self.origin, registration.ts(), !read_only);
-            if enlisted.is_none() {
-                registration = register();
-            }
-        }
-        let snapshot = Snapshot { registration, enlisted: std::cell::Cell::new(enlisted) };
+        let snapshot = Snapshot { registration: Arc::new(registration), is_serial: Cell::new(is_serial) };
         Ok(self.snapshot.get_or_init(|| snapshot))
     }
 
@@ -92,9 +88,7 @@ impl Transaction {
 
     /// Its snapshot is safe: nothing need be remembered.
     pub(super) fn go_unchecked(&self) {
-        if let Some(snapshot) = self.snapshot.get() {
-            snapshot.enlisted.take();
-        }
+        self.leave_the_serializable();
         self.reads.borrow_mut().set.stop_tracking();
     }
 

@@ -6,6 +6,7 @@
 //! R5  Each registration is a *turn* of its slot with a number of its own, noted, with who it is, before its ts is announced: who finds a ts
 //!     finds its turn, or a later one.
 //! R6  A turn that was ended is in no set built later, and finds out by itself: whoever reads looks at [`Slot::is_ended`] after it has read.
+//! R7  A ts and the role of its reader are one word: whoever finds the one finds the other. A role is only ever given up.
 
 use std::panic::Location;
 
@@ -14,7 +15,44 @@ use duramen_base::sync::{Arc, Mutex};
 use duramen_base::{Timestamp, TxnOrigin};
 
 /// No commit has this number, so no reader does.
-const FREE: u64 = Timestamp::MAX.get();
+const FREE: u64 = u64::MAX;
+/// A word is a ts, shifted by this, and a role (R7). Commits at a million a second reach the end of 62 bits in 146,000 years.
+const ROLE_BITS: u32 = 2;
+
+/// What a reader is among the serializable transactions (`ssi.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// None of them, or one that need not be checked.
+    Plain = 0,
+    /// One that declared that it only reads.
+    SerialReader = 1,
+    /// One that may write.
+    SerialWriter = 2,
+}
+
+impl Role {
+    fn of(word: u64) -> Role {
+        match word & ((1 << ROLE_BITS) - 1) {
+            0 => Role::Plain,
+            1 => Role::SerialReader,
+            _ => Role::SerialWriter,
+        }
+    }
+}
+
+/// What a look into a slot finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) ts: Timestamp,
+    pub(super) role: Role,
+    /// Whether it was ended from outside: it keeps nothing any more (R6).
+    pub(super) is_ended: bool,
+}
+
+fn word_of(ts: Timestamp, role: Role) -> u64 {
+    debug_assert!(ts.get() < FREE >> ROLE_BITS, "R3: a reader reads at a commit");
+    ts.get() << ROLE_BITS | role as u64
+}
 
 /// What all slots of one database share. Registrations reach it through their slot, whose count is not shared: so they need not count the
 /// database itself.
@@ -27,7 +65,8 @@ pub(super) struct Home {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Slot {
-    ts: AtomicU64,
+    /// R7.
+    word: AtomicU64,
     /// The number of its registration, the first has 1. Raised only by who may claim it.
     turn: AtomicU64,
     /// The last turn that was ended from outside (R6).
@@ -42,16 +81,15 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(home: &Arc<Home>) -> Slot {
         let zero = || AtomicU64::new(0);
-        let (ts, turn, ended, spared) = (AtomicU64::new(FREE), zero(), zero(), zero());
-        Slot { ts, turn, ended, spared, who: Who::default(), home: Arc::clone(home) }
+        let (word, turn, ended, spared) = (AtomicU64::new(FREE), zero(), zero(), zero());
+        Slot { word, turn, ended, spared, who: Who::default(), home: Arc::clone(home) }
     }
 
     /// Takes the slot for a reader at `ts`, if it is free (R3); only one thread may try. SeqCst: (1) of `snapshots.rs`.
     #[inline]
-    pub(super) fn try_claim(&self, origin: &TxnOrigin, ts: Timestamp, may_be_ended: bool) -> bool {
-        debug_assert!(ts != Timestamp::MAX, "R3: a reader reads at a commit");
+    pub(super) fn try_claim(&self, origin: &TxnOrigin, ts: Timestamp, role: Role, may_be_ended: bool) -> bool {
         // A look first: taking the line of a slot that is in use would be for nothing. Acquire: its last turn is behind us.
-        if self.ts.load(Ordering::Acquire) != FREE {
+        if self.word.load(Ordering::Acquire) != FREE {
             return false;
         }
         let turn = self.turn() + 1;
@@ -60,33 +98,48 @@ impl Slot {
             self.spared.store(turn, Ordering::Relaxed);
         }
         self.who.note(origin);
-        self.ts.compare_exchange(FREE, ts.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(FREE, word_of(ts, role), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// (1) of `snapshots.rs`, again.
-    pub(super) fn move_to(&self, ts: Timestamp) {
-        self.ts.store(ts.get(), Ordering::SeqCst);
+    pub(super) fn move_to(&self, ts: Timestamp, role: Role) {
+        self.word.store(word_of(ts, role), Ordering::SeqCst);
+    }
+
+    /// Its reader is nothing but a reader from now on (R7).
+    #[inline]
+    pub(super) fn give_up_role(&self, ts: Timestamp) {
+        // Release: pairs with the look of whoever asks for serializable ones. Who does not find it comes after everything it did as one.
+        self.word.store(word_of(ts, Role::Plain), Ordering::Release);
     }
 
     /// Gives it back.
     #[inline]
     pub(super) fn free(&self) {
         // Release: pairs with the look of `build_set`. Who finds the slot free comes after everything this reader read.
-        self.ts.store(FREE, Ordering::Release);
+        self.word.store(FREE, Ordering::Release);
     }
 
     /// Where its reader reads, if it has one; a reader that was ended counts as none (R6).
     pub(super) fn active(&self) -> Option<Timestamp> {
-        // The ts first: by R5 the turn is then its own or a later one, and no turn is ended before its ts was found.
-        let ts = self.announced()?;
-        // Acquire: what is dropped because of this comes after the mark.
-        (self.ended.load(Ordering::Acquire) != self.turn()).then_some(ts)
+        self.look().filter(|seen| !seen.is_ended).map(|seen| seen.ts)
     }
 
-    /// Where its reader reads, ended or not. SeqCst: (3) of `snapshots.rs`.
+    /// Its reader, if it has one. SeqCst: (3) of `snapshots.rs`.
+    pub(super) fn look(&self) -> Option<Seen> {
+        // The word first: by R5 the turn is then its own or a later one, and no turn is ended before its ts was found.
+        let word = self.word.load(Ordering::SeqCst);
+        if word == FREE {
+            return None;
+        }
+        // Acquire: what is dropped because of this comes after the mark.
+        let is_ended = self.ended.load(Ordering::Acquire) == self.turn();
+        Some(Seen { ts: Timestamp::new(word >> ROLE_BITS), role: Role::of(word), is_ended })
+    }
+
+    /// Where its reader reads, ended or not.
     pub(super) fn announced(&self) -> Option<Timestamp> {
-        let ts = self.ts.load(Ordering::SeqCst);
-        (ts != FREE).then_some(Timestamp::new(ts))
+        self.look().map(|seen| seen.ts)
     }
 
     /// The number of the registration that has it, or had it last.

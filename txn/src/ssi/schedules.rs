@@ -13,6 +13,7 @@ use super::{Claim, Ssi};
 use crate::footprint::Footprint;
 use crate::horizons::Horizons;
 use crate::key::Key;
+use crate::snapshots::Snapshots;
 
 const RANDOM_RUNS: usize = 3_000;
 const PCT_RUNS: usize = 2_000;
@@ -62,7 +63,7 @@ fn footprint(keys: u32) -> Footprint {
 impl World {
     fn new() -> Arc<World> {
         Arc::new(World {
-            ssi: Ssi::new(Budget::new(1 << 30), 1 << 30),
+            ssi: Ssi::new(&Snapshots::new(), Budget::new(1 << 30), 1 << 30),
             horizons: Horizons::new(Timestamp::ZERO),
             newest: AtomicU64::new(0),
             placed: Mutex::default(),

@@ -75,7 +75,7 @@ fn footprint(keys: u32) -> Footprint {
 impl World {
     fn new(transactions: usize, lag: u64, bytes_max: u64) -> World {
         World {
-            ssi: Ssi::new(Budget::new(1 << 30), bytes_max),
+            ssi: Ssi::new(&Snapshots::new(), Budget::new(1 << 30), bytes_max),
             visible: 0,
             acked: 0,
             lag,
@@ -336,7 +336,7 @@ fn no_history_of_mixed_modes_is_cyclic() {
 
 #[test]
 fn facts_go_once_nobody_can_read_below_them() {
-    let ssi = Ssi::new(Budget::new(1 << 20), 1 << 20);
+    let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
     let claim = || Claim {
         snapshot_ts: Some(Timestamp::ZERO),
         reads: Footprint::default(),
@@ -357,7 +357,7 @@ fn facts_go_once_nobody_can_read_below_them() {
 
 #[test]
 fn over_the_budget_old_readers_are_refused() {
-    let ssi = Ssi::new(Budget::new(1 << 20), 2_000);
+    let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 2_000);
     let claim = |at| Claim {
         snapshot_ts: Some(Timestamp::new(at)),
         reads: footprint(2),
@@ -371,4 +371,52 @@ fn over_the_budget_old_readers_are_refused() {
     }
     assert!(matches!(ssi.commit(claim(0), || (Timestamp::new(101), ())), Err(Error::SnapshotTooOld)), "D3");
     assert!(!ssi.is_safe(Timestamp::new(1)) && ssi.counts().0 < 20);
+}
+
+#[test]
+fn what_was_found_safe_stays_safe() {
+    let (snapshots, me) = (Snapshots::new(), TxnOrigin::here(None));
+    let ssi = Ssi::new(&snapshots, Budget::new(1 << 20), 1 << 20);
+    let older = ssi.begin(&me, true, || Timestamp::new(3));
+    assert!(!ssi.is_safe(Timestamp::new(5)), "D4: one that may write reads below");
+    older.leave_the_serializable();
+    assert!(ssi.is_safe(Timestamp::new(5)), "D6: though it still reads");
+    assert_eq!(snapshots.oldest_active(), Some(Timestamp::new(3)));
+    assert!(ssi.enlist(&me, Timestamp::new(4), true).is_none(), "R8: it could make the one at 5 unsafe");
+    assert!(ssi.enlist(&me, Timestamp::new(4), false).is_some(), "R8: one that only reads cannot");
+    assert!(snapshots.register_at(&me, Timestamp::new(4)).is_some(), "R8: nor one of another level");
+    assert!(ssi.is_safe(Timestamp::new(5)));
+}
+
+#[test]
+fn a_pivot_that_committed_makes_the_readers_between_unsafe() {
+    let me = TxnOrigin::here(None);
+    let ssi = Ssi::new(&Snapshots::new(), Budget::new(1 << 20), 1 << 20);
+    let claim = |at, reads, writes| Claim {
+        snapshot_ts: Some(Timestamp::new(at)),
+        reads: footprint(reads),
+        writes: footprint(writes),
+        origin: me,
+        enlisted: None,
+    };
+    let pivot = ssi.begin(&me, true, || Timestamp::new(1));
+    ssi.commit(claim(1, 0, 0b01), || (Timestamp::new(2), ())).expect("the first");
+    ssi.commit(claim(1, 0b01, 0b10), || (Timestamp::new(4), ())).expect("nobody read what it wrote");
+    drop(pivot);
+    assert!(!ssi.is_safe(Timestamp::new(3)), "D4: it may have read what the pivot overwrote");
+    assert!(ssi.is_safe(Timestamp::new(1)), "D4: it did not see the first");
+    assert!(ssi.is_safe(Timestamp::new(4)), "D6");
+}
+
+#[test]
+fn one_registration_keeps_versions_and_facts() {
+    let snapshots = Snapshots::new();
+    let ssi = Ssi::new(&snapshots, Budget::new(1 << 20), 1 << 20);
+    let reader = ssi.begin(&TxnOrigin::here(None), true, || Timestamp::new(2));
+    assert_eq!(snapshots.active_count(), 1);
+    assert_eq!(snapshots.oldest_serial(Timestamp::new(9)), Timestamp::new(2));
+    assert_eq!(snapshots.build_set(|| Timestamp::new(9)).oldest(), Timestamp::new(2));
+    reader.leave_the_serializable();
+    assert_eq!(snapshots.oldest_serial(Timestamp::new(9)), Timestamp::new(9), "R7: its facts may go");
+    assert_eq!(snapshots.build_set(|| Timestamp::new(9)).oldest(), Timestamp::new(2), "R1: its versions stay");
 }
