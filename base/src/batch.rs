@@ -104,12 +104,15 @@ impl Batch {
             op_count += 1;
         }
         // The head tells of what follows, and so is known last: it is put in front, rather than gather the operations elsewhere first.
-        let body_bytes = (self.bytes.len() - start) as u64;
-        let mut head = Vec::with_capacity(24);
-        varint::put(&mut head, u64::from(keyspace.get()));
-        varint::put(&mut head, op_count);
-        varint::put(&mut head, body_bytes);
-        self.bytes.splice(start..start, head);
+        let end = self.bytes.len();
+        varint::put(&mut self.bytes, u64::from(keyspace.get()));
+        varint::put(&mut self.bytes, op_count);
+        varint::put(&mut self.bytes, (end - start) as u64);
+        let mut head = [0; 3 * varint::VARINT_BYTES_MAX];
+        let head = &mut head[..self.bytes.len() - end];
+        head.copy_from_slice(&self.bytes[end..]);
+        self.bytes.copy_within(start..end, start + head.len());
+        self.bytes[start..start + head.len()].copy_from_slice(head);
     }
 
     /// The encoded batch.

@@ -31,6 +31,7 @@ use duramen_base::{
     Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget,
 };
 use duramen_txn::{Claim, LockOwner, Plan, WriteLocks, WriteSet};
+use smallvec::SmallVec;
 
 use crate::core::Core;
 use crate::host::waits_for_wrong_horizon;
@@ -47,6 +48,9 @@ const COUNTED_BATCH_BYTES_MIN: usize = 64 << 10;
 /// Pieces of upkeep a committer does itself, at most, when memory is over its budget.
 const HELPING_STEPS_MAX: u32 = 64;
 const HELPING_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
+
+/// Of the keyspaces of a commit: mostly one or two.
+type Admissions = SmallVec<[Admission; 2]>;
 
 /// What a transaction asks to be committed.
 pub(crate) struct Request<'a> {
@@ -103,7 +107,7 @@ impl Core {
     pub(crate) fn sequence(&self, request: &Request<'_>) -> Result<Sequenced> {
         let give_up_at = self.parts.clock.now() + COMMIT_WAIT_MAX;
         loop {
-            match self.try_sequence(request)? {
+            match self.try_sequence(request, Deadline(Some(give_up_at)))? {
                 Attempt::Sequenced(sequenced) => return Ok(sequenced),
                 Attempt::LacksMemory { needed } if self.parts.clock.now() >= give_up_at => {
                     return Err(Error::MemoryTimeout { needed });
@@ -117,15 +121,14 @@ impl Core {
         }
     }
 
-    fn try_sequence(&self, request: &Request<'_>) -> Result<Attempt> {
+    fn try_sequence(&self, request: &Request<'_>, deadline: Deadline) -> Result<Attempt> {
         self.check_writable()?;
         self.throttle()?;
-        let deadline = Deadline(Some(self.parts.clock.now() + COMMIT_WAIT_MAX));
         let locks = self.lock_and_validate(request)?;
 
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
         request.write_set.encode(&mut batch);
-        let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<Vec<_>>>()?;
+        let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<SmallVec<[_; 2]>>>()?;
         let admissions = match self.admit(request, &batch, deadline)? {
             Ok(admissions) => admissions,
             Err(needed) => {
@@ -201,8 +204,8 @@ impl Core {
     }
 
     /// Admissions of all stores, or the bytes that one of them lacks.
-    fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Result<Vec<Admission>, u64>> {
-        let mut admissions = Vec::with_capacity(request.keyspaces.len());
+    fn admit(&self, request: &Request<'_>, batch: &Batch, deadline: Deadline) -> Result<Result<Admissions, u64>> {
+        let mut admissions = Admissions::new();
         for (keyspace, ops) in request.keyspaces.iter().zip(batch.view().sections()) {
             keyspace.check_whole()?;
             let admitted = keyspace.store.admit(&ops, deadline);

@@ -26,6 +26,8 @@ use duramen_txn::{
     WriteSet, plan,
 };
 
+use smallvec::SmallVec;
+
 use crate::commit::{CommitHandle, CommitInfo, Sequenced, position_of};
 use crate::core::Core;
 use crate::keyspace::{Inner as KeyspaceInner, Keyspace};
@@ -89,8 +91,9 @@ struct Reads {
 struct Writes {
     set: WriteSet,
     /// The keyspaces written, by id.
-    keyspaces: Vec<Arc<KeyspaceInner>>,
-    memory: Reservation,
+    keyspaces: SmallVec<[Arc<KeyspaceInner>; 2]>,
+    /// Of all but small ones.
+    memory: Option<Reservation>,
     /// The same writes where others can see them, in a database with dirty reads.
     posted: Option<Box<OnBoard>>,
 }
@@ -120,7 +123,6 @@ impl Transaction {
         if isolation == IsolationLevel::ReadUncommitted && core.board.is_none() {
             return Err(Error::Unsupported { what: "isolation level ReadUncommitted, without `dirty_reads(true)`" });
         }
-        let memory = core.parts.budget.reserve_anyway(0);
         let origin = TxnOrigin { label: options.label, ..begun_at };
         let locks = (plan.write_locks == WriteLocks::AtWrite).then(|| {
             let spec = OwnerSpec {
@@ -141,7 +143,7 @@ impl Transaction {
             snapshot: OnceCell::new(),
             newest_read: Cell::new(Timestamp::ZERO),
             reads: RefCell::new(Reads { set: ReadSet::new(plan.track_reads), keyspaces: Vec::new(), kept: Vec::new() }),
-            writes: RefCell::new(Writes { set: WriteSet::new(), keyspaces: Vec::new(), memory, posted: None }),
+            writes: RefCell::new(Writes { set: WriteSet::new(), keyspaces: SmallVec::new(), memory: None, posted: None }),
             dead: Cell::new(false),
             options,
         };
@@ -413,14 +415,22 @@ impl Transaction {
             writes.keyspaces.insert(place, Arc::clone(&keyspace.inner));
         }
         change.apply(&mut writes.set, keyspace.id());
-        let held = writes.set.bytes().next_multiple_of(RESERVE_STEP_BYTES);
-        if held != writes.memory.bytes() && writes.set.bytes() >= RESERVE_STEP_BYTES {
-            writes.memory.resize(held);
+        let bytes = writes.set.bytes();
+        if bytes >= RESERVE_STEP_BYTES || writes.memory.is_some() {
+            self.hold(&mut writes.memory, bytes.next_multiple_of(RESERVE_STEP_BYTES));
         }
         if self.core.board.is_some() {
             self.post(&mut writes, keyspace, &change);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn hold(&self, memory: &mut Option<Reservation>, bytes: u64) {
+        let memory = memory.get_or_insert_with(|| self.core.parts.budget.reserve_anyway(0));
+        if memory.bytes() != bytes {
+            memory.resize(bytes);
+        }
     }
 
     /// Shows a write to readers at `ReadUncommitted`.
@@ -454,7 +464,7 @@ impl Transaction {
             }
             writes.set = WriteSet::new();
             writes.posted = None;
-            writes.memory.resize(0);
+            writes.memory = None;
         }
         if let Some(locks) = &self.locks {
             locks.end();

@@ -94,13 +94,13 @@ impl Footprint {
     }
 
     /// What the items cover that a commit locks for its writes.
-    pub fn of_items(items: &[LockItem]) -> Footprint {
+    pub fn of_items(items: impl IntoIterator<Item = LockItem>) -> Footprint {
         let mut footprint = Footprint::default();
         for item in items {
-            let (keyspace, low) = (item.keyspace(), item.low_key().clone());
-            match item.kind() {
-                LockKind::Key => footprint.keys.push((keyspace, low)),
-                LockKind::Range { high } => footprint.ranges.push(KeyRange { keyspace, low, high: high.clone() }),
+            let keyspace = item.keyspace();
+            match item.into_parts() {
+                (key, LockKind::Key) => footprint.keys.push((keyspace, key)),
+                (low, LockKind::Range { high }) => footprint.ranges.push(KeyRange { keyspace, low, high }),
             }
         }
         footprint

@@ -13,6 +13,7 @@ pub mod footprint;
 pub mod horizons;
 pub mod isolation;
 mod key;
+mod key_hash;
 pub mod lock_item;
 pub mod locks;
 mod padded;

@@ -27,7 +27,7 @@ pub struct LockItem {
 /// use duramen_txn::{LockKind, WriteSet};
 /// let mut writes = WriteSet::new();
 /// writes.delete_range(KeyspaceId::new(1), b"m", b"");
-/// assert_eq!(*writes.lock_items()[0].kind(), LockKind::Range { high: None });
+/// assert!(writes.lock_items().all(|item| *item.kind() == LockKind::Range { high: None }));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockKind {
@@ -65,11 +65,6 @@ impl LockItem {
 
     /// The key, or the low end of the range.
     pub fn low(&self) -> &[u8] {
-        &self.place.low
-    }
-
-    /// The key, or the low end of the range, to be kept.
-    pub(crate) fn low_key(&self) -> &Key {
         &self.place.low
     }
 

@@ -12,6 +12,7 @@
 //! Next: `section.rs` (one keyspace), `view.rs` (for iterators), `lock_item.rs` (what [`WriteSet::lock_items`] is
 //! for).
 
+mod points;
 mod section;
 mod view;
 
@@ -21,6 +22,7 @@ mod tests;
 use std::sync::Arc;
 
 use duramen_base::{Batch, Error, KeyspaceId, Op, Result, Value};
+use smallvec::SmallVec;
 
 use crate::key::Key;
 use crate::lock_item::LockItem;
@@ -84,7 +86,7 @@ pub struct Savepoint(Arc<()>);
 #[derive(Debug, Default)]
 pub struct WriteSet {
     /// By id, ascending. Few transactions write more than two keyspaces.
-    sections: Vec<(KeyspaceId, Arc<Section>)>,
+    sections: SmallVec<[(KeyspaceId, Arc<Section>); 1]>,
     undo: Vec<(KeyspaceId, Displaced)>,
     undo_bytes: u64,
     /// Living savepoints, oldest first, with the length of the undo log when each was made.
@@ -197,15 +199,13 @@ impl WriteSet {
 
     /// What a commit locks and validates: disjoint keys and ranges, in the order in which locks are taken. A key
     /// inside an own range is left to the range.
-    pub fn lock_items(&self) -> Vec<LockItem> {
-        self.written()
-            .flat_map(|(keyspace, section)| {
-                section.pieces().map(move |(low, range)| match range {
-                    None => LockItem::key(keyspace, low.clone()),
-                    Some(high) => LockItem::range(keyspace, low.clone(), high.clone()),
-                })
+    pub fn lock_items(&self) -> impl Iterator<Item = LockItem> {
+        self.written().flat_map(|(keyspace, section)| {
+            section.pieces().map(move |(low, range)| match range {
+                None => LockItem::key(keyspace, low.clone()),
+                Some(high) => LockItem::range(keyspace, low.clone(), high.clone()),
             })
-            .collect()
+        })
     }
 
     fn written(&self) -> impl Iterator<Item = (KeyspaceId, &Section)> {

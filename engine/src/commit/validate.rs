@@ -9,7 +9,9 @@ use std::ops::Bound;
 
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{ConflictInfo, Error, KeyBounds, KeyspaceId, Op, OpKind, Result, ScanOpts, Timestamp, mutant};
+use duramen_base::{
+    ConflictInfo, Error, KeyBounds, KeyspaceId, LockMode, Op, OpKind, Result, ScanOpts, Timestamp, mutant,
+};
 use duramen_txn::{Claim, Key, KeyRange, LockOwner, OwnerSpec, Serial, Validate, Wait, WriteLocks, commit_lock_items};
 
 use super::{Request, position_of};
@@ -47,11 +49,16 @@ impl Core {
             retry_of: None,
         };
         let mut locks = self.locks.owner(spec);
-        let reads = request.reads.as_ref().filter(|_| !mutant!("validate_without_read_locks"));
-        let keys = reads.iter().flat_map(|reads| &reads.keys).map(|(keyspace, key, _)| (*keyspace, key.clone()));
-        let ranges = reads.iter().flat_map(|reads| &reads.ranges).map(|(range, _)| range.clone());
-        let items = commit_lock_items(request.write_set.lock_items(), keys, ranges);
-        locks.lock_items(items, Wait::For(request.lock_timeout))?;
+        let wait = Wait::For(request.lock_timeout);
+        let writes = request.write_set.lock_items();
+        match request.reads.as_ref().filter(|_| !mutant!("validate_without_read_locks")) {
+            None => locks.lock_items(writes.map(|item| (item, LockMode::Exclusive)), wait)?,
+            Some(reads) => {
+                let keys = reads.keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone()));
+                let ranges = reads.ranges.iter().map(|(range, _)| range.clone());
+                locks.lock_items(commit_lock_items(writes.collect(), keys, ranges), wait)?;
+            }
+        }
         self.validate(request)?;
         Ok(locks)
     }

@@ -106,7 +106,7 @@ impl Transaction {
                 keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone())),
                 ranges.iter().map(|(range, _)| range.clone()),
             ),
-            writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(&writes.set.lock_items())),
+            writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(writes.set.lock_items())),
             origin: self.origin,
             enlisted,
         });

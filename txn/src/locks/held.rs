@@ -231,7 +231,7 @@ impl LockOwner {
     /// let mut writes = WriteSet::new();
     /// writes.put(ks, b"k", Value::from(&b"v"[..]));
     /// let mut owner = locks.owner(OwnerSpec::here());
-    /// owner.lock_items(writes.lock_items().into_iter().map(|item| (item, LockMode::Exclusive)), Wait::NoWait)?;
+    /// owner.lock_items(writes.lock_items().map(|item| (item, LockMode::Exclusive)), Wait::NoWait)?;
     /// assert_eq!(locks.counts(), (1, 0));
     /// # Ok::<(), duramen_base::Error>(())
     /// ```

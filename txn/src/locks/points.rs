@@ -13,20 +13,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use crate::key::Key;
+use crate::key_hash::KeyHash;
 
-/// Room for so many keys is kept when nothing is held any more.
+/// Room for so many keys, or twice as many, is kept when nothing is held any more.
 const CAPACITY_KEPT: usize = 1 << 10;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Points<V> {
-    by_hash: HashMap<Key, V>,
+    by_hash: HashMap<Key, V, KeyHash>,
     order: OnceCell<BTreeSet<Key>>,
 }
 
 impl<V> Default for Points<V> {
     fn default() -> Points<V> {
-        Points { by_hash: HashMap::new(), order: OnceCell::new() }
+        Points { by_hash: HashMap::default(), order: OnceCell::new() }
     }
 }
 
@@ -76,7 +77,9 @@ impl<V> Points<V> {
             occupied.remove();
             if self.by_hash.is_empty() {
                 self.order.take();
-                self.by_hash.shrink_to(CAPACITY_KEPT);
+                if self.by_hash.capacity() > 2 * CAPACITY_KEPT {
+                    self.by_hash.shrink_to(CAPACITY_KEPT);
+                }
             } else if let Some(order) = self.order.get_mut() {
                 order.remove(key);
             }

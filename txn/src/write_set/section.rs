@@ -13,6 +13,7 @@ use std::ops::Bound;
 
 use duramen_base::{KeyBounds, Op, OpKind, Value};
 
+use super::points::Points;
 use crate::key::Key;
 use crate::write_set::Own;
 
@@ -50,7 +51,7 @@ impl Displaced {
 /// The writes on one keyspace.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Section {
-    points: BTreeMap<Key, Own>,
+    points: Points,
     ranges: BTreeMap<Key, High>,
     bytes: u64,
 }
@@ -88,12 +89,12 @@ impl Section {
 
     /// The first point in that direction.
     pub(super) fn next_after(&self, from: Bound<&[u8]>) -> Option<(&[u8], &Own)> {
-        self.points.range::<[u8], _>((from, Bound::Unbounded)).next().map(|(key, own)| (&**key, own))
+        self.points.range((from, Bound::Unbounded)).next().map(|(key, own)| (&**key, own))
     }
 
     /// The last point in that direction.
     pub(super) fn prev_before(&self, from: Bound<&[u8]>) -> Option<(&[u8], &Own)> {
-        self.points.range::<[u8], _>((Bound::Unbounded, from)).next_back().map(|(key, own)| (&**key, own))
+        self.points.range((Bound::Unbounded, from)).next_back().map(|(key, own)| (&**key, own))
     }
 
     pub(super) fn put(&mut self, key: Key, value: Value) -> Displaced {
@@ -157,7 +158,7 @@ impl Section {
     /// key).
     pub(super) fn pieces(&self) -> impl Iterator<Item = (&Key, Option<&High>)> {
         let mut ranges = self.ranges.iter().peekable();
-        let mut points = self.points.keys().filter(|key| !self.covers(key)).peekable();
+        let mut points = self.points.iter().map(|(key, _)| key).filter(|key| !self.covers(key)).peekable();
         std::iter::from_fn(move || match (ranges.peek(), points.peek()) {
             (Some((low, _)), Some(key)) if *key < low => points.next().map(|key| (key, None)),
             (Some(_), _) => ranges.next().map(|(low, high)| (low, Some(high))),
@@ -166,22 +167,24 @@ impl Section {
     }
 
     fn set(&mut self, key: Key, own: Option<Own>) -> Option<Own> {
+        let key_bytes = key.heap_bytes() as u64;
+        let bytes_of = |own: &Own| ENTRY_BYTES + key_bytes + own_bytes(Some(own));
         let before = match own {
             Some(own) => {
-                self.bytes += point_bytes(&key, &own);
-                self.points.insert(key.clone(), own)
+                self.bytes += bytes_of(&own);
+                self.points.insert(key, own)
             }
-            None => self.points.remove(&*key),
+            None => self.points.remove(&key),
         };
         if let Some(before) = &before {
-            self.bytes -= point_bytes(&key, before);
+            self.bytes -= bytes_of(before);
         }
         before
     }
 
     fn take_points(&mut self, low: &Key, high: &High) -> Vec<(Key, Own)> {
         let upper = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let inside = self.points.range::<[u8], _>((Bound::Included(&**low), upper));
+        let inside = self.points.range((Bound::Included(&**low), upper));
         let keys: Vec<Key> = inside.map(|(key, _)| key.clone()).collect();
         keys.into_iter()
             .map(|key| {
@@ -225,7 +228,7 @@ impl Section {
         for pair in ranges.windows(2) {
             assert!(pair[0].1.as_ref().is_some_and(|high| high < pair[1].0), "N1: {pair:?}");
         }
-        for (key, own) in &self.points {
+        for (key, own) in self.points.iter() {
             assert!(*own != Own::Deleted || !self.covers(key), "N3: {key:?}");
         }
         let points: u64 = self.points.iter().map(|(key, own)| point_bytes(key, own)).sum();
@@ -242,12 +245,15 @@ fn bounds_of<'a>(low: &'a Key, high: &'a High) -> KeyBounds<'a> {
     KeyBounds { lower: Bound::Included(low), upper: high.as_deref().map_or(Bound::Unbounded, Bound::Excluded) }
 }
 
-fn heap_bytes(key: &Key, own: Option<&Own>) -> u64 {
-    let value_bytes = match own {
-        Some(Own::Put(value)) => value.heap_bytes(),
+fn own_bytes(own: Option<&Own>) -> u64 {
+    match own {
+        Some(Own::Put(value)) => value.heap_bytes() as u64,
         Some(Own::Deleted) | None => 0,
-    };
-    (key.heap_bytes() + value_bytes) as u64
+    }
+}
+
+fn heap_bytes(key: &Key, own: Option<&Own>) -> u64 {
+    key.heap_bytes() as u64 + own_bytes(own)
 }
 
 fn point_bytes(key: &Key, own: &Own) -> u64 {

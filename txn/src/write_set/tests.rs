@@ -168,7 +168,7 @@ fn check_batch(writes: &WriteSet, log: &[Write]) {
     assert_eq!(sections.iter().map(|s| s.keyspace()).collect::<Vec<_>>(), writes.keyspaces().collect::<Vec<_>>());
     assert_eq!(sections.iter().map(|s| s.len()).sum::<usize>(), writes.len());
     assert_eq!(writes.is_empty(), batch.is_empty());
-    let locks = writes.lock_items();
+    let locks: Vec<_> = writes.lock_items().collect();
     assert!(locks.windows(2).all(|pair| pair[0].is_before(&pair[1])), "{locks:?}");
     for (keyspace, id) in KEYSPACES.into_iter().enumerate() {
         let ops: Vec<_> = sections.iter().filter(|s| s.keyspace() == id).flat_map(|s| s.iter()).collect();
@@ -256,7 +256,7 @@ fn overlapping_and_touching_ranges_become_one_lock() {
     writes.put(ks(), b"b", value(1)); // inside, left to the range
     writes.put(ks(), b"g", value(1)); // just behind
     writes.delete_range(ks(), b"c", b"e");
-    let locks = writes.lock_items();
+    let locks: Vec<_> = writes.lock_items().collect();
     assert_eq!(locks.len(), 2);
     assert_eq!(*locks[0].kind(), LockKind::Range { high: Some(b"g"[..].into()) });
     assert_eq!(*locks[1].kind(), LockKind::Key);

@@ -6,6 +6,7 @@
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, MutexGuard, thread};
 use duramen_base::{Error, KeyspaceId, LockMode, LockOp, LockStrength, Reservation, Result, mutant};
+use smallvec::SmallVec;
 
 use super::{Grant, LockMark};
 use crate::key::Key;
@@ -55,15 +56,22 @@ pub(in crate::locks) struct Membership {
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) owner: Arc<Owner>,
-    pub(super) memberships: Vec<Membership>,
-    pub(super) entries: Vec<Entry>,
+    // One lock, or a few in one keyspace, is what most transactions take.
+    pub(super) memberships: SmallVec<[Membership; 1]>,
+    pub(super) entries: SmallVec<[Entry; 1]>,
     bytes: usize,
     reserved: Option<Reservation>,
 }
 
 impl List {
     pub(super) fn new(owner: Owner) -> List {
-        List { owner: Arc::new(owner), memberships: Vec::new(), entries: Vec::new(), bytes: 0, reserved: None }
+        List {
+            owner: Arc::new(owner),
+            memberships: SmallVec::new(),
+            entries: SmallVec::new(),
+            bytes: 0,
+            reserved: None,
+        }
     }
 
     pub(super) fn request(
