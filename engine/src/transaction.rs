@@ -143,7 +143,12 @@ impl Transaction {
             snapshot: OnceCell::new(),
             newest_read: Cell::new(Timestamp::ZERO),
             reads: RefCell::new(Reads { set: ReadSet::new(plan.track_reads), keyspaces: Vec::new(), kept: Vec::new() }),
-            writes: RefCell::new(Writes { set: WriteSet::new(), keyspaces: SmallVec::new(), memory: None, posted: None }),
+            writes: RefCell::new(Writes {
+                set: WriteSet::new(),
+                keyspaces: SmallVec::new(),
+                memory: None,
+                posted: None,
+            }),
             dead: Cell::new(false),
             options,
         };

@@ -15,6 +15,7 @@ use std::ops::Bound;
 
 use duramen_base::sync::{Arc, Mutex};
 use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp, mutant};
+use smallvec::SmallVec;
 
 use crate::footprint::{Footprint, KeyRange, successor};
 use crate::isolation::TrackReads;
@@ -43,7 +44,7 @@ const ENTRY_BYTES: usize = 40;
 #[derive(Debug)]
 pub struct ReadSet {
     track: TrackReads,
-    keys: Vec<(KeyspaceId, Key)>,
+    keys: SmallVec<[(KeyspaceId, Key); 1]>,
     /// Length of `keys` at which doubles are looked for next.
     dedup_at: usize,
     bytes: usize,
@@ -57,7 +58,7 @@ impl ReadSet {
     pub fn new(track: TrackReads) -> ReadSet {
         ReadSet {
             track,
-            keys: Vec::new(),
+            keys: SmallVec::new(),
             dedup_at: KEYS_BEFORE_DEDUP,
             bytes: 0,
             scans: Vec::new(),
@@ -168,7 +169,7 @@ impl ReadSet {
 
     /// Everything read by plain reads; scans that still run give nothing from now on (R2).
     pub fn footprint(&mut self) -> Footprint {
-        let mut keys = std::mem::take(&mut self.keys);
+        let mut keys = std::mem::take(&mut self.keys).into_vec();
         let mut ranges = Vec::new();
         for scan in self.scans.drain(..) {
             scan.close(&mut keys, &mut ranges);

@@ -208,6 +208,25 @@ impl WriteSet {
         })
     }
 
+    /// The same if it is a single key, as it is for most transactions: found without walking anything.
+    ///
+    /// ```
+    /// use duramen_base::{KeyspaceId, Value};
+    /// use duramen_txn::WriteSet;
+    /// let mut writes = WriteSet::new();
+    /// writes.put(KeyspaceId::new(1), b"k", Value::from(&b"v"[..]));
+    /// assert!(writes.single_lock_item().is_some_and(|item| item.low() == b"k"));
+    /// writes.delete(KeyspaceId::new(1), b"l");
+    /// assert!(writes.single_lock_item().is_none());
+    /// ```
+    #[inline]
+    pub fn single_lock_item(&self) -> Option<LockItem> {
+        match &self.sections[..] {
+            [(keyspace, section)] => Some(LockItem::key(*keyspace, section.single_key()?.clone())),
+            _ => None,
+        }
+    }
+
     fn written(&self) -> impl Iterator<Item = (KeyspaceId, &Section)> {
         self.sections
             .iter()

@@ -50,14 +50,15 @@ impl Core {
         };
         let mut locks = self.locks.owner(spec);
         let wait = Wait::For(request.lock_timeout);
-        let writes = request.write_set.lock_items();
-        match request.reads.as_ref().filter(|_| !mutant!("validate_without_read_locks")) {
-            None => locks.lock_items(writes.map(|item| (item, LockMode::Exclusive)), wait)?,
-            Some(reads) => {
+        let (writes, exclusive) = (request.write_set, |item| (item, LockMode::Exclusive));
+        match (request.reads.as_ref(), writes.single_lock_item()) {
+            (Some(reads), _) if !mutant!("validate_without_read_locks") => {
                 let keys = reads.keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone()));
                 let ranges = reads.ranges.iter().map(|(range, _)| range.clone());
-                locks.lock_items(commit_lock_items(writes.collect(), keys, ranges), wait)?;
+                locks.lock_items(commit_lock_items(writes.lock_items().collect(), keys, ranges), wait)?;
             }
+            (_, Some(single)) => locks.lock_items([exclusive(single)], wait)?,
+            (_, None) => locks.lock_items(writes.lock_items().map(exclusive), wait)?,
         }
         self.validate(request)?;
         Ok(locks)

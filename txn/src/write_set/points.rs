@@ -41,6 +41,15 @@ impl Points {
         self.len() == 0
     }
 
+    /// Its key, if there is one and no other.
+    #[inline]
+    pub(super) fn single(&self) -> Option<&Key> {
+        match self {
+            Points::Few(row) if row.len() == 1 => Some(&row[0].0),
+            Points::Few(_) | Points::Many(_) => None,
+        }
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<&Own> {
         match self {
             Points::Few(row) => place_of(row, key).ok().map(|place| &row[place].1),

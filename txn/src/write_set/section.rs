@@ -166,6 +166,12 @@ impl Section {
         })
     }
 
+    /// Its key, if a single key is all that it wrote.
+    #[inline]
+    pub(super) fn single_key(&self) -> Option<&Key> {
+        self.points.single().filter(|_| self.ranges.is_empty())
+    }
+
     fn set(&mut self, key: Key, own: Option<Own>) -> Option<Own> {
         let key_bytes = key.heap_bytes() as u64;
         let bytes_of = |own: &Own| ENTRY_BYTES + key_bytes + own_bytes(Some(own));
