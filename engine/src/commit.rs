@@ -42,7 +42,7 @@ use crate::transaction::OnBoard;
 /// How long a commit waits for the commit-time locks of others, and for memory.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Looks at `acked`, giving way in between, before a reader syncs the log for what it read: a write and some switches of threads are over by then.
-const LOOKS_BEFORE_SYNC: u32 = if cfg!(duramen_sim) { 2 } else { 64 };
+const LOOKS_BEFORE_SYNC: u32 = if cfg!(duramen_sim) { 2 } else { 16 };
 /// Room made for a batch before its size is known: that of all but long transactions, in one allocation.
 const BATCH_ROOM_MAX: usize = 16 << 10;
 /// From this size on the encoded batch is counted in the memory budget for as long as it lives: the same from which on write sets are.

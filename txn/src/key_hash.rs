@@ -7,7 +7,7 @@
 //! ```text
 //!   words   w1 .. wn of 7 bytes each, the last one with what is left; then the length
 //!   inner   ((w1 * k + w2) * k + .. + length) * k  mod p,  p = 2^61 - 1
-//!   hash    (inner + m) * a  mod p, spread over 64 bits
+//!   hash    (inner + m) * a  mod p, mixed over 64 bits one to one
 //! ```
 //! P1  Two different keys of n words have the same `inner` for at most n + 1 of the p values of `k`: that is how many roots their difference has, and
 //!     length and words tell any two keys apart. So for two keys chosen without knowing `k` the chance is below 2^-48 up to the longest key.
@@ -23,8 +23,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 /// p of the module.
 const PRIME: u64 = (1 << 61) - 1;
 const WORD_BYTES: usize = 7;
-/// Odd; spreads the bits of a number below p over 64.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd, without a pattern of its bits.
+const MIX: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// The secret words of one table.
 #[derive(Clone, Copy)]
@@ -97,7 +97,10 @@ impl Hasher for KeyHasher {
     #[inline]
     fn finish(&self) -> u64 {
         let placed = times(self.inner + self.secret.m, self.secret.a);
-        (placed ^ placed >> 32).wrapping_mul(SPREAD)
+        // Of regular keys (1, 2, 3 ..) these numbers are regular too, and some `a` would crowd a part of a table.
+        let mixed = (placed ^ placed >> 32).wrapping_mul(MIX);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(MIX);
+        mixed ^ mixed >> 32
     }
 }
 
@@ -164,9 +167,9 @@ mod tests {
                 low[hash as usize % BUCKETS] += 1;
                 high[(hash >> 57) as usize] += 1;
             }
-            // Of random keys the fullest of 1,024 places has some 31 when 16 are expected, and more than 48 once in ten million tables.
-            assert!(low.iter().all(|&count| count <= 48), "P2: pattern {which}: {:?}", low.iter().max());
-            assert!(high.iter().all(|&count: &i32| count <= 220), "P2: pattern {which}: {:?}", high.iter().max());
+            // Of random keys the fullest of 1,024 places has some 31 when 16 are expected, and 64 in one of 10^15 tables.
+            assert!(low.iter().all(|&count| count <= 64), "P2: pattern {which}: {:?}", low.iter().max());
+            assert!(high.iter().all(|&count: &i32| count <= 260), "P2: pattern {which}: {:?}", high.iter().max());
         }
     }
 
