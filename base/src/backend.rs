@@ -87,6 +87,7 @@ pub enum ValueRef<'p> {
 
 impl ValueRef<'_> {
     /// The bytes as a value of their own.
+    #[inline]
     pub fn into_value(self) -> Value {
         match self {
             ValueRef::Borrowed(bytes) => Value::from(bytes),
@@ -101,6 +102,7 @@ impl ValueRef<'_> {
 impl Deref for ValueRef<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             ValueRef::Borrowed(bytes) => bytes,
@@ -452,6 +454,17 @@ pub trait BackendCursor: Send {
     fn next(&mut self) -> Result<bool>;
     /// Goes to the previous key; false if there is none.
     fn prev(&mut self) -> Result<bool>;
+    /// Goes to the next key if that takes no search and no reading; if not, or if there is none, it answers false and has not moved. What it
+    /// may answer false to at any time, `next` does: this is for who goes over many keys.
+    #[inline]
+    fn next_at_hand(&mut self) -> bool {
+        false
+    }
+    /// The same with the previous key.
+    #[inline]
+    fn prev_at_hand(&mut self) -> bool {
+        false
+    }
     /// The key it stands on.
     ///
     /// # Panics

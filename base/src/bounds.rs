@@ -29,11 +29,13 @@ impl<'a> KeyBounds<'a> {
     }
 
     /// Whether `key` is inside.
+    #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {
         !self.is_below(key) && !self.is_above(key)
     }
 
     /// Whether `key` comes before the low end.
+    #[inline]
     pub fn is_below(&self, key: &[u8]) -> bool {
         match self.lower {
             Bound::Included(low) => key < low,
@@ -43,6 +45,7 @@ impl<'a> KeyBounds<'a> {
     }
 
     /// Whether `key` comes after the high end.
+    #[inline]
     pub fn is_above(&self, key: &[u8]) -> bool {
         match self.upper {
             Bound::Included(high) => key > high,

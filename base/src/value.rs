@@ -55,6 +55,7 @@ impl Value {
     ///
     /// # Panics
     /// If the range is not inside the image.
+    #[inline]
     pub fn from_image(image: &Arc<Image>, start: usize, len: usize) -> Value {
         let bytes = &image.bytes()[start..start + len];
         if len <= INLINE_BYTES_MAX {
@@ -69,6 +70,7 @@ impl Value {
     /// use duramen_base::Value;
     /// assert_eq!(Value::from(&b"x"[..]).detach(), Value::from(&b"x"[..]));
     /// ```
+    #[inline]
     #[must_use]
     pub fn detach(self) -> Value {
         match self.0 {
@@ -100,12 +102,14 @@ impl Deref for Value {
 }
 
 impl AsRef<[u8]> for Value {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
 impl From<&[u8]> for Value {
+    #[inline]
     fn from(source: &[u8]) -> Value {
         if source.len() > INLINE_BYTES_MAX {
             return Value(Repr::Shared(source.into()));

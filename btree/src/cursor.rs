@@ -7,13 +7,16 @@
 //! Q1  The image was looked up after the list of range deletes that it is read with, and that after the buffers (G4).
 //! Q2  A move first works out where it leads, reading what it must, and then goes there: an error leaves the position as it was (C3).
 //! Q3  Everything between the old and the new position was looked at for something newer, range deletes included.
+//! Q4  Between two main records of a run nothing else is shown, all of them are shown, inside the bounds, and nothing about them is newer than the
+//!     cursor: a step inside a run has nothing to look at but the next record.
 //!
 //! Next: `cursor/leaf_walk.rs` (a stretch of one leaf as a list of keys), `cursor/window.rs` (what the buffers have to say about it).
 
 use std::borrow::Cow;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use duramen_base::backend::BackendCursor;
+use duramen_base::image::Located;
 use duramen_base::sync::Arc;
 use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
@@ -27,7 +30,7 @@ use leaf_walk::{Gap, LeafWalk, Spot};
 use window::{Covers, Window};
 
 /// Keys copied from a buffer at once: few at first, so that a short scan costs little.
-const BUFFERED_KEYS: std::ops::Range<usize> = 16..512;
+const BUFFERED_KEYS: Range<usize> = 16..512;
 
 /// A position among the keys of a B-tree; [`BTree`](crate::BTree) has an example.
 pub struct BTreeCursor {
@@ -37,6 +40,9 @@ pub struct BTreeCursor {
     upper: Bound<Vec<u8>>,
     state: State,
     leaf: Option<Leaf>,
+    run: Run,
+    /// Where the record of a run lies that it stands on.
+    located: Located,
     key: Vec<u8>,
     /// Room for the next key.
     next_key: Vec<u8>,
@@ -52,7 +58,17 @@ enum State {
     BeforeFirst,
     /// On this key of the leaf's walk.
     On(Spot),
+    /// On this main record of the run.
+    InRun(usize),
     AfterLast,
+}
+
+/// Main records of the leaf that follow one another in what the cursor shows (Q4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Run {
+    records: Range<usize>,
+    /// How many keys of the window lie before them.
+    buffered: usize,
 }
 
 /// The leaf it stands in.
@@ -115,6 +131,8 @@ impl BTreeCursor {
             upper: bounds.upper.map(<[u8]>::to_vec),
             state: State::Nowhere,
             leaf: None,
+            run: Run::default(),
+            located: Located::default(),
             key: Vec::new(),
             next_key: Vec::new(),
             newer_seen: false,
@@ -135,15 +153,14 @@ impl BTreeCursor {
             (From::End, Way::Down) => Target::Last,
         };
         let layers = self.store.buffers.layers_if_any(); // Q1
-        let covers = Covers::new(self.store.tombs(), layers.as_deref());
+        let covers = Covers::new(self.store.tombs_if_any(), layers.as_deref());
         let view = self.store.leaf_view(target, self.at)?;
-        let fences = (view.image.low_fence(), view.image.high_fence());
-        let window = match &layers {
-            None => Window::plain(fences.0, fences.1),
-            Some(layers) => Window::new(layers, fences, from, way, self.at, self.buffered_keys),
-        };
+        let window = layers.map_or_else(Window::default, |layers| {
+            let fences = (view.image.low_fence(), view.image.high_fence());
+            Window::new(&layers, fences, from, way, self.at, self.buffered_keys)
+        });
         self.buffered_keys = (self.buffered_keys * 2).min(BUFFERED_KEYS.end);
-        Ok(Leaf { walk: LeafWalk::new(view, window, &covers, self.at), covers })
+        Ok(Leaf { walk: LeafWalk::new(view, window, &covers, &self.bounds(), self.at), covers })
     }
 
     /// Goes from `from` in the direction `way` to the first key shown inside the bounds; the one place where a cursor moves (Q2).
@@ -151,11 +168,11 @@ impl BTreeCursor {
     fn go(&mut self, mut from: From<'_>, gap: Option<Gap>, way: Way, mut newer: bool) -> Result<bool> {
         let mut loaded = if gap.is_some() { None } else { Some(self.load(&from, way)?) };
         let mut gap = gap;
-        let mut key = Vec::new();
+        let mut key = std::mem::take(&mut self.next_key);
         loop {
             let leaf = loaded.as_ref().or(self.leaf.as_ref()).expect("a cursor that moves has a leaf");
             let start = gap.take().unwrap_or_else(|| leaf.walk.gap(&from, way));
-            let found = leaf.walk.go(start, way, &self.bounds(), &mut key, &mut newer);
+            let found = leaf.walk.go(start, way, &mut key, &mut newer);
             let edge = if way == Way::Up { leaf.walk.high() } else { leaf.walk.low() };
             let is_last = edge.is_empty() || self.is_outside(edge, way);
             let until = match found {
@@ -166,18 +183,55 @@ impl BTreeCursor {
             newer |= self.newer_range_delete(&leaf.covers, &from, until, way);
             if let Some(spot) = found {
                 self.leaf = loaded.or_else(|| self.leaf.take());
-                (self.state, self.key, self.newer_seen) = (State::On(spot), key, newer);
+                self.next_key = std::mem::replace(&mut self.key, key);
+                self.newer_seen = newer;
+                self.stand_on(spot, way);
                 return Ok(true);
             }
             if is_last {
                 self.leaf = None;
-                self.state = end_of(way);
-                self.newer_seen = newer;
+                (self.state, self.next_key, self.newer_seen) = (end_of(way), key, newer);
                 return Ok(false);
             }
             from = From::Key(Cow::Owned(edge.to_vec()), Inclusive(way == Way::Up));
             loaded = Some(self.load(&from, way)?);
         }
+    }
+
+    /// Takes its place on a key of its leaf, and notes how far it can step from there without looking.
+    fn stand_on(&mut self, spot: Spot, way: Way) {
+        self.state = State::On(spot);
+        let Some(Leaf { walk, .. }) = &self.leaf else { return };
+        if let Some((index, records)) = walk.run(spot, way) {
+            self.run = Run { records, buffered: spot.before.buffered };
+            self.located = walk.image.locate(index);
+            self.state = State::InRun(index);
+        }
+    }
+
+    /// The key of its leaf that it stands on.
+    fn spot(&self) -> Option<Spot> {
+        match self.state {
+            State::On(spot) => Some(spot),
+            State::InRun(index) => Some(Spot::of_leaf(index, self.run.buffered)),
+            State::Nowhere | State::BeforeFirst | State::AfterLast => None,
+        }
+    }
+
+    /// The step inside a run (Q4); false: it has to be gone the long way.
+    #[inline]
+    fn step_in_run(&mut self, way: Way) -> bool {
+        let State::InRun(index) = self.state else { return false };
+        let next = if way == Way::Up { index + 1 } else { index.wrapping_sub(1) };
+        if !self.run.records.contains(&next) {
+            return false;
+        }
+        let Some(leaf) = &self.leaf else { return false };
+        let image = &*leaf.walk.image;
+        self.located = image.locate(next);
+        image.change_key(self.located, &mut self.key);
+        self.state = State::InRun(next);
+        true
     }
 
     /// Whether everything beyond the fence of a leaf is outside the bounds.
@@ -239,41 +293,25 @@ impl BTreeCursor {
         }
     }
 
+    /// A step that is none inside a run.
+    #[inline(never)]
     fn step(&mut self, way: Way) -> Result<bool> {
-        match self.state {
-            State::On(spot) => {
-                if self.step_in_plain_leaf(spot, way) {
-                    return Ok(true);
-                }
-                let gap = spot.beyond(way);
-                let key = std::mem::take(&mut self.key);
-                let moved = self.go(From::Key(Cow::Borrowed(&key), Inclusive(false)), Some(gap), way, self.newer_seen);
-                if moved.is_err() {
-                    self.key = key; // Q2
-                }
-                moved
+        if let Some(spot) = self.spot() {
+            let gap = spot.beyond(way);
+            let key = std::mem::take(&mut self.key);
+            let moved = self.go(From::Key(Cow::Borrowed(&key), Inclusive(false)), Some(gap), way, self.newer_seen);
+            match moved {
+                Ok(_) => self.next_key = key,
+                Err(_) => self.key = key, // Q2
             }
-            state if state == end_of(way) => Ok(false),
-            State::Nowhere | State::BeforeFirst | State::AfterLast => self.go_from_end(way, self.newer_seen),
+            return moved;
         }
-    }
-
-    /// The common step: the next key of the same leaf, with nothing to look at on the way.
-    fn step_in_plain_leaf(&mut self, spot: Spot, way: Way) -> bool {
-        let Some(leaf) = &self.leaf else { return false };
-        let Some(next) = leaf.walk.plain_beside(spot, way) else { return false };
-        leaf.walk.key_into(next, &mut self.next_key);
-        if !self.bounds().contains(&self.next_key) {
-            return false;
-        }
-        std::mem::swap(&mut self.key, &mut self.next_key);
-        self.state = State::On(next);
-        true
+        if self.state == end_of(way) { Ok(false) } else { self.go_from_end(way, self.newer_seen) }
     }
 
     fn on(&self) -> (&Leaf, Spot) {
-        match (&self.leaf, self.state) {
-            (Some(leaf), State::On(spot)) => (leaf, spot),
+        match (&self.leaf, self.spot()) {
+            (Some(leaf), Some(spot)) => (leaf, spot),
             _ => panic!("the cursor stands on no key"),
         }
     }
@@ -288,27 +326,53 @@ impl BackendCursor for BTreeCursor {
         self.seek_towards(key, Way::Down)
     }
 
+    #[inline]
+    fn next_at_hand(&mut self) -> bool {
+        self.step_in_run(Way::Up)
+    }
+
+    #[inline]
+    fn prev_at_hand(&mut self) -> bool {
+        self.step_in_run(Way::Down)
+    }
+
     fn next(&mut self) -> Result<bool> {
-        self.step(Way::Up)
+        if self.step_in_run(Way::Up) { Ok(true) } else { self.step(Way::Up) }
     }
 
     fn prev(&mut self) -> Result<bool> {
-        self.step(Way::Down)
+        if self.step_in_run(Way::Down) { Ok(true) } else { self.step(Way::Down) }
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
-        self.on();
+        assert!(matches!(self.state, State::InRun(_) | State::On(_)), "the cursor stands on no key");
         &self.key
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
-        let (leaf, spot) = self.on();
-        leaf.walk.value(spot)
+        match (&self.leaf, self.state) {
+            (Some(leaf), State::InRun(_)) => leaf.walk.image.value_at(self.located),
+            _ => {
+                let (leaf, spot) = self.on();
+                leaf.walk.value(spot)
+            }
+        }
     }
 
+    #[inline]
     fn value_owned(&self) -> Value {
-        let (leaf, spot) = self.on();
-        leaf.walk.value_owned(spot)
+        match (&self.leaf, self.state) {
+            (Some(leaf), State::InRun(_)) => {
+                let range = self.located.value_range();
+                Value::from_image(&leaf.walk.image, range.start, range.len())
+            }
+            _ => {
+                let (leaf, spot) = self.on();
+                leaf.walk.value_owned(spot)
+            }
+        }
     }
 
     fn ts(&self) -> Timestamp {

@@ -149,6 +149,16 @@ impl AnyCursor {
         dispatch!(AnyCursor, self, cursor => cursor.seek_for_prev(key))
     }
 
+    #[inline]
+    pub(crate) fn next_at_hand(&mut self) -> bool {
+        dispatch!(AnyCursor, self, cursor => cursor.next_at_hand())
+    }
+
+    #[inline]
+    pub(crate) fn prev_at_hand(&mut self) -> bool {
+        dispatch!(AnyCursor, self, cursor => cursor.prev_at_hand())
+    }
+
     pub(crate) fn next(&mut self) -> Result<bool> {
         dispatch!(AnyCursor, self, cursor => cursor.next())
     }
@@ -157,10 +167,17 @@ impl AnyCursor {
         dispatch!(AnyCursor, self, cursor => cursor.prev())
     }
 
+    #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         dispatch!(AnyCursor, self, cursor => cursor.key())
     }
 
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        dispatch!(AnyCursor, self, cursor => cursor.value())
+    }
+
+    #[inline]
     pub(crate) fn value_owned(&self) -> Value {
         dispatch!(AnyCursor, self, cursor => cursor.value_owned())
     }

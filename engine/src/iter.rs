@@ -1,24 +1,26 @@
 //! The merged cursor: a store's keys as of a snapshot, overlaid with what the transaction itself wrote.
 //!
 //! Two ends, each with a cursor of its own that only moves towards the other. The overlay is a frozen view of the write set, so a put while
-//! iterating compiles and is not seen.
+//! iterating compiles and is not seen. A step moves an end; what it then stands on is lent from there, or copied out as an entry of its own.
 //!
 //! X1  Each key of the range is given once, by one end.
 //! X2  After an error the iterator ends; nothing behind it is shown as if it had been read.
+//! X3  Without writes over the store, without locks, without a transaction that must know, and with one end only, a step is the store's alone.
+//!
+//! Next: `iter/end.rs` (one end), `iter/locked.rs` (scans that lock).
 
+mod end;
 mod locked;
 
-use std::cmp::Ordering;
 use std::ops::Bound;
 
 use duramen_base::sync::Arc;
-use duramen_base::{Error, KeyBounds, Result, ScanOpts, Timestamp, Value};
-use duramen_txn::{Own, Registration, Scan, WriteView};
+use duramen_base::{Error, KeyBounds, Result, ScanOpts, Value};
+use duramen_txn::{Registration, Scan, WriteView};
 
-use crate::any_backend::AnyCursor;
 use crate::keyspace::{Inner, Keyspace};
 use crate::snapshot::{check_kept, check_open};
-use locked::Chunk;
+use end::End;
 pub(crate) use locked::{Locking, Strategy, half_open_bounds};
 
 /// A key and its value.
@@ -38,6 +40,25 @@ pub struct Entry {
     pub key: Value,
     /// Its value.
     pub value: Value,
+}
+
+/// A key and its value, lent by an iterator until its next step.
+///
+/// ```
+/// use duramen::{BackendKind, Database, EntryRef, Reader};
+/// let db = Database::in_memory()?;
+/// let ks = db.keyspace("k", BackendKind::BTree)?;
+/// db.update(|tx| tx.put(&ks, "a", "1"))?;
+/// let snapshot = db.snapshot()?;
+/// assert_eq!(snapshot.iter(&ks)?.next_ref()?, Some(EntryRef { key: b"a", value: b"1" }));
+/// # Ok::<(), duramen::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
 }
 
 /// The entries of a key range, in key order, from either end. Owns what it needs, and keeps its snapshot alive: it may outlive its transaction,
@@ -65,22 +86,12 @@ pub struct Iter {
     front: Option<End>,
     back: Option<End>,
     finished: bool,
+    /// Whether the store alone answers and nobody must know of it (X3).
+    is_plain: bool,
     /// Where it says how far it came, if its transaction must know.
     scan: Option<Arc<Scan>>,
     /// How it locks, if it does.
     locking: Option<Box<Locking>>,
-}
-
-/// One end: the store's cursor, and where it stands.
-struct End {
-    cursor: AnyCursor,
-    /// Whether the cursor stands on a key not given yet.
-    store_pending: bool,
-    store_ended: bool,
-    /// The last key given.
-    last: Option<Vec<u8>>,
-    /// The part of the range that the cursor is on, if that is locked piece by piece.
-    chunk: Option<Chunk>,
 }
 
 /// Which way an end moves.
@@ -106,6 +117,7 @@ impl Iter {
         overlay: WriteView,
         bounds: KeyBounds<'_>,
     ) -> Iter {
+        let overlay_is_empty = overlay.is_empty();
         Iter {
             keyspace: Arc::clone(&keyspace.inner),
             registration: Arc::clone(registration),
@@ -115,6 +127,7 @@ impl Iter {
             front: None,
             back: None,
             finished: bounds.is_empty(),
+            is_plain: !bounds.is_empty() && overlay_is_empty,
             scan: None,
             locking: None,
         }
@@ -123,66 +136,140 @@ impl Iter {
     /// The same, locking as it goes.
     pub(crate) fn locking(mut self, locking: Locking) -> Iter {
         self.locking = Some(Box::new(locking));
+        self.is_plain = false;
         self
     }
 
     /// The same, telling `scan` how far it comes.
     pub(crate) fn noted_by(mut self, scan: Option<Arc<Scan>>) -> Iter {
+        self.is_plain &= scan.is_none();
         self.scan = scan;
         self
     }
 
-    fn at(&self) -> Timestamp {
-        self.registration.ts()
+    /// Lends the next entry until the step after it: nothing is copied or counted, so it is the cheapest way to look at many.
+    ///
+    /// Steps of this kind and those of the iterator may take turns; together they give each entry once.
+    ///
+    /// # Errors
+    /// Those of a read, as [`Reader`](crate::Reader) lists them. Afterwards the iterator has ended.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, Reader};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::Lsm)?;
+    /// db.update(|tx| ["ash", "beech", "oak"].iter().try_for_each(|key| tx.put(&ks, key, "tree")))?;
+    /// let mut iter = db.snapshot()?.iter(&ks)?;
+    /// let mut bytes = 0;
+    /// while let Some(entry) = iter.next_ref()? {
+    ///     bytes += entry.key.len() + entry.value.len();
+    /// }
+    /// assert_eq!(bytes, 11 + 12);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    #[inline]
+    pub fn next_ref(&mut self) -> Result<Option<EntryRef<'_>>> {
+        Ok(if self.step(Way::Forward)? { Some(self.given(Way::Forward).lend()) } else { None })
     }
 
-    fn open_end(&self) -> Result<End> {
-        let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
-        let cursor = self.keyspace.store.cursor(self.at(), bounds, ScanOpts::default())?;
-        Ok(End { cursor, store_pending: false, store_ended: false, last: None, chunk: None })
+    /// As [`Iter::next_ref`], from the other end.
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database, Reader};
+    /// let db = Database::in_memory()?;
+    /// let ks = db.keyspace("k", BackendKind::BTree)?;
+    /// db.update(|tx| ["ash", "beech", "oak"].iter().try_for_each(|key| tx.put(&ks, key, "tree")))?;
+    /// let mut iter = db.snapshot()?.iter(&ks)?;
+    /// assert_eq!(iter.next_back_ref()?.expect("three entries").key, b"oak");
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    #[inline]
+    pub fn next_back_ref(&mut self) -> Result<Option<EntryRef<'_>>> {
+        Ok(if self.step(Way::Backward)? { Some(self.given(Way::Backward).lend()) } else { None })
     }
 
-    fn step(&mut self, way: Way) -> Option<Result<Entry>> {
+    /// Moves an end to the next entry; false: there is none.
+    #[inline]
+    fn step(&mut self, way: Way) -> Result<bool> {
+        if self.step_at_hand(way) { Ok(true) } else { self.step_afar(way) }
+    }
+
+    /// The common step (X3).
+    #[inline]
+    fn step_at_hand(&mut self, way: Way) -> bool {
+        let ends = match way {
+            Way::Forward => (&mut self.front, &self.back),
+            Way::Backward => (&mut self.back, &self.front),
+        };
+        let (Some(end), None) = ends else { return false };
+        self.is_plain && !self.registration.is_closed() && end.next_at_hand(way) && !self.registration.is_ended()
+    }
+
+    #[inline(never)]
+    fn step_afar(&mut self, way: Way) -> Result<bool> {
         if self.finished {
-            return None;
+            return Ok(false);
         }
-        let entry = check_open(&self.registration).and_then(|()| self.advance(way));
-        // Whatever was found, if it had grown too old.
-        let entry = check_kept(&self.registration).and(entry).and_then(|entry| self.note(way, entry)).transpose();
+        let found = self.try_step(way);
         // X2, and the end of the range: nothing follows.
-        self.finished = !matches!(entry, Some(Ok(_)));
-        entry
+        self.finished = !matches!(found, Ok(true));
+        self.is_plain &= !self.finished;
+        found
+    }
+
+    fn try_step(&mut self, way: Way) -> Result<bool> {
+        check_open(&self.registration)?;
+        let found = if self.locking.is_none() { self.advance_plainly(way) } else { self.advance_locking(way) };
+        check_kept(&self.registration)?; // Whatever was found, if it had grown too old.
+        let found = found?;
+        if self.scan.is_some() { self.note(way, found) } else { Ok(found) }
+    }
+
+    fn step_owned(&mut self, way: Way) -> Option<Result<Entry>> {
+        match self.step(way) {
+            Ok(true) => Some(Ok(self.given(way).entry())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Tells the transaction what is about to be given, if it must know; refuses if it has ended.
-    fn note(&self, way: Way, entry: Option<Entry>) -> Result<Option<Entry>> {
-        let Some(scan) = &self.scan else { return Ok(entry) };
-        let key = entry.as_ref().map(|entry| &*entry.key);
+    fn note(&self, way: Way, found: bool) -> Result<bool> {
+        let Some(scan) = &self.scan else { return Ok(found) };
+        let key = if found { self.given(way).given_key() } else { None };
         let may_give = match way {
             Way::Forward => scan.note_forward(key),
             Way::Backward => scan.note_backward(key),
         };
-        if may_give { Ok(entry) } else { Err(Error::TxnAborted) }
+        if may_give { Ok(found) } else { Err(Error::TxnAborted) }
     }
 
-    fn advance(&mut self, way: Way) -> Result<Option<Entry>> {
-        if self.locking.as_ref().is_some_and(|locking| locking.locks.have_ended()) {
-            return Err(Error::TxnAborted);
-        }
-        match self.locking.as_ref().map(|locking| locking.strategy) {
-            None => self.advance_plainly(way),
-            Some(Strategy::Keys) => self.advance_by_keys(way),
-            Some(Strategy::Ranges) => self.advance_by_ranges(way),
-        }
+    fn advance_plainly(&mut self, way: Way) -> Result<bool> {
+        let (end, other) = match way {
+            Way::Forward => (&mut self.front, &self.back),
+            Way::Backward => (&mut self.back, &self.front),
+        };
+        let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
+        let end = match end {
+            Some(end) => end,
+            none => none.insert(End::new(self.keyspace.store.cursor(
+                self.registration.ts(),
+                bounds,
+                ScanOpts::default(),
+            )?)),
+        };
+        let found = end.next(way, &self.overlay, bounds)?;
+        Ok(found && !end.has_met(way, other.as_ref()))
     }
 
-    fn advance_plainly(&mut self, way: Way) -> Result<Option<Entry>> {
-        let mut end = self.end_of(way).take().map_or_else(|| self.open_end(), Ok)?;
-        let entry = end.next(way, &self.overlay, (&self.lower, &self.upper))?;
-        let other = self.end_of(way.opposite()).as_ref();
-        let entry = entry.filter(|entry| !has_crossed(way, &entry.key, other));
-        *self.end_of(way) = Some(end);
-        Ok(entry)
+    /// The end that just moved.
+    #[inline]
+    fn given(&self, way: Way) -> &End {
+        let end = match way {
+            Way::Forward => &self.front,
+            Way::Backward => &self.back,
+        };
+        end.as_ref().expect("an end that moved is there")
     }
 
     fn end_of(&mut self, way: Way) -> &mut Option<End> {
@@ -193,114 +280,7 @@ impl Iter {
     }
 }
 
-/// X1: whether `key` was given by the other end, or lies behind it.
-fn has_crossed(way: Way, key: &[u8], other: Option<&End>) -> bool {
-    let Some(given) = other.and_then(|end| end.last.as_deref()) else { return false };
-    match way {
-        Way::Forward => key >= given,
-        Way::Backward => key <= given,
-    }
-}
-
-impl End {
-    /// The next entry of store and overlay, the overlay's own word going first for its keys.
-    fn next(
-        &mut self,
-        way: Way,
-        overlay: &WriteView,
-        bounds: (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
-    ) -> Result<Option<Entry>> {
-        loop {
-            self.load_store_key(way)?;
-            if overlay.is_empty() {
-                return Ok(self.store_pending.then(|| self.give_store_entry()));
-            }
-            let own = self.next_own(way, overlay, bounds);
-            let order = match (&own, self.store_pending) {
-                (None, false) => return Ok(None),
-                (None, true) => Ordering::Greater,
-                (Some(_), false) => Ordering::Less,
-                (Some((key, _)), true) => match way {
-                    Way::Forward => (*key).cmp(self.cursor.key()),
-                    Way::Backward => self.cursor.key().cmp(key),
-                },
-            };
-            match (order, own) {
-                (Ordering::Less | Ordering::Equal, Some((key, own))) => {
-                    if order == Ordering::Equal {
-                        self.store_pending = false;
-                    }
-                    self.last = Some(key.to_vec());
-                    if let Own::Put(value) = own {
-                        return Ok(Some(Entry { key: Value::from(key), value: value.clone() }));
-                    }
-                }
-                _ => match overlay.covering(self.cursor.key()) {
-                    None => return Ok(Some(self.give_store_entry())),
-                    Some(deleted) => self.skip_range(way, deleted)?,
-                },
-            }
-        }
-    }
-
-    fn load_store_key(&mut self, way: Way) -> Result<()> {
-        if !self.store_pending && !self.store_ended {
-            self.store_pending = match way {
-                Way::Forward => self.cursor.next()?,
-                Way::Backward => self.cursor.prev()?,
-            };
-            self.store_ended = !self.store_pending;
-        }
-        Ok(())
-    }
-
-    fn give_store_entry(&mut self) -> Entry {
-        self.store_pending = false;
-        let key = self.cursor.key();
-        match &mut self.last {
-            Some(last) => {
-                last.clear();
-                last.extend_from_slice(key);
-            }
-            none => *none = Some(key.to_vec()),
-        }
-        Entry { key: Value::from(key), value: self.cursor.value_owned() }
-    }
-
-    /// Goes over what an own range delete covers at once, not key by key.
-    fn skip_range(&mut self, way: Way, deleted: KeyBounds<'_>) -> Result<()> {
-        let found = match (way, deleted.lower, deleted.upper) {
-            (Way::Forward, _, Bound::Excluded(high)) => self.cursor.seek(high)?,
-            (Way::Backward, Bound::Included(low), _) => match self.cursor.seek_for_prev(low)? {
-                // The low end itself is covered.
-                true if self.cursor.key() == low => self.cursor.prev()?,
-                found => found,
-            },
-            // A range without an end in this direction: nothing follows.
-            _ => false,
-        };
-        self.store_pending = found;
-        self.store_ended = !found;
-        Ok(())
-    }
-
-    /// The next own write in the way of this end, inside the bounds.
-    fn next_own<'v>(
-        &self,
-        way: Way,
-        overlay: &'v WriteView,
-        (lower, upper): (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
-    ) -> Option<(&'v [u8], &'v Own)> {
-        let after_last = self.last.as_deref().map(Bound::Excluded);
-        let (key, own) = match way {
-            Way::Forward => overlay.next_after(after_last.unwrap_or_else(|| as_slice(lower)))?,
-            Way::Backward => overlay.prev_before(after_last.unwrap_or_else(|| as_slice(upper)))?,
-        };
-        let bounds = KeyBounds { lower: as_slice(lower), upper: as_slice(upper) };
-        bounds.contains(key).then_some((key, own))
-    }
-}
-
+#[inline]
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     match bound {
         Bound::Included(key) => Bound::Included(key),
@@ -313,13 +293,13 @@ impl Iterator for Iter {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        self.step(Way::Forward)
+        self.step_owned(Way::Forward)
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Result<Entry>> {
-        self.step(Way::Backward)
+        self.step_owned(Way::Backward)
     }
 }
 

@@ -62,7 +62,7 @@ pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,
     ReaderInfo, WaitArrow, WaitGraph,
 };
-pub use iter::{Entry, Iter};
+pub use iter::{Entry, EntryRef, Iter};
 pub use keyspace::{Keyspace, KeyspaceInfo};
 pub use options::{Builder, Durability, TxnOptions, WRITE_SET_BYTES_MAX};
 pub use reader::Reader;

@@ -92,9 +92,8 @@ pub trait Reader: sealed::View {
     /// # Ok::<(), duramen::Error>(())
     /// ```
     fn range<K: AsRef<[u8]>>(&self, keyspace: &Keyspace, range: impl RangeBounds<K>) -> Result<Iter> {
-        let bytes = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
-        let (lower, upper) = (bytes(range.start_bound()), bytes(range.end_bound()));
-        self.view_iter(keyspace, KeyBounds { lower: as_slice(&lower), upper: as_slice(&upper) })
+        let (lower, upper) = (range.start_bound().map(K::as_ref), range.end_bound().map(K::as_ref));
+        self.view_iter(keyspace, KeyBounds { lower, upper })
     }
 
     /// All entries, in key order.
@@ -117,14 +116,6 @@ pub trait Reader: sealed::View {
     /// The entry with the highest key.
     fn last(&self, keyspace: &Keyspace) -> Result<Option<Entry>> {
         self.iter(keyspace)?.next_back().transpose()
-    }
-}
-
-fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    match bound {
-        Bound::Included(key) => Bound::Included(key),
-        Bound::Excluded(key) => Bound::Excluded(key),
-        Bound::Unbounded => Bound::Unbounded,
     }
 }
 

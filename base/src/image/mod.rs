@@ -33,7 +33,7 @@ mod words;
 
 pub use build::{ImageBuilder, ImageSpec};
 pub use patch::Change;
-pub use words::{Body, Identity, ImageFault, ImageKind, Lookup, Record};
+pub use words::{Body, Identity, ImageFault, ImageKind, Located, Lookup, Record};
 
 use std::ops::Range;
 
@@ -100,16 +100,19 @@ impl Image {
     }
 
     /// Bytes of memory it takes, for the memory budget.
+    #[inline]
     pub fn memory_bytes(&self) -> usize {
         self.bytes.len() + size_of::<Image>()
     }
 
     /// What it holds.
+    #[inline]
     pub fn kind(&self) -> ImageKind {
         self.header.kind
     }
 
     /// Page id, or offset of the block in its table.
+    #[inline]
     pub fn self_id(&self) -> u64 {
         self.header.self_id
     }
@@ -125,32 +128,38 @@ impl Image {
     }
 
     /// Height above the leaves.
+    #[inline]
     pub fn level(&self) -> u8 {
         self.header.level
     }
 
     /// Right sibling; zero: none.
+    #[inline]
     pub fn right_pid(&self) -> u64 {
         self.header.right_pid
     }
 
     /// Low fence (inclusive; empty: none).
+    #[inline]
     pub fn low_fence(&self) -> &[u8] {
         &self.bytes[usize::from(self.header.lo_off) * UNIT_BYTES..][..usize::from(self.header.lo_len)]
     }
 
     /// High fence (exclusive; empty: none).
+    #[inline]
     pub fn high_fence(&self) -> &[u8] {
         &self.bytes[usize::from(self.header.hi_off) * UNIT_BYTES..][..usize::from(self.header.hi_len)]
     }
 
     /// Newest ts of any record, history included.
+    #[inline]
     pub fn max_ts(&self) -> Timestamp {
         self.header.max_ts
     }
 
     /// Readers at or after this need no history: the newest of (successor ts of each older version, ts of each tombstone in the history of a key
     /// without main record). A reader that skips the history does not learn when such a key was deleted; [`Image::newest_ts`] does.
+    #[inline]
     pub fn hist_max_ts(&self) -> Timestamp {
         self.header.hist_max_ts
     }
@@ -177,16 +186,19 @@ impl Image {
     ///
     /// # Panics
     /// If there is no such record; so do all that take an index.
+    #[inline]
     pub fn record(&self, index: usize) -> Record<'_> {
         self.shown(self.raw_record(index))
     }
 
     /// History record `index`.
+    #[inline]
     pub fn hist_record(&self, index: usize) -> Record<'_> {
         self.shown(self.raw_hist_record(index))
     }
 
     /// Replaces `key` by the full key of main record `index`.
+    #[inline]
     pub fn key_into(&self, index: usize, key: &mut Vec<u8>) {
         self.full_key_into(self.suffix(index), key);
     }
@@ -197,11 +209,53 @@ impl Image {
     }
 
     /// Where the value of main record `index` lies in `bytes()`; empty for a tombstone.
+    #[inline]
     pub fn value_range(&self, index: usize) -> Range<usize> {
         self.raw_record(index).value
     }
 
+    /// Where main record `index` lies: for who needs its key and its value, or the same parts again.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::Timestamp;
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"a", high: b"az" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// builder.push(b"ash", Timestamp::new(5), Body::Value(b"grey"));
+    /// let image = builder.finish();
+    /// let located = image.locate(0);
+    /// assert_eq!((image.prefix(), image.suffix_at(located), image.value_at(located)), (&b"a"[..], &b"sh"[..], &b"grey"[..]));
+    /// let mut key = b"apple".to_vec();
+    /// image.change_key(located, &mut key);
+    /// assert_eq!(key, b"ash");
+    /// ```
+    #[inline]
+    pub fn locate(&self, index: usize) -> Located {
+        let RawRecord { suffix, value, .. } = self.raw_record(index);
+        Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 }
+    }
+
+    /// The key of a record of this image, without the prefix.
+    #[inline]
+    pub fn suffix_at(&self, located: Located) -> &[u8] {
+        &self.bytes[located.suffix as usize..located.value as usize]
+    }
+
+    /// The value of a record of this image; empty for a tombstone.
+    #[inline]
+    pub fn value_at(&self, located: Located) -> &[u8] {
+        &self.bytes[located.value_range()]
+    }
+
+    /// Makes `key`, which holds a key of this image, the key of another of its records: all begin with the same prefix.
+    #[inline]
+    pub fn change_key(&self, located: Located, key: &mut Vec<u8>) {
+        key.truncate(usize::from(self.header.prefix_len));
+        key.extend_from_slice(self.suffix_at(located));
+    }
+
     /// Where the value of history record `index` lies in `bytes()`.
+    #[inline]
     pub fn hist_value_range(&self, index: usize) -> Range<usize> {
         self.raw_hist_record(index).value
     }
@@ -210,6 +264,7 @@ impl Image {
     ///
     /// # Panics
     /// If there is no such child, or the page is no inner one.
+    #[inline]
     pub fn child(&self, index: usize) -> u64 {
         let pid =
             self.bytes[self.value_range(index)].first_chunk().expect("IM4: the values of an inner page are page ids");
@@ -241,18 +296,18 @@ impl Image {
 
     #[inline]
     fn raw_record(&self, index: usize) -> RawRecord {
-        self.parse(self.offsets()[index])
+        self.read(self.offsets()[index])
     }
 
     #[inline]
     fn raw_hist_record(&self, index: usize) -> RawRecord {
-        self.parse(self.hist_offsets()[index])
+        self.read(self.hist_offsets()[index])
     }
 
     #[inline]
-    fn parse(&self, offset: [u8; 2]) -> RawRecord {
+    fn read(&self, offset: [u8; 2]) -> RawRecord {
         let at = usize::from(u16::from_le_bytes(offset)) * UNIT_BYTES;
-        record::parse(&self.bytes, at, self.header.base_ts).expect("IM1: every record was read once")
+        record::read(&self.bytes, at, self.header.base_ts).expect("IM1: every record was read once")
     }
 
     #[inline]
@@ -265,6 +320,7 @@ impl Image {
         &self.bytes[self.raw_hist_record(index).suffix]
     }
 
+    #[inline]
     fn shown(&self, record: RawRecord) -> Record<'_> {
         let body = match record.is_tombstone {
             true => Body::Tombstone,
@@ -273,6 +329,7 @@ impl Image {
         Record { suffix: &self.bytes[record.suffix], ts: record.ts, body }
     }
 
+    #[inline]
     fn full_key_into(&self, suffix: &[u8], key: &mut Vec<u8>) {
         key.clear();
         key.extend_from_slice(self.prefix());

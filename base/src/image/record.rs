@@ -20,7 +20,7 @@ const FROZEN: u64 = 2;
 const KNOWN_FLAGS: u64 = TOMBSTONE | FROZEN;
 const FLAG_BITS: u32 = 3;
 
-/// Where the parts of a record lie in the image.
+/// Where the parts of a record lie in the image, and what it says of itself.
 #[derive(Clone, Debug)]
 pub(super) struct RawRecord {
     pub(super) suffix: Range<usize>,
@@ -31,45 +31,93 @@ pub(super) struct RawRecord {
 }
 
 /// Reads the record at `at`; `None` if it does not fit or says something unknown. Total.
-#[inline]
 pub(super) fn parse(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> {
-    let mut rest = image.get(at..)?;
-    let suffix_bytes = usize::try_from(take(&mut rest)?).ok()?;
-    let vlen_and_flags = take(&mut rest)?;
-    let flags = vlen_and_flags & ((1 << FLAG_BITS) - 1);
-    let value_bytes = usize::try_from(vlen_and_flags >> FLAG_BITS).ok()?;
-    if flags & !KNOWN_FLAGS != 0 {
-        return None;
-    }
-    let is_tombstone = flags & TOMBSTONE != 0;
-    let ts = match flags & FROZEN {
-        0 => base_ts.wrapping_add(unzigzag(take(&mut rest)?)),
-        _ => 0,
-    };
+    let head = Head::read_long(image, at)?;
+    let (record, is_frozen) = (head.record(base_ts)?, head.flags() & FROZEN != 0);
     // A ts of zero is said by the flag alone; only values are ever frozen; a tombstone has no value.
-    if (ts == 0) != (flags & FROZEN != 0) || (is_tombstone && (ts == 0 || value_bytes != 0)) {
-        return None;
-    }
-    let suffix_at = image.len() - rest.len();
-    let value_at = suffix_at.checked_add(suffix_bytes)?;
-    let end = value_at.checked_add(value_bytes)?;
-    (end <= image.len()).then_some(RawRecord {
-        suffix: suffix_at..value_at,
-        value: value_at..end,
-        ts: Timestamp::new(ts),
-        is_tombstone,
-    })
+    let agrees = (record.ts == Timestamp::ZERO) == is_frozen
+        && (!record.is_tombstone || (!is_frozen && record.value.is_empty()));
+    (head.flags() & !KNOWN_FLAGS == 0 && agrees && record.value.end <= image.len()).then_some(record)
 }
 
-/// One varint; mostly it is a single byte.
+/// The same for a record that [`parse`] has read once, and that is what it was.
 #[inline]
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    match *bytes {
-        [byte @ ..0x80, rest @ ..] => {
-            *bytes = rest;
-            Some(u64::from(*byte))
+pub(super) fn read(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> {
+    Head::read_short(image, at).or_else(|| Head::read_long(image, at))?.record(base_ts)
+}
+
+/// The numbers that a record begins with.
+#[derive(Clone, Copy)]
+struct Head {
+    suffix_bytes: u64,
+    vlen_and_flags: u64,
+    /// Zigzag of (ts - base_ts); nothing if frozen.
+    distance: u64,
+    /// Where the suffix begins.
+    suffix_at: usize,
+}
+
+impl Head {
+    /// Total.
+    #[cold]
+    #[inline(never)]
+    fn read_long(image: &[u8], at: usize) -> Option<Head> {
+        let mut rest = image.get(at..)?;
+        let suffix_bytes = varint::take(&mut rest)?;
+        let vlen_and_flags = varint::take(&mut rest)?;
+        let distance = if vlen_and_flags & FROZEN == 0 { varint::take(&mut rest)? } else { 0 };
+        Some(Head { suffix_bytes, vlen_and_flags, distance, suffix_at: image.len() - rest.len() })
+    }
+
+    /// The same from one word of eight bytes: `None` if that is not all there, or if a number is longer than almost all are.
+    #[inline]
+    fn read_short(image: &[u8], at: usize) -> Option<Head> {
+        let word = u64::from_le_bytes(*image.get(at..)?.first_chunk()?);
+        let mut rest = word >> 8;
+        let mut bytes = 2;
+        let mut vlen_and_flags = rest & 0x7f;
+        if rest & 0x80 != 0 {
+            vlen_and_flags |= rest >> 1 & 0x3f80;
+            rest >>= 8;
+            bytes += 1;
         }
-        _ => varint::take(bytes),
+        if word & 0x80 != 0 || rest & 0x80 != 0 {
+            return None;
+        }
+        let mut distance = 0;
+        if vlen_and_flags & FROZEN == 0 {
+            rest >>= 8;
+            // The first byte of up to four that has not the bit which says that another follows.
+            let end = !rest & 0x8080_8080;
+            if end == 0 {
+                return None;
+            }
+            let more = end.trailing_zeros() >> 3;
+            let seven = |index: u32| (rest >> (8 * index) & 0x7f) << (7 * index);
+            let number = seven(0) | seven(1) | seven(2) | seven(3);
+            distance = number & (u64::MAX >> (57 - 7 * more));
+            bytes += 1 + more as usize;
+        }
+        Some(Head { suffix_bytes: word & 0x7f, vlen_and_flags, distance, suffix_at: at + bytes })
+    }
+
+    #[inline]
+    fn flags(self) -> u64 {
+        self.vlen_and_flags & ((1 << FLAG_BITS) - 1)
+    }
+
+    /// Where its parts lie, be it in the image or not; `None` if there cannot be such a place.
+    #[inline]
+    fn record(self, base_ts: u64) -> Option<RawRecord> {
+        let value_at = self.suffix_at.checked_add(usize::try_from(self.suffix_bytes).ok()?)?;
+        let end = value_at.checked_add(usize::try_from(self.vlen_and_flags >> FLAG_BITS).ok()?)?;
+        let ts = if self.flags() & FROZEN == 0 { base_ts.wrapping_add(unzigzag(self.distance)) } else { 0 };
+        Some(RawRecord {
+            suffix: self.suffix_at..value_at,
+            value: value_at..end,
+            ts: Timestamp::new(ts),
+            is_tombstone: self.flags() & TOMBSTONE != 0,
+        })
     }
 }
 
@@ -117,6 +165,7 @@ fn zigzag(distance: u64) -> u64 {
     distance << 1 ^ (distance as i64 >> 63) as u64
 }
 
+#[inline]
 fn unzigzag(number: u64) -> u64 {
     number >> 1 ^ (number & 1).wrapping_neg()
 }

@@ -87,6 +87,22 @@ pub struct Record<'a> {
     pub body: Body<'a>,
 }
 
+/// Where a record lies in its image. See [`Image::locate`](super::Image::locate).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    pub(super) suffix: u32,
+    pub(super) value: u32,
+    pub(super) end: u32,
+}
+
+impl Located {
+    /// Where the value lies in [`Image::bytes`](super::Image::bytes).
+    #[inline]
+    pub fn value_range(self) -> Range<usize> {
+        self.value as usize..self.end as usize
+    }
+}
+
 /// Who an image must be: what its parent holds about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -150,6 +166,7 @@ pub enum Lookup {
 }
 
 impl Lookup {
+    #[inline]
     pub(super) fn of(record: RawRecord) -> Lookup {
         match record.is_tombstone {
             true => Lookup::Deleted(record.ts),

@@ -4,8 +4,8 @@
 //! on the day it is accepted the figures appear.
 
 use duramen::{
-    BackendKind, Concurrency, Database, Durability, Entry as Found, Error, IsolationLevel, Iter, Keyspace, Reader,
-    Snapshot, Transaction, TxnOptions,
+    BackendKind, Concurrency, Database, Durability, Error, IsolationLevel, Keyspace, Reader, Snapshot, Transaction,
+    TxnOptions,
 };
 
 use super::registry::{Entry, Offer};
@@ -137,17 +137,16 @@ impl<R: Reader> Reading for View<'_, R> {
             (Some(from), false) => self.reader.range(keyspace, from..),
             (Some(from), true) => self.reader.range(keyspace, ..=from),
         };
-        let iter = iter.map_err(failure)?;
-        if span.reverse { visit_found(iter.rev(), span.limit, visit) } else { visit_found(iter, span.limit, visit) }
+        let mut iter = iter.map_err(failure)?;
+        let mut count = 0;
+        while count < span.limit {
+            let entry = if span.reverse { iter.next_back_ref() } else { iter.next_ref() };
+            let Some(entry) = entry.map_err(failure)? else { break };
+            visit(entry.key, entry.value);
+            count += 1;
+        }
+        Ok(count)
     }
-}
-
-fn visit_found(
-    entries: impl Iterator<Item = duramen::Result<Found>>,
-    limit: usize,
-    visit: &mut Visit<'_>,
-) -> Outcome<usize> {
-    super::visit_all(entries.map(|entry| entry.map(|e| (e.key, e.value)).map_err(failure)), limit, visit)
 }
 
 impl Writing for View<'_, Transaction> {
@@ -169,10 +168,8 @@ impl Writing for View<'_, Transaction> {
     }
 }
 
-/// What a view may be made of; also keeps the types of a scan named.
+/// What a view may be made of.
 const _: () = {
     const fn reads<R: Reader>() {}
     reads::<Snapshot>();
-    const fn goes_both_ways<I: DoubleEndedIterator>() {}
-    goes_both_ways::<Iter>();
 };

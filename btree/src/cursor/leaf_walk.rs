@@ -5,7 +5,7 @@
 //! list of their own, walked together with it.
 
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use duramen_base::image::{Body, Image};
 use duramen_base::sync::Arc;
@@ -17,11 +17,11 @@ use crate::read::LeafView;
 
 /// The list.
 pub(super) struct LeafWalk {
-    image: Arc<Image>,
+    pub(super) image: Arc<Image>,
     /// `None`: plain.
     items: Option<Vec<Item>>,
     window: Window,
-    /// The keys of the leaf that belong to the window.
+    /// The keys of the leaf that belong to the window and lie inside the bounds.
     span: Range<usize>,
     at: Timestamp,
 }
@@ -30,7 +30,7 @@ pub(super) struct LeafWalk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     leaf: usize,
-    buffered: usize,
+    pub(super) buffered: usize,
 }
 
 /// A key of the list: where it is in the leaf, where in the buffers; in one of them at least.
@@ -38,10 +38,15 @@ pub(super) struct Gap {
 pub(super) struct Spot {
     leaf: Option<usize>,
     buffered: Option<usize>,
-    before: Gap,
+    pub(super) before: Gap,
 }
 
 impl Spot {
+    /// A key that the leaf alone has, with so many keys of the buffers before it.
+    pub(super) fn of_leaf(index: usize, buffered: usize) -> Spot {
+        Spot { leaf: Some(index), buffered: None, before: Gap { leaf: index, buffered } }
+    }
+
     /// The place just beyond it.
     pub(super) fn beyond(self, way: Way) -> Gap {
         match way {
@@ -52,6 +57,13 @@ impl Spot {
             Way::Down => self.before,
         }
     }
+}
+
+/// On which side of a place a key lies that is equal to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Equal {
+    Before,
+    Behind,
 }
 
 /// A key of the leaf, shown or not.
@@ -78,15 +90,22 @@ enum ShownValue {
 }
 
 impl LeafWalk {
-    /// `window` is a part of the leaf.
-    pub(super) fn new(view: LeafView, window: Window, covers: &Covers, at: Timestamp) -> LeafWalk {
+    /// `window` is a part of the leaf. What lies outside the bounds does not come into the list.
+    pub(super) fn new(
+        view: LeafView,
+        window: Window,
+        covers: &Covers,
+        bounds: &KeyBounds<'_>,
+        at: Timestamp,
+    ) -> LeafWalk {
         let LeafView { image, spill } = view;
         let is_covered = !covers.is_empty() && covers.touch(image.low_fence(), image.high_fence());
         let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered;
         let view = LeafView { image: Arc::clone(&image), spill };
         let items = (!is_plain).then(|| list_items(&view, covers, at));
         let mut walk = LeafWalk { image, items, window, span: 0..0, at };
-        walk.span = walk.find_span();
+        walk.span = walk.find_span(bounds);
+        walk.window.keys.retain(|buffered| bounds.contains(&buffered.key));
         for index in 0..walk.window.keys.len() {
             walk.hide_if_covered(index, covers);
         }
@@ -101,48 +120,66 @@ impl LeafWalk {
         }
     }
 
-    fn find_span(&self) -> Range<usize> {
-        let all = self.items.as_ref().map_or(self.image.count(), Vec::len);
-        let Window { low, high, .. } = &self.window;
-        let start = if *low == *self.image.low_fence() { 0 } else { self.count_before(0..all, |key| key < low) };
-        let end = if *high == *self.image.high_fence() { all } else { self.count_before(start..all, |key| key < high) };
-        start..end
-    }
-
-    /// How many keys of the leaf are before something, if those of `span` are looked at.
-    fn count_before(&self, span: Range<usize>, is_before: impl Fn(&[u8]) -> bool) -> usize {
-        let mut key = Vec::new();
-        let (mut low, mut high) = (span.start, span.end);
-        while low < high {
-            let middle = (low + high) / 2;
-            self.leaf_key_into(middle, &mut key);
-            if is_before(&key) { low = middle + 1 } else { high = middle }
+    fn find_span(&self, bounds: &KeyBounds<'_>) -> Range<usize> {
+        let (low, high) = (self.image.low_fence(), self.image.high_fence());
+        let mut start = self.window.low.as_ref().map_or(0, |low| self.rank(low, Equal::Behind));
+        match bounds.lower {
+            Bound::Included(lower) if lower > low => start = start.max(self.rank(lower, Equal::Behind)),
+            Bound::Excluded(lower) if lower >= low => start = start.max(self.rank(lower, Equal::Before)),
+            Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => {}
         }
-        low
+        let all = self.items.as_ref().map_or(self.image.count(), Vec::len);
+        let mut end = self.window.high.as_ref().map_or(all, |high| self.rank(high, Equal::Behind));
+        let may_cut = |upper: &[u8]| high.is_empty() || upper < high;
+        match bounds.upper {
+            Bound::Included(upper) if may_cut(upper) => end = end.min(self.rank(upper, Equal::Before)),
+            Bound::Excluded(upper) if may_cut(upper) => end = end.min(self.rank(upper, Equal::Behind)),
+            Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => {}
+        }
+        start..end.max(start)
     }
 
-    /// The next key of a list in which there is nothing to look at on the way; `None`: it has to be walked, or ends here.
-    pub(super) fn plain_beside(&self, spot: Spot, way: Way) -> Option<Spot> {
-        let leaf = spot.leaf.filter(|_| self.items.is_none() && self.window.keys.is_empty())?;
-        let next = match way {
-            Way::Up => leaf + 1,
-            Way::Down => leaf.checked_sub(1)?,
+    /// How many keys of the leaf lie before `key`, which counts itself or not.
+    fn rank(&self, key: &[u8], equal: Equal) -> usize {
+        let Some(items) = &self.items else {
+            let place = self.image.search(key);
+            return place.map_or_else(|place| place, |same| same + usize::from(equal == Equal::Before));
         };
-        self.span.contains(&next).then_some(Spot {
-            leaf: Some(next),
-            buffered: None,
-            before: Gap { leaf: next, buffered: 0 },
+        let mut other = Vec::new();
+        items.partition_point(|item| {
+            key_at_into(&self.image, &item.key, &mut other);
+            *other < *key || (equal == Equal::Before && *other == *key)
         })
+    }
+
+    /// The main record at `spot` and those that follow it in this direction, at least, with nothing to look at on the way (Q4).
+    pub(super) fn run(&self, spot: Spot, way: Way) -> Option<(usize, Range<usize>)> {
+        let index = spot.leaf.filter(|_| self.items.is_none() && spot.buffered.is_none())?;
+        let Gap { buffered, .. } = spot.before;
+        let Range { start, end } = self.span;
+        let keys = &self.window.keys;
+        let records = match way {
+            _ if keys.is_empty() => start..end,
+            Way::Up => {
+                let next = keys.get(buffered).map(|next| self.rank(&next.key, Equal::Behind));
+                index..next.map_or(end, |next| next.min(end))
+            }
+            Way::Down => {
+                let last = buffered.checked_sub(1).map(|last| self.rank(&keys[last].key, Equal::Before));
+                last.map_or(start, |last| last.max(start))..index + 1
+            }
+        };
+        Some((index, records))
     }
 
     /// Where the list begins.
     pub(super) fn low(&self) -> &[u8] {
-        &self.window.low
+        self.window.low.as_deref().unwrap_or(self.image.low_fence())
     }
 
     /// Where it ends; empty: nowhere.
     pub(super) fn high(&self) -> &[u8] {
-        &self.window.high
+        self.window.high.as_deref().unwrap_or(self.image.high_fence())
     }
 
     /// Replaces `key` by the key at `spot`.
@@ -224,29 +261,18 @@ impl LeafWalk {
             From::End => return Gap { leaf: self.span.end, buffered: self.window.keys.len() },
         };
         // Before the key itself if the move goes up and may stop there, or goes down and may not.
-        let before_equal = inclusive == (way == Way::Up);
-        let is_before = |other: &[u8]| if before_equal { other < key } else { other <= key };
+        let equal = if inclusive == (way == Way::Up) { Equal::Behind } else { Equal::Before };
+        let is_before = |other: &[u8]| other < key || (equal == Equal::Before && other == key);
         Gap {
-            leaf: self.count_before(self.span.clone(), is_before),
+            leaf: self.rank(key, equal).clamp(self.span.start, self.span.end),
             buffered: self.window.keys.partition_point(|buffered| is_before(&buffered.key)),
         }
     }
 
-    /// The next key shown from `gap` on, inside the bounds; it replaces `key`. What is passed counts for `newer`.
-    pub(super) fn go(
-        &self,
-        mut gap: Gap,
-        way: Way,
-        bounds: &KeyBounds<'_>,
-        key: &mut Vec<u8>,
-        newer: &mut bool,
-    ) -> Option<Spot> {
+    /// The next key shown from `gap` on; it replaces `key`. What is passed counts for `newer`.
+    pub(super) fn go(&self, mut gap: Gap, way: Way, key: &mut Vec<u8>, newer: &mut bool) -> Option<Spot> {
         loop {
             let spot = self.beside(gap, way, key)?;
-            let is_outside = if way == Way::Up { bounds.is_above(key) } else { bounds.is_below(key) };
-            if is_outside {
-                return None;
-            }
             *newer |= self.is_newer(spot);
             if self.is_shown(spot) {
                 return Some(spot);

@@ -19,36 +19,36 @@ use crate::range_tombs::RangeTombs;
 /// The range deletes of the tree and of the buffers.
 #[derive(Debug)]
 pub(super) struct Covers {
-    tree: Arc<RangeTombs>,
+    tree: Option<Arc<RangeTombs>>,
     buffers: Vec<Arc<memtable::RangeTombs>>,
 }
 
 impl Covers {
     /// To be taken after `layers`, with which they belong together.
-    pub(super) fn new(tree: Arc<RangeTombs>, layers: Option<&Layers>) -> Covers {
+    pub(super) fn new(tree: Option<Arc<RangeTombs>>, layers: Option<&Layers>) -> Covers {
         Covers { tree, buffers: tombs_of(layers) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tree.is_empty() && self.buffers.is_empty()
+        self.tree.as_ref().is_none_or(|tree| tree.is_empty()) && self.buffers.is_empty()
     }
 
     /// Whether any covers a key of `low..high` (an empty high end: none).
     pub(super) fn touch(&self, low: &[u8], high: &[u8]) -> bool {
         let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
-        !self.tree.overlapping(low, high).is_empty()
+        self.tree.as_ref().is_some_and(|tree| !tree.overlapping(low, high).is_empty())
             || self.buffers.iter().any(|tombs| tombs.any_newer_in(Bound::Included(low), upper, Timestamp::ZERO))
     }
 
     /// The newest at or before `at` that covers `key`.
     pub(super) fn covering(&self, key: &[u8], at: Timestamp) -> Option<Timestamp> {
         let buffered = self.buffers.iter().map(|tombs| tombs.at(key, at).0).max();
-        self.tree.covering(key, at).max(buffered.filter(|&ts| ts > Timestamp::ZERO))
+        self.tree.as_ref().and_then(|tree| tree.covering(key, at)).max(buffered.filter(|&ts| ts > Timestamp::ZERO))
     }
 
     /// Whether one newer than `at` covers any key between the bounds.
     pub(super) fn any_newer_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, at: Timestamp) -> bool {
-        self.tree.newest_in(lower, upper).is_some_and(|newest| newest > at)
+        self.tree.as_ref().and_then(|tree| tree.newest_in(lower, upper)).is_some_and(|newest| newest > at)
             || self.buffers.iter().any(|tombs| tombs.any_newer_in(lower, upper, at))
     }
 }
@@ -64,80 +64,84 @@ pub(super) struct Buffered {
 }
 
 /// Keys of the buffers between two ends, ascending.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Window {
     pub(super) keys: Vec<Buffered>,
-    /// First key that belongs to it.
-    pub(super) low: Vec<u8>,
-    /// First key beyond it; empty: none.
-    pub(super) high: Vec<u8>,
+    /// First key that belongs to it; `None`: the low fence of the leaf.
+    pub(super) low: Option<Vec<u8>>,
+    /// First key beyond it; `None`: the high fence of the leaf. Never empty.
+    pub(super) high: Option<Vec<u8>>,
 }
 
 impl Window {
-    /// All of a leaf, if the buffers have nothing to say about it.
-    pub(super) fn plain(low: &[u8], high: &[u8]) -> Window {
-        Window { keys: Vec::new(), low: low.to_vec(), high: high.to_vec() }
-    }
-
-    /// The window for a move from `from` in the leaf between `low` and `high`, with about `keys_max` keys of each buffer.
+    /// The window for a move from `from` in the leaf between the fences, with about `keys_max` keys of each buffer.
     pub(super) fn new(
         layers: &Layers,
-        (low, high): (&[u8], &[u8]),
+        fences: (&[u8], &[u8]),
         from: &From<'_>,
         way: Way,
         at: Timestamp,
         keys_max: usize,
     ) -> Window {
-        let mut window = Window::plain(low, high);
+        let mut window = Window::default();
         match (way, from) {
-            (Way::Up, From::Key(key, _)) if **key > *low => window.low = key.to_vec(),
+            (Way::Up, From::Key(key, _)) if **key > *fences.0 => window.low = Some(key.to_vec()),
             (Way::Down, From::Key(key, Inclusive(inclusive))) => {
                 let end = if *inclusive { successor(key) } else { key.to_vec() };
-                if high.is_empty() || *end < *high {
-                    window.high = end;
+                if fences.1.is_empty() || *end < *fences.1 {
+                    window.high = Some(end);
                 }
             }
             (Way::Up, From::Key(..)) | (Way::Up | Way::Down, From::End) => {}
         }
         let copied: Vec<Vec<MemItem>> =
-            layers.newest_first().map(|buffer| window.copy(buffer, way, at, keys_max)).collect();
+            layers.newest_first().map(|buffer| window.copy(buffer, fences, way, at, keys_max)).collect();
         let cut_off = copied.iter().filter(|items| items.len() >= keys_max).filter_map(|items| items.last());
         match way {
             Way::Up => {
                 if let Some(last) = cut_off.map(|item| &item.key).min() {
-                    window.high = successor(last);
+                    window.high = Some(successor(last));
                 }
             }
             Way::Down => {
                 if let Some(last) = cut_off.map(|item| &item.key).max() {
-                    window.low = last.to_vec();
+                    window.low = Some(last.to_vec());
                 }
             }
         }
-        window.keys = merged(copied, &window);
+        window.keys = merged(copied, window.ends(fences));
         window
     }
 
-    /// Whether `key` belongs to it.
-    pub(super) fn contains(&self, key: &[u8]) -> bool {
-        *key >= *self.low && (self.high.is_empty() || *key < *self.high)
+    /// First key that belongs to it, and first key beyond it (empty: none), in the leaf with these fences.
+    fn ends<'a>(&'a self, fences: (&'a [u8], &'a [u8])) -> (&'a [u8], &'a [u8]) {
+        (self.low.as_deref().unwrap_or(fences.0), self.high.as_deref().unwrap_or(fences.1))
     }
 
-    fn copy(&self, buffer: &memtable::Memtable, way: Way, at: Timestamp, keys_max: usize) -> Vec<MemItem> {
-        let upper = if self.high.is_empty() { Bound::Unbounded } else { Bound::Excluded(self.high.as_slice()) };
+    fn copy(
+        &self,
+        buffer: &memtable::Memtable,
+        fences: (&[u8], &[u8]),
+        way: Way,
+        at: Timestamp,
+        keys_max: usize,
+    ) -> Vec<MemItem> {
+        let (low, high) = self.ends(fences);
+        let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
         let mut items = Vec::new();
         if !buffer.is_empty() {
-            buffer.copy_keys((Bound::Included(&self.low), upper), way == Way::Down, at, keys_max, &mut items);
+            buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
         }
         items
     }
 }
 
 /// The keys of all buffers inside the window, each once.
-fn merged(copied: Vec<Vec<MemItem>>, window: &Window) -> Vec<Buffered> {
+fn merged(copied: Vec<Vec<MemItem>>, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
     let mut keys: BTreeMap<Key, Buffered> = BTreeMap::new();
     for item in copied.into_iter().flatten() {
-        if !window.contains(&item.key) {
+        let is_inside = *item.key >= *low && (high.is_empty() || *item.key < *high);
+        if !is_inside {
             continue;
         }
         let version = item.version.map(|version| (version.ts, version.value));

@@ -9,10 +9,10 @@
 use std::ops::Bound;
 
 use duramen_base::sync::Arc;
-use duramen_base::{KeyBounds, LockMode, LockOp, Result, ScanOpts, Timestamp, TxnOrigin, Value, mutant};
+use duramen_base::{Error, KeyBounds, LockMode, LockOp, Result, ScanOpts, Timestamp, TxnOrigin, Value, mutant};
 use duramen_txn::{Grant, Registration, Wait};
 
-use super::{End, Entry, Iter, Way, as_slice, has_crossed};
+use super::{End, Iter, Way, as_slice};
 use crate::commit::is_range_newer;
 use crate::core::Core;
 use crate::keyspace::Inner;
@@ -55,7 +55,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn bounds(&self) -> KeyBounds<'_> {
+    pub(super) fn bounds(&self) -> KeyBounds<'_> {
         KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) }
     }
 }
@@ -109,33 +109,47 @@ impl Locking {
 }
 
 impl Iter {
-    /// The next entry whose key could be locked and is still there.
-    pub(super) fn advance_by_keys(&mut self, way: Way) -> Result<Option<Entry>> {
-        loop {
-            let Some(entry) = self.advance_plainly(way)? else { return Ok(None) };
-            let Some(locking) = &self.locking else { return Ok(Some(entry)) };
-            if self.overlay.get(&entry.key).is_some() {
-                return Ok(Some(entry)); // Its own write, so its own lock.
-            }
-            if let Some(Some(value)) = locking.read_key(&self.keyspace, &entry.key)? {
-                return Ok(Some(Entry { key: entry.key, value }));
-            }
+    /// The next entry of a scan that locks.
+    pub(super) fn advance_locking(&mut self, way: Way) -> Result<bool> {
+        let Some(locking) = &self.locking else { return self.advance_plainly(way) };
+        if locking.locks.have_ended() {
+            return Err(Error::TxnAborted);
+        }
+        match locking.strategy {
+            Strategy::Keys => self.advance_by_keys(way),
+            Strategy::Ranges => self.advance_by_ranges(way),
         }
     }
 
+    /// The next entry whose key could be locked and is still there.
+    fn advance_by_keys(&mut self, way: Way) -> Result<bool> {
+        while self.advance_plainly(way)? {
+            let (Some(locking), Some(key)) = (&self.locking, self.given(way).given_key()) else { return Ok(true) };
+            if self.overlay.get(key).is_some() {
+                return Ok(true); // Its own write, so its own lock.
+            }
+            if let Some(Some(value)) = locking.read_key(&self.keyspace, key)? {
+                if let Some(end) = self.end_of(way) {
+                    end.replace_value(value);
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The next entry, the range through it being locked.
-    pub(super) fn advance_by_ranges(&mut self, way: Way) -> Result<Option<Entry>> {
+    fn advance_by_ranges(&mut self, way: Way) -> Result<bool> {
         let mut end = match self.end_of(way).take() {
             Some(end) => end,
             None => self.open_chunk(way, None)?,
         };
         loop {
-            let entry = end.next_in_chunk(way, &self.overlay)?;
-            if entry.is_some() || end.chunk.as_ref().is_none_or(|chunk| chunk.is_last) {
-                let other = self.end_of(way.opposite());
-                let entry = entry.filter(|entry| !has_crossed(way, &entry.key, other.as_ref()));
+            let found = end.next_in_chunk(way, &self.overlay)?;
+            if found || end.chunk.as_ref().is_none_or(|chunk| chunk.is_last) {
+                let gives = found && !end.has_met(way, self.end_of(way.opposite()).as_ref());
                 *self.end_of(way) = Some(end);
-                return Ok(entry);
+                return Ok(gives);
             }
             end = self.open_chunk(way, Some(end))?;
         }
@@ -167,16 +181,9 @@ impl Iter {
             true => moment,
         };
         let cursor = self.keyspace.store.cursor(self.registration.ts(), chunk.bounds(), ScanOpts::default())?;
-        Ok(End { cursor, store_pending: false, store_ended: false, last, chunk: Some(chunk) })
-    }
-}
-
-impl End {
-    fn next_in_chunk(&mut self, way: Way, overlay: &duramen_txn::WriteView) -> Result<Option<Entry>> {
-        let Some(chunk) = self.chunk.take() else { return Ok(None) };
-        let entry = self.next(way, overlay, (&chunk.lower, &chunk.upper));
-        self.chunk = Some(chunk);
-        entry
+        let mut end = End::new(cursor);
+        (end.last, end.chunk) = (last, Some(chunk));
+        Ok(end)
     }
 }
 

@@ -122,6 +122,38 @@ fn an_iterator_meets_itself_in_the_middle(kind: BackendKind) {
     }
 }
 
+fn a_lent_entry_is_the_one_that_the_iterator_gives(kind: BackendKind) {
+    let (db, ks) = database(kind);
+    db.update(|tx| (0..400).try_for_each(|i| tx.put(&ks, format!("{i:03}"), "v".repeat(i % 60)))).expect("a commit");
+    db.checkpoint().expect("a good disk");
+    let tx = db.begin().expect("open");
+    let check = |lend: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>, own: &mut dyn Iterator<Item = Result<Entry>>| {
+        let own = own.map(|entry| entry.expect("readable")).map(|entry| (entry.key.to_vec(), entry.value.to_vec()));
+        assert!(lend.eq(own));
+    };
+    for round in 0..2 {
+        let (mut up, mut down) = (tx.iter(&ks).expect("readable"), tx.iter(&ks).expect("readable"));
+        let copy = |entry: duramen::EntryRef<'_>| (entry.key.to_vec(), entry.value.to_vec());
+        check(
+            &mut std::iter::from_fn(|| up.next_ref().expect("readable").map(copy)),
+            &mut tx.iter(&ks).expect("readable"),
+        );
+        let mut back = tx.iter(&ks).expect("readable").rev();
+        check(&mut std::iter::from_fn(|| down.next_back_ref().expect("readable").map(copy)), &mut back);
+        assert!(up.next_ref().expect("still") == None && up.next().is_none(), "it stays at the end, round {round}");
+        // The second time with own writes over what is there.
+        put_words(&tx, &ks, "000=own 0015=own 399=own 4=own").expect("room");
+        tx.delete(&ks, "200").expect("room");
+        tx.delete_range(&ks, "300", "350").expect("room");
+    }
+    let mut iter = tx.range(&ks, "001".."004").expect("readable");
+    assert_eq!(iter.next_ref().expect("readable").expect("001").key, b"001");
+    assert_eq!(iter.next_back_ref().expect("readable").expect("003").key, b"003");
+    assert_eq!(text(iter.next().map(|entry| entry.expect("readable").key)).as_deref(), Some("0015"));
+    assert_eq!(iter.next_back_ref().expect("readable").expect("002").value, b"vv");
+    assert!(iter.next_ref().expect("readable").is_none() && iter.next_back_ref().expect("readable").is_none());
+}
+
 fn ranges_of_every_kind_hold(kind: BackendKind) {
     let (db, ks) = database(kind);
     db.update(|tx| {
@@ -251,6 +283,7 @@ on_each_kind!(
     a_transaction_reads_its_own_writes,
     own_range_deletes_hide_and_later_puts_show,
     an_iterator_meets_itself_in_the_middle,
+    a_lent_entry_is_the_one_that_the_iterator_gives,
     ranges_of_every_kind_hold,
     one_can_write_while_iterating,
     an_iterator_outlives_what_it_came_from,

@@ -34,6 +34,11 @@ impl<S: Subject> Pair<S> {
         let (tested, model) = match step {
             Move::Next => (self.tested.next(), self.model.next()),
             Move::Prev => (self.tested.prev(), self.model.prev()),
+            Move::NextAtHand if self.tested.next_at_hand() => (Ok(true), self.model.next()),
+            Move::PrevAtHand if self.tested.prev_at_hand() => (Ok(true), self.model.prev()),
+            // What is not at hand has not moved.
+            Move::NextAtHand => (self.tested.next(), self.model.next()),
+            Move::PrevAtHand => (self.tested.prev(), self.model.prev()),
             Move::Seek(i) => (self.tested.seek(&key(i)), self.model.seek(&key(i))),
             Move::SeekForPrev(i) => (self.tested.seek_for_prev(&key(i)), self.model.seek_for_prev(&key(i))),
         };

@@ -143,6 +143,7 @@ impl Slot {
     }
 
     /// The number of the registration that has it, or had it last.
+    #[inline]
     pub(super) fn turn(&self) -> u64 {
         self.turn.load(Ordering::Relaxed)
     }

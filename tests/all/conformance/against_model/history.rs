@@ -38,6 +38,8 @@ pub(super) enum Edit {
 pub(super) enum Move {
     Next,
     Prev,
+    NextAtHand,
+    PrevAtHand,
     Seek(u8),
     SeekForPrev(u8),
 }
@@ -103,8 +105,10 @@ fn point() -> impl Strategy<Value = Edit> {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let step = prop_oneof![
-        4 => Just(Move::Next),
-        4 => Just(Move::Prev),
+        2 => Just(Move::Next),
+        2 => Just(Move::Prev),
+        2 => Just(Move::NextAtHand),
+        2 => Just(Move::PrevAtHand),
         1 => any_key().prop_map(Move::Seek),
         1 => any_key().prop_map(Move::SeekForPrev),
     ];
