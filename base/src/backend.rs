@@ -445,6 +445,7 @@ pub trait Backend: Send + Sync + 'static {
 ///     the position before, through the key it stands on, or through the bound where it ran out. True if a change newer than its timestamp, applied
 ///     before that seek, concerns a key of this part, shown or not: deletions count, a range tombstone counts where it overlaps. False if none
 ///     does, so that nobody meets a conflict that is not there. Changes applied since that seek may be missed.
+/// C7  A step to a key at hand is the step that `next` or `prev` would make, and cannot fail.
 pub trait BackendCursor: Send {
     /// Goes to the first key `>= key` inside the bounds; false (and after the last) if there is none.
     fn seek(&mut self, key: &[u8]) -> Result<bool>;
@@ -454,16 +455,28 @@ pub trait BackendCursor: Send {
     fn next(&mut self) -> Result<bool>;
     /// Goes to the previous key; false if there is none.
     fn prev(&mut self) -> Result<bool>;
-    /// Goes to the next key if that takes no search and no reading; if not, or if there is none, it answers false and has not moved. What it
-    /// may answer false to at any time, `next` does: this is for who goes over many keys.
+    /// Whether going to the next key takes no search and no reading, and that key is inside the bounds (C7). False says nothing.
     #[inline]
-    fn next_at_hand(&mut self) -> bool {
+    fn next_is_at_hand(&self) -> bool {
         false
+    }
+    /// The same of the previous key.
+    #[inline]
+    fn prev_is_at_hand(&self) -> bool {
+        false
+    }
+    /// Goes to the next key, which is at hand; with its value.
+    ///
+    /// # Panics
+    /// If it is not at hand; so does `prev_at_hand`.
+    #[inline]
+    fn next_at_hand(&mut self) -> (&[u8], &[u8]) {
+        panic!("the next key is not at hand")
     }
     /// The same with the previous key.
     #[inline]
-    fn prev_at_hand(&mut self) -> bool {
-        false
+    fn prev_at_hand(&mut self) -> (&[u8], &[u8]) {
+        panic!("the previous key is not at hand")
     }
     /// The key it stands on.
     ///

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::ops::{Bound, Range};
 
 use duramen_base::backend::BackendCursor;
-use duramen_base::image::Located;
+use duramen_base::image::{KeyBuffer, Located};
 use duramen_base::sync::Arc;
 use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
@@ -36,16 +36,14 @@ const BUFFERED_KEYS: Range<usize> = 16..512;
 pub struct BTreeCursor {
     store: Arc<Store>,
     at: Timestamp,
-    lower: Bound<Vec<u8>>,
-    upper: Bound<Vec<u8>>,
+    lower: Bound<Arc<[u8]>>,
+    upper: Bound<Arc<[u8]>>,
     state: State,
     leaf: Option<Leaf>,
     run: Run,
-    /// Where the record of a run lies that it stands on.
-    located: Located,
-    key: Vec<u8>,
+    key: KeyBuffer,
     /// Room for the next key.
-    next_key: Vec<u8>,
+    next_key: KeyBuffer,
     newer_seen: bool,
     /// How many keys the next load copies from each buffer.
     buffered_keys: usize,
@@ -58,15 +56,19 @@ enum State {
     BeforeFirst,
     /// On this key of the leaf's walk.
     On(Spot),
-    /// On this main record of the run.
-    InRun(usize),
+    /// On a main record of the run.
+    InRun,
     AfterLast,
 }
 
-/// Main records of the leaf that follow one another in what the cursor shows (Q4).
+/// Main records of the leaf that follow one another in what the cursor shows (Q4). None unless it stands on one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Run {
     records: Range<usize>,
+    /// The one it stands on.
+    index: usize,
+    /// Where that lies.
+    located: Located,
     /// How many keys of the window lie before them.
     buffered: usize,
 }
@@ -77,7 +79,7 @@ struct Leaf {
     covers: Covers,
 }
 
-/// Where a move starts: at, or just beside, a key; or at an end of everything.
+/// Where a move starts: at, or just beside, a key; or at an end of the bounds.
 #[derive(Clone, Debug)]
 enum From<'a> {
     Key(Cow<'a, [u8]>, Inclusive),
@@ -117,8 +119,8 @@ fn end_of(way: Way) -> State {
     }
 }
 
-fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    bound.as_ref().map(Vec::as_slice)
+fn as_slice(bound: &Bound<Arc<[u8]>>) -> Bound<&[u8]> {
+    bound.as_ref().map(|key| &**key)
 }
 
 impl BTreeCursor {
@@ -127,14 +129,13 @@ impl BTreeCursor {
         Ok(BTreeCursor {
             store,
             at,
-            lower: bounds.lower.map(<[u8]>::to_vec),
-            upper: bounds.upper.map(<[u8]>::to_vec),
+            lower: bounds.lower.map(Arc::from),
+            upper: bounds.upper.map(Arc::from),
             state: State::Nowhere,
             leaf: None,
             run: Run::default(),
-            located: Located::default(),
-            key: Vec::new(),
-            next_key: Vec::new(),
+            key: KeyBuffer::default(),
+            next_key: KeyBuffer::default(),
             newer_seen: false,
             buffered_keys: BUFFERED_KEYS.start,
         })
@@ -146,7 +147,16 @@ impl BTreeCursor {
 
     /// The leaf in which a move from `from` starts.
     fn load(&mut self, from: &From<'_>, way: Way) -> Result<Leaf> {
-        let target = match (from, way) {
+        let buffered_keys = self.buffered_keys;
+        self.buffered_keys = (buffered_keys * 2).min(BUFFERED_KEYS.end);
+        let bound = as_slice(if way == Way::Up { &self.lower } else { &self.upper });
+        let start = match (from, bound) {
+            (From::End, Bound::Included(key)) => From::Key(Cow::Borrowed(key), Inclusive(true)),
+            (From::End, Bound::Excluded(key)) => From::Key(Cow::Borrowed(key), Inclusive(false)),
+            (From::End, Bound::Unbounded) => From::End,
+            (From::Key(key, inclusive), _) => From::Key(Cow::Borrowed(&**key), *inclusive),
+        };
+        let target = match (&start, way) {
             (From::Key(key, Inclusive(false)), Way::Down) if !key.is_empty() => Target::Before(key),
             (From::Key(key, _), _) => Target::At(key),
             (From::End, Way::Up) => Target::At(&[]),
@@ -157,9 +167,8 @@ impl BTreeCursor {
         let view = self.store.leaf_view(target, self.at)?;
         let window = layers.map_or_else(Window::default, |layers| {
             let fences = (view.image.low_fence(), view.image.high_fence());
-            Window::new(&layers, fences, from, way, self.at, self.buffered_keys)
+            Window::new(&layers, fences, &start, way, self.at, buffered_keys)
         });
-        self.buffered_keys = (self.buffered_keys * 2).min(BUFFERED_KEYS.end);
         Ok(Leaf { walk: LeafWalk::new(view, window, &covers, &self.bounds(), self.at), covers })
     }
 
@@ -189,8 +198,8 @@ impl BTreeCursor {
                 return Ok(true);
             }
             if is_last {
-                self.leaf = None;
-                (self.state, self.next_key, self.newer_seen) = (end_of(way), key, newer);
+                (self.next_key, self.newer_seen) = (key, newer);
+                self.stand_outside(way);
                 return Ok(false);
             }
             from = From::Key(Cow::Owned(edge.to_vec()), Inclusive(way == Way::Up));
@@ -200,38 +209,47 @@ impl BTreeCursor {
 
     /// Takes its place on a key of its leaf, and notes how far it can step from there without looking.
     fn stand_on(&mut self, spot: Spot, way: Way) {
-        self.state = State::On(spot);
-        let Some(Leaf { walk, .. }) = &self.leaf else { return };
-        if let Some((index, records)) = walk.run(spot, way) {
-            self.run = Run { records, buffered: spot.before.buffered };
-            self.located = walk.image.locate(index);
-            self.state = State::InRun(index);
-        }
+        let run = self.leaf.as_ref().and_then(|leaf| {
+            let (index, records) = leaf.walk.run(spot, way)?;
+            Some(Run { records, index, located: leaf.walk.image.locate(index), buffered: spot.before.buffered })
+        });
+        self.state = if run.is_some() { State::InRun } else { State::On(spot) };
+        self.run = run.unwrap_or_default();
+    }
+
+    /// Takes its place on no key.
+    fn stand_outside(&mut self, way: Way) {
+        (self.state, self.leaf, self.run) = (end_of(way), None, Run::default());
     }
 
     /// The key of its leaf that it stands on.
     fn spot(&self) -> Option<Spot> {
         match self.state {
             State::On(spot) => Some(spot),
-            State::InRun(index) => Some(Spot::of_leaf(index, self.run.buffered)),
+            State::InRun => Some(Spot::of_leaf(self.run.index, self.run.buffered)),
             State::Nowhere | State::BeforeFirst | State::AfterLast => None,
         }
     }
 
-    /// The step inside a run (Q4); false: it has to be gone the long way.
-    #[inline]
-    fn step_in_run(&mut self, way: Way) -> bool {
-        let State::InRun(index) = self.state else { return false };
-        let next = if way == Way::Up { index + 1 } else { index.wrapping_sub(1) };
-        if !self.run.records.contains(&next) {
-            return false;
+    /// The neighbour of the record of a run that it stands on, if the run has it.
+    #[inline(always)]
+    fn beside_in_run(&self, way: Way) -> Option<usize> {
+        let Run { records, index, .. } = &self.run;
+        match way {
+            Way::Up => Some(index + 1).filter(|next| *next < records.end),
+            Way::Down => index.checked_sub(1).filter(|next| *next >= records.start),
         }
-        let Some(leaf) = &self.leaf else { return false };
-        let image = &*leaf.walk.image;
-        self.located = image.locate(next);
-        image.change_key(self.located, &mut self.key);
-        self.state = State::InRun(next);
-        true
+    }
+
+    /// The step inside a run (Q4). Inlined with the direction known: it is most of what an entry of a scan costs.
+    #[inline(always)]
+    fn step_in_run(&mut self, way: Way) -> Option<(&[u8], &[u8])> {
+        let next = self.beside_in_run(way)?;
+        let image = &*self.leaf.as_ref()?.walk.image;
+        let located = image.locate(next);
+        (self.run.index, self.run.located) = (next, located);
+        image.change_key(located, &mut self.key);
+        Some((&self.key, image.value_at(located)))
     }
 
     /// Whether everything beyond the fence of a leaf is outside the bounds.
@@ -240,7 +258,7 @@ impl BTreeCursor {
             Way::Up => self.bounds().is_above(fence),
             // The leaf before ends just below the fence.
             Way::Down => match &self.lower {
-                Bound::Included(low) | Bound::Excluded(low) => fence <= low.as_slice(),
+                Bound::Included(low) | Bound::Excluded(low) => *fence <= **low,
                 Bound::Unbounded => false,
             },
         }
@@ -270,16 +288,11 @@ impl BTreeCursor {
     /// Goes to the first (`Up`) or last (`Down`) key inside the bounds.
     fn go_from_end(&mut self, way: Way, newer: bool) -> Result<bool> {
         if self.bounds().is_empty() {
-            (self.state, self.newer_seen, self.leaf) = (end_of(way), newer, None);
+            self.newer_seen = newer;
+            self.stand_outside(way);
             return Ok(false);
         }
-        let bound = if way == Way::Up { self.lower.clone() } else { self.upper.clone() };
-        let from = match &bound {
-            Bound::Included(key) => From::Key(Cow::Borrowed(key), Inclusive(true)),
-            Bound::Excluded(key) => From::Key(Cow::Borrowed(key), Inclusive(false)),
-            Bound::Unbounded => From::End,
-        };
-        self.go(from, None, way, newer)
+        self.go(From::End, None, way, newer)
     }
 
     fn seek_towards(&mut self, key: &[u8], way: Way) -> Result<bool> {
@@ -309,6 +322,12 @@ impl BTreeCursor {
         if self.state == end_of(way) { Ok(false) } else { self.go_from_end(way, self.newer_seen) }
     }
 
+    #[inline(never)]
+    fn value_afar(&self) -> &[u8] {
+        let (leaf, spot) = self.on();
+        leaf.walk.value(spot)
+    }
+
     fn on(&self) -> (&Leaf, Spot) {
         match (&self.leaf, self.spot()) {
             (Some(leaf), Some(spot)) => (leaf, spot),
@@ -327,45 +346,52 @@ impl BackendCursor for BTreeCursor {
     }
 
     #[inline]
-    fn next_at_hand(&mut self) -> bool {
-        self.step_in_run(Way::Up)
+    fn next_is_at_hand(&self) -> bool {
+        self.beside_in_run(Way::Up).is_some()
     }
 
     #[inline]
-    fn prev_at_hand(&mut self) -> bool {
-        self.step_in_run(Way::Down)
+    fn prev_is_at_hand(&self) -> bool {
+        self.beside_in_run(Way::Down).is_some()
+    }
+
+    #[inline]
+    fn next_at_hand(&mut self) -> (&[u8], &[u8]) {
+        self.step_in_run(Way::Up).expect("C7: the next key is at hand")
+    }
+
+    #[inline]
+    fn prev_at_hand(&mut self) -> (&[u8], &[u8]) {
+        self.step_in_run(Way::Down).expect("C7: the previous key is at hand")
     }
 
     fn next(&mut self) -> Result<bool> {
-        if self.step_in_run(Way::Up) { Ok(true) } else { self.step(Way::Up) }
+        if self.step_in_run(Way::Up).is_some() { Ok(true) } else { self.step(Way::Up) }
     }
 
     fn prev(&mut self) -> Result<bool> {
-        if self.step_in_run(Way::Down) { Ok(true) } else { self.step(Way::Down) }
+        if self.step_in_run(Way::Down).is_some() { Ok(true) } else { self.step(Way::Down) }
     }
 
     #[inline]
     fn key(&self) -> &[u8] {
-        assert!(matches!(self.state, State::InRun(_) | State::On(_)), "the cursor stands on no key");
+        assert!(matches!(self.state, State::InRun | State::On(_)), "the cursor stands on no key");
         &self.key
     }
 
     #[inline]
     fn value(&self) -> &[u8] {
         match (&self.leaf, self.state) {
-            (Some(leaf), State::InRun(_)) => leaf.walk.image.value_at(self.located),
-            _ => {
-                let (leaf, spot) = self.on();
-                leaf.walk.value(spot)
-            }
+            (Some(leaf), State::InRun) => leaf.walk.image.value_at(self.run.located),
+            _ => self.value_afar(),
         }
     }
 
     #[inline]
     fn value_owned(&self) -> Value {
         match (&self.leaf, self.state) {
-            (Some(leaf), State::InRun(_)) => {
-                let range = self.located.value_range();
+            (Some(leaf), State::InRun) => {
+                let range = self.run.located.value_range();
                 Value::from_image(&leaf.walk.image, range.start, range.len())
             }
             _ => {

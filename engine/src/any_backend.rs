@@ -150,12 +150,22 @@ impl AnyCursor {
     }
 
     #[inline]
-    pub(crate) fn next_at_hand(&mut self) -> bool {
+    pub(crate) fn next_is_at_hand(&self) -> bool {
+        dispatch!(AnyCursor, self, cursor => cursor.next_is_at_hand())
+    }
+
+    #[inline]
+    pub(crate) fn prev_is_at_hand(&self) -> bool {
+        dispatch!(AnyCursor, self, cursor => cursor.prev_is_at_hand())
+    }
+
+    #[inline]
+    pub(crate) fn next_at_hand(&mut self) -> (&[u8], &[u8]) {
         dispatch!(AnyCursor, self, cursor => cursor.next_at_hand())
     }
 
     #[inline]
-    pub(crate) fn prev_at_hand(&mut self) -> bool {
+    pub(crate) fn prev_at_hand(&mut self) -> (&[u8], &[u8]) {
         dispatch!(AnyCursor, self, cursor => cursor.prev_at_hand())
     }
 

@@ -169,7 +169,7 @@ impl Iter {
     /// ```
     #[inline]
     pub fn next_ref(&mut self) -> Result<Option<EntryRef<'_>>> {
-        Ok(if self.step(Way::Forward)? { Some(self.given(Way::Forward).lend()) } else { None })
+        self.lend(Way::Forward)
     }
 
     /// As [`Iter::next_ref`], from the other end.
@@ -185,27 +185,35 @@ impl Iter {
     /// ```
     #[inline]
     pub fn next_back_ref(&mut self) -> Result<Option<EntryRef<'_>>> {
-        Ok(if self.step(Way::Backward)? { Some(self.given(Way::Backward).lend()) } else { None })
+        self.lend(Way::Backward)
     }
 
-    /// Moves an end to the next entry; false: there is none.
-    #[inline]
-    fn step(&mut self, way: Way) -> Result<bool> {
-        if self.step_at_hand(way) { Ok(true) } else { self.step_afar(way) }
-    }
-
-    /// The common step (X3).
-    #[inline]
-    fn step_at_hand(&mut self, way: Way) -> bool {
-        let ends = match way {
-            Way::Forward => (&mut self.front, &self.back),
-            Way::Backward => (&mut self.back, &self.front),
-        };
-        let (Some(end), None) = ends else { return false };
-        self.is_plain && !self.registration.is_closed() && end.next_at_hand(way) && !self.registration.is_ended()
+    #[inline(always)]
+    fn lend(&mut self, way: Way) -> Result<Option<EntryRef<'_>>> {
+        if self.is_at_hand(way) {
+            let Some(end) = self.end_of(way) else { return Ok(None) };
+            return Ok(Some(end.lend_at_hand(way)));
+        }
+        self.lend_afar(way)
     }
 
     #[inline(never)]
+    fn lend_afar(&mut self, way: Way) -> Result<Option<EntryRef<'_>>> {
+        Ok(if self.step_afar(way)? { Some(self.given(way).lend()) } else { None })
+    }
+
+    /// Whether the next step is the common one: the store's alone (X3), and short.
+    #[inline(always)]
+    fn is_at_hand(&self, way: Way) -> bool {
+        let ends = match way {
+            Way::Forward => (&self.front, &self.back),
+            Way::Backward => (&self.back, &self.front),
+        };
+        let (Some(end), None) = ends else { return false };
+        // What is at hand was read while the snapshot was kept: it was found so after the step that brought it here.
+        self.is_plain && !self.registration.is_closed() && !self.registration.is_ended() && end.is_at_hand(way)
+    }
+
     fn step_afar(&mut self, way: Way) -> Result<bool> {
         if self.finished {
             return Ok(false);
@@ -225,8 +233,18 @@ impl Iter {
         if self.scan.is_some() { self.note(way, found) } else { Ok(found) }
     }
 
+    #[inline(always)]
     fn step_owned(&mut self, way: Way) -> Option<Result<Entry>> {
-        match self.step(way) {
+        if self.is_at_hand(way) {
+            let end = self.end_of(way).as_mut()?;
+            return Some(Ok(end.take_at_hand(way)));
+        }
+        self.step_owned_afar(way)
+    }
+
+    #[inline(never)]
+    fn step_owned_afar(&mut self, way: Way) -> Option<Result<Entry>> {
+        match self.step_afar(way) {
             Ok(true) => Some(Ok(self.given(way).entry())),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
@@ -263,7 +281,6 @@ impl Iter {
     }
 
     /// The end that just moved.
-    #[inline]
     fn given(&self, way: Way) -> &End {
         let end = match way {
             Way::Forward => &self.front,
@@ -272,6 +289,7 @@ impl Iter {
         end.as_ref().expect("an end that moved is there")
     }
 
+    #[inline(always)]
     fn end_of(&mut self, way: Way) -> &mut Option<End> {
         match way {
             Way::Forward => &mut self.front,
@@ -292,12 +310,14 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 impl Iterator for Iter {
     type Item = Result<Entry>;
 
+    #[inline]
     fn next(&mut self) -> Option<Result<Entry>> {
         self.step_owned(Way::Forward)
     }
 }
 
 impl DoubleEndedIterator for Iter {
+    #[inline]
     fn next_back(&mut self) -> Option<Result<Entry>> {
         self.step_owned(Way::Backward)
     }

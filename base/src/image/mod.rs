@@ -24,6 +24,7 @@
 mod build;
 mod check;
 mod header;
+mod key_buffer;
 mod patch;
 mod record;
 mod search;
@@ -32,6 +33,7 @@ mod tests;
 mod words;
 
 pub use build::{ImageBuilder, ImageSpec};
+pub use key_buffer::KeyBuffer;
 pub use patch::Change;
 pub use words::{Body, Identity, ImageFault, ImageKind, Located, Lookup, Record};
 
@@ -68,6 +70,9 @@ pub struct Image {
     header: Header,
     bytes: Box<[u8]>,
 }
+
+/// Bytes that are copied at once where few are asked for: a fixed number costs a fraction of a call.
+const AT_ONCE: usize = 16;
 
 impl Image {
     /// Checks bytes read from a file: length, checksum, identity, and every offset and order inside. Total.
@@ -217,7 +222,7 @@ impl Image {
     /// Where main record `index` lies: for who needs its key and its value, or the same parts again.
     ///
     /// ```
-    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec, KeyBuffer};
     /// use duramen_base::Timestamp;
     /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"a", high: b"az" };
     /// let mut builder = ImageBuilder::new(&spec);
@@ -225,11 +230,12 @@ impl Image {
     /// let image = builder.finish();
     /// let located = image.locate(0);
     /// assert_eq!((image.prefix(), image.suffix_at(located), image.value_at(located)), (&b"a"[..], &b"sh"[..], &b"grey"[..]));
-    /// let mut key = b"apple".to_vec();
+    /// let mut key = KeyBuffer::default();
+    /// key.set(b"apple");
     /// image.change_key(located, &mut key);
-    /// assert_eq!(key, b"ash");
+    /// assert_eq!(*key, *b"ash");
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn locate(&self, index: usize) -> Located {
         let RawRecord { suffix, value, .. } = self.raw_record(index);
         Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 }
@@ -248,10 +254,17 @@ impl Image {
     }
 
     /// Makes `key`, which holds a key of this image, the key of another of its records: all begin with the same prefix.
-    #[inline]
-    pub fn change_key(&self, located: Located, key: &mut Vec<u8>) {
-        key.truncate(usize::from(self.header.prefix_len));
-        key.extend_from_slice(self.suffix_at(located));
+    #[inline(always)]
+    pub fn change_key(&self, located: Located, key: &mut KeyBuffer) {
+        let prefix_len = usize::from(self.header.prefix_len);
+        let (suffix, value) = (located.suffix as usize, located.value as usize);
+        let few = self.bytes.get(suffix..suffix + AT_ONCE).zip(key.bytes.get_mut(prefix_len..prefix_len + AT_ONCE));
+        match few {
+            // What is copied beyond the suffix lies beyond the key.
+            Some((from, to)) if value - suffix <= AT_ONCE => to.copy_from_slice(from),
+            _ => key.put(prefix_len, self.suffix_at(located)),
+        }
+        key.len = prefix_len + (value - suffix);
     }
 
     /// Where the value of history record `index` lies in `bytes()`.
@@ -296,18 +309,22 @@ impl Image {
 
     #[inline]
     fn raw_record(&self, index: usize) -> RawRecord {
-        self.read(self.offsets()[index])
+        assert!(index < self.count(), "there is no such record");
+        self.read(HEADER_BYTES + 4 * self.count() + 2 * index)
     }
 
     #[inline]
     fn raw_hist_record(&self, index: usize) -> RawRecord {
-        self.read(self.hist_offsets()[index])
+        assert!(index < self.hist_count(), "there is no such history record");
+        self.read(HEADER_BYTES + 6 * self.count() + 2 * index)
     }
 
+    /// The record whose offset stands at `at`.
     #[inline]
-    fn read(&self, offset: [u8; 2]) -> RawRecord {
-        let at = usize::from(u16::from_le_bytes(offset)) * UNIT_BYTES;
-        record::read(&self.bytes, at, self.header.base_ts).expect("IM1: every record was read once")
+    fn read(&self, at: usize) -> RawRecord {
+        let units = u16::from_le_bytes(self.bytes[at..at + 2].try_into().expect("two bytes"));
+        let record = record::read(&self.bytes, usize::from(units) * UNIT_BYTES, self.header.base_ts);
+        record.expect("IM1: every record was read once")
     }
 
     #[inline]

@@ -43,7 +43,16 @@ pub(super) fn parse(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> 
 /// The same for a record that [`parse`] has read once, and that is what it was.
 #[inline]
 pub(super) fn read(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> {
-    Head::read_short(image, at).or_else(|| Head::read_long(image, at))?.record(base_ts)
+    match Head::read_short(image, at) {
+        Some(head) => head.record(base_ts),
+        None => read_long(image, at, base_ts),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn read_long(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> {
+    Head::read_long(image, at)?.record(base_ts)
 }
 
 /// The numbers that a record begins with.
@@ -59,8 +68,6 @@ struct Head {
 
 impl Head {
     /// Total.
-    #[cold]
-    #[inline(never)]
     fn read_long(image: &[u8], at: usize) -> Option<Head> {
         let mut rest = image.get(at..)?;
         let suffix_bytes = varint::take(&mut rest)?;
@@ -72,7 +79,7 @@ impl Head {
     /// The same from one word of eight bytes: `None` if that is not all there, or if a number is longer than almost all are.
     #[inline]
     fn read_short(image: &[u8], at: usize) -> Option<Head> {
-        let word = u64::from_le_bytes(*image.get(at..)?.first_chunk()?);
+        let word = u64::from_le_bytes(image.get(at..at + size_of::<u64>())?.try_into().ok()?);
         let mut rest = word >> 8;
         let mut bytes = 2;
         let mut vlen_and_flags = rest & 0x7f;

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 
-use duramen_base::image::{Body, Image};
+use duramen_base::image::{Body, Image, KeyBuffer};
 use duramen_base::sync::Arc;
 use duramen_base::{KeyBounds, Timestamp, Value};
 
@@ -21,6 +21,8 @@ pub(super) struct LeafWalk {
     /// `None`: plain.
     items: Option<Vec<Item>>,
     window: Window,
+    /// For each key of the window, how many keys of the leaf lie before it, and whether the next one is the same.
+    places: Vec<(usize, bool)>,
     /// The keys of the leaf that belong to the window and lie inside the bounds.
     span: Range<usize>,
     at: Timestamp,
@@ -103,11 +105,12 @@ impl LeafWalk {
         let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered;
         let view = LeafView { image: Arc::clone(&image), spill };
         let items = (!is_plain).then(|| list_items(&view, covers, at));
-        let mut walk = LeafWalk { image, items, window, span: 0..0, at };
+        let mut walk = LeafWalk { image, items, window, places: Vec::new(), span: 0..0, at };
         walk.span = walk.find_span(bounds);
         walk.window.keys.retain(|buffered| bounds.contains(&buffered.key));
-        for index in 0..walk.window.keys.len() {
-            walk.hide_if_covered(index, covers);
+        walk.places = walk.window.keys.iter().map(|buffered| walk.place(&buffered.key)).collect();
+        if !covers.is_empty() {
+            (0..walk.window.keys.len()).for_each(|index| walk.hide_if_covered(index, covers));
         }
         walk
     }
@@ -141,15 +144,23 @@ impl LeafWalk {
 
     /// How many keys of the leaf lie before `key`, which counts itself or not.
     fn rank(&self, key: &[u8], equal: Equal) -> usize {
-        let Some(items) = &self.items else {
-            let place = self.image.search(key);
-            return place.map_or_else(|place| place, |same| same + usize::from(equal == Equal::Before));
+        let (before, is_there) = self.place(key);
+        before + usize::from(is_there && equal == Equal::Before)
+    }
+
+    /// How many keys of the leaf lie before `key`, and whether it is there.
+    fn place(&self, key: &[u8]) -> (usize, bool) {
+        let found = match &self.items {
+            None => self.image.search(key),
+            Some(items) => {
+                let mut other = KeyBuffer::default();
+                items.binary_search_by(|item| {
+                    key_at_into(&self.image, &item.key, &mut other);
+                    (*other).cmp(key)
+                })
+            }
         };
-        let mut other = Vec::new();
-        items.partition_point(|item| {
-            key_at_into(&self.image, &item.key, &mut other);
-            *other < *key || (equal == Equal::Before && *other == *key)
-        })
+        found.map_or_else(|place| (place, false), |place| (place, true))
     }
 
     /// The main record at `spot` and those that follow it in this direction, at least, with nothing to look at on the way (Q4).
@@ -157,16 +168,12 @@ impl LeafWalk {
         let index = spot.leaf.filter(|_| self.items.is_none() && spot.buffered.is_none())?;
         let Gap { buffered, .. } = spot.before;
         let Range { start, end } = self.span;
-        let keys = &self.window.keys;
         let records = match way {
-            _ if keys.is_empty() => start..end,
-            Way::Up => {
-                let next = keys.get(buffered).map(|next| self.rank(&next.key, Equal::Behind));
-                index..next.map_or(end, |next| next.min(end))
-            }
+            _ if self.places.is_empty() => start..end,
+            Way::Up => index..self.places.get(buffered).map_or(end, |(before, _)| *before),
             Way::Down => {
-                let last = buffered.checked_sub(1).map(|last| self.rank(&keys[last].key, Equal::Before));
-                last.map_or(start, |last| last.max(start))..index + 1
+                let last = buffered.checked_sub(1).map(|last| self.places[last]);
+                last.map_or(start, |(before, is_there)| before + usize::from(is_there))..index + 1
             }
         };
         Some((index, records))
@@ -183,20 +190,17 @@ impl LeafWalk {
     }
 
     /// Replaces `key` by the key at `spot`.
-    pub(super) fn key_into(&self, spot: Spot, key: &mut Vec<u8>) {
+    pub(super) fn key_into(&self, spot: Spot, key: &mut KeyBuffer) {
         match (spot.buffered, spot.leaf) {
-            (Some(index), _) => {
-                key.clear();
-                key.extend_from_slice(&self.window.keys[index].key);
-            }
+            (Some(index), _) => key.set(&self.window.keys[index].key),
             (None, Some(index)) => self.leaf_key_into(index, key),
             (None, None) => unreachable!("a spot is a key of the leaf or of the buffers"),
         }
     }
 
-    fn leaf_key_into(&self, index: usize, key: &mut Vec<u8>) {
+    fn leaf_key_into(&self, index: usize, key: &mut KeyBuffer) {
         match self.items.as_ref().map(|items| &items[index].key) {
-            None => self.image.key_into(index, key),
+            None => self.image.set_key(index, key),
             Some(at) => key_at_into(&self.image, at, key),
         }
     }
@@ -264,50 +268,51 @@ impl LeafWalk {
         let equal = if inclusive == (way == Way::Up) { Equal::Behind } else { Equal::Before };
         let is_before = |other: &[u8]| other < key || (equal == Equal::Before && other == key);
         Gap {
-            leaf: self.rank(key, equal).clamp(self.span.start, self.span.end),
+            leaf: match way {
+                Way::Up if key <= self.image.low_fence() => self.span.start,
+                _ => self.rank(key, equal).clamp(self.span.start, self.span.end),
+            },
             buffered: self.window.keys.partition_point(|buffered| is_before(&buffered.key)),
         }
     }
 
     /// The next key shown from `gap` on; it replaces `key`. What is passed counts for `newer`.
-    pub(super) fn go(&self, mut gap: Gap, way: Way, key: &mut Vec<u8>, newer: &mut bool) -> Option<Spot> {
+    pub(super) fn go(&self, mut gap: Gap, way: Way, key: &mut KeyBuffer, newer: &mut bool) -> Option<Spot> {
         loop {
-            let spot = self.beside(gap, way, key)?;
+            let spot = self.beside(gap, way)?;
             *newer |= self.is_newer(spot);
             if self.is_shown(spot) {
+                self.key_into(spot, key);
                 return Some(spot);
             }
             gap = spot.beyond(way);
         }
     }
 
-    /// The next key of the list, shown or not; it replaces `key`.
-    fn beside(&self, gap: Gap, way: Way, key: &mut Vec<u8>) -> Option<Spot> {
+    /// The next key of the list, shown or not.
+    fn beside(&self, gap: Gap, way: Way) -> Option<Spot> {
         let (leaf, buffered) = match way {
             Way::Up => (Some(gap.leaf), Some(gap.buffered)),
             Way::Down => (gap.leaf.checked_sub(1), gap.buffered.checked_sub(1)),
         };
-        let leaf = leaf.filter(|index| self.span.contains(index)).inspect(|&index| self.leaf_key_into(index, key));
-        let buffered = buffered.filter(|&index| index < self.window.keys.len());
+        let leaf = leaf.filter(|index| self.span.contains(index));
+        let buffered = buffered.filter(|&index| index < self.places.len());
         let order = match (leaf, buffered) {
             (None, None) => return None,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(_), Some(index)) => match way {
-                Way::Up => key.as_slice().cmp(&self.window.keys[index].key),
-                Way::Down => (*self.window.keys[index].key).cmp(key.as_slice()),
-            },
+            (Some(index), Some(buffered)) => {
+                let (before, is_there) = self.places[buffered];
+                let order = index.cmp(&before).then(if is_there { Ordering::Equal } else { Ordering::Greater });
+                if way == Way::Up { order } else { order.reverse() }
+            }
         };
         let (leaf, buffered) = (leaf.filter(|_| order.is_le()), buffered.filter(|_| order.is_ge()));
         let before = match way {
             Way::Up => gap,
             Way::Down => Gap { leaf: leaf.unwrap_or(gap.leaf), buffered: buffered.unwrap_or(gap.buffered) },
         };
-        let spot = Spot { leaf, buffered, before };
-        if leaf.is_none() {
-            self.key_into(spot, key);
-        }
-        Some(spot)
+        Some(Spot { leaf, buffered, before })
     }
 
     fn is_newer(&self, spot: Spot) -> bool {
@@ -324,10 +329,10 @@ impl LeafWalk {
     }
 }
 
-fn key_at_into(image: &Image, at: &KeyAt, key: &mut Vec<u8>) {
+fn key_at_into(image: &Image, at: &KeyAt, key: &mut KeyBuffer) {
     match at {
-        KeyAt::Main(index) => image.key_into(*index, key),
-        KeyAt::History(index) => image.hist_key_into(*index, key),
+        KeyAt::Main(index) => image.set_key(*index, key),
+        KeyAt::History(index) => image.set_hist_key(*index, key),
     }
 }
 
@@ -364,7 +369,7 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
     let mut spilled = view.spill.iter().flat_map(|spill| spill.iter()).peekable();
     let (mut main, mut hist) = (0, 0);
     let mut items = Vec::with_capacity(image.count());
-    let mut key = Vec::new();
+    let mut key = KeyBuffer::default();
     loop {
         let main_suffix = (main < image.count()).then(|| image.record(main).suffix);
         let hist_suffix = (hist < image.hist_count()).then(|| image.hist_record(hist).suffix);
@@ -386,7 +391,7 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
             hist += 1;
         }
         key_at_into(image, &key_at, &mut key);
-        while let Some((_, ts, body)) = spilled.next_if(|(spilled_key, ..)| *spilled_key == key) {
+        while let Some((_, ts, body)) = spilled.next_if(|(spilled_key, ..)| **spilled_key == *key) {
             judge.version(ts, || match body {
                 Body::Value(bytes) => Some(ShownValue::Own(Value::from(bytes))),
                 Body::Tombstone => None,

@@ -5,7 +5,6 @@
 //!
 //! H1  Every key of the buffers between the ends of a window is in it.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use duramen_base::memtable::{self, Key, MemItem, successor};
@@ -109,7 +108,7 @@ impl Window {
                 }
             }
         }
-        window.keys = merged(copied, window.ends(fences));
+        window.keys = merged(copied, way, window.ends(fences));
         window
     }
 
@@ -136,21 +135,34 @@ impl Window {
     }
 }
 
-/// The keys of all buffers inside the window, each once.
-fn merged(copied: Vec<Vec<MemItem>>, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
-    let mut keys: BTreeMap<Key, Buffered> = BTreeMap::new();
-    for item in copied.into_iter().flatten() {
-        let is_inside = *item.key >= *low && (high.is_empty() || *item.key < *high);
-        if !is_inside {
-            continue;
-        }
-        let version = item.version.map(|version| (version.ts, version.value));
-        let known = keys.entry(item.key.clone()).or_insert(Buffered { key: item.key, version: None, newer: false });
-        known.newer |= item.newer;
-        let ts = |version: &Option<(Timestamp, Option<Value>)>| version.as_ref().map(|(ts, _)| *ts);
-        if ts(&version) > ts(&known.version) {
-            known.version = version;
-        }
+/// The keys of all buffers between the ends, ascending, each once. What one buffer has comes in the order of its way.
+fn merged(copied: Vec<Vec<MemItem>>, way: Way, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
+    let sources = copied.iter().filter(|items| !items.is_empty()).count();
+    let is_inside = |key: &[u8]| key >= low && (high.is_empty() || key < high);
+    let inside = copied.into_iter().flatten().filter(|item| is_inside(&item.key));
+    let mut keys: Vec<Buffered> = inside
+        .map(|MemItem { key, version, newer }| Buffered {
+            key,
+            version: version.map(|version| (version.ts, version.value)),
+            newer,
+        })
+        .collect();
+    if way == Way::Down {
+        keys.reverse();
     }
-    keys.into_values().collect()
+    if sources > 1 {
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
+        keys.dedup_by(|other, kept| {
+            let is_same = other.key == kept.key;
+            if is_same {
+                kept.newer |= other.newer;
+                let ts = |version: &Option<(Timestamp, Option<Value>)>| version.as_ref().map(|(ts, _)| *ts);
+                if ts(&other.version) > ts(&kept.version) {
+                    kept.version = other.version.take();
+                }
+            }
+            is_same
+        });
+    }
+    keys
 }

@@ -52,17 +52,31 @@ impl End {
         End { cursor, store: StoreAt::Passed, given: Given::Nothing, kept: None, last: None, chunk: None }
     }
 
-    /// Moves to the next entry of the store, with nothing over it, if that costs next to nothing; false: [`End::next`] has to.
-    #[inline]
-    pub(super) fn next_at_hand(&mut self, way: Way) -> bool {
-        let moved = match way {
+    /// Whether the next entry is the store's, which has it at hand.
+    #[inline(always)]
+    pub(super) fn is_at_hand(&self, way: Way) -> bool {
+        self.given == Given::Store
+            && match way {
+                Way::Forward => self.cursor.next_is_at_hand(),
+                Way::Backward => self.cursor.prev_is_at_hand(),
+            }
+    }
+
+    /// Moves to the next entry, which is at hand, and lends it.
+    #[inline(always)]
+    pub(super) fn lend_at_hand(&mut self, way: Way) -> EntryRef<'_> {
+        let (key, value) = match way {
             Way::Forward => self.cursor.next_at_hand(),
             Way::Backward => self.cursor.prev_at_hand(),
         };
-        if moved {
-            self.given = Given::Store;
-        }
-        moved
+        EntryRef { key, value }
+    }
+
+    /// The same with an entry of its own.
+    #[inline]
+    pub(super) fn take_at_hand(&mut self, way: Way) -> Entry {
+        let key = Value::from(self.lend_at_hand(way).key);
+        Entry { key, value: self.cursor.value_owned() }
     }
 
     /// Moves to the next entry of the store and of what lies over it; false: there is none.
@@ -187,7 +201,6 @@ impl End {
     ///
     /// # Panics
     /// If nothing was; so does [`End::entry`].
-    #[inline]
     pub(super) fn lend(&self) -> EntryRef<'_> {
         match self.given {
             Given::Store => EntryRef { key: self.cursor.key(), value: self.cursor.value() },
@@ -203,7 +216,6 @@ impl End {
     }
 
     /// What was given last, as an entry of its own.
-    #[inline]
     pub(super) fn entry(&self) -> Entry {
         match self.given {
             Given::Store => Entry { key: Value::from(self.cursor.key()), value: self.cursor.value_owned() },

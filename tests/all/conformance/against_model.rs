@@ -34,11 +34,8 @@ impl<S: Subject> Pair<S> {
         let (tested, model) = match step {
             Move::Next => (self.tested.next(), self.model.next()),
             Move::Prev => (self.tested.prev(), self.model.prev()),
-            Move::NextAtHand if self.tested.next_at_hand() => (Ok(true), self.model.next()),
-            Move::PrevAtHand if self.tested.prev_at_hand() => (Ok(true), self.model.prev()),
-            // What is not at hand has not moved.
-            Move::NextAtHand => (self.tested.next(), self.model.next()),
-            Move::PrevAtHand => (self.tested.prev(), self.model.prev()),
+            Move::NextAtHand => (at_hand(&mut self.tested, true), self.model.next()),
+            Move::PrevAtHand => (at_hand(&mut self.tested, false), self.model.prev()),
             Move::Seek(i) => (self.tested.seek(&key(i)), self.model.seek(&key(i))),
             Move::SeekForPrev(i) => (self.tested.seek_for_prev(&key(i)), self.model.seek_for_prev(&key(i))),
         };
@@ -60,6 +57,19 @@ impl<S: Subject> Pair<S> {
             assert_eq!(self.tested.newer_seen(), self.model.newer_seen(), "C6: after {step:?} of a cursor at {at}");
         }
     }
+}
+
+/// The step to a key at hand, if it is (C7), else the usual one.
+fn at_hand(cursor: &mut impl BackendCursor, up: bool) -> duramen_base::Result<bool> {
+    let lent = match up {
+        true if cursor.next_is_at_hand() => cursor.next_at_hand(),
+        false if cursor.prev_is_at_hand() => cursor.prev_at_hand(),
+        true => return cursor.next(),
+        false => return cursor.prev(),
+    };
+    let lent = (lent.0.to_vec(), lent.1.to_vec());
+    assert_eq!(lent, cursor.row(), "C7");
+    Ok(true)
 }
 
 /// The row a cursor stands on.
