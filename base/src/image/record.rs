@@ -41,7 +41,7 @@ pub(super) fn parse(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> 
 }
 
 /// The same for a record that [`parse`] has read once, and that is what it was.
-#[inline]
+#[inline(always)]
 pub(super) fn read(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> {
     match Head::read_short(image, at) {
         Some(head) => head.record(base_ts),
@@ -77,7 +77,7 @@ impl Head {
     }
 
     /// The same from one word of eight bytes: `None` if that is not all there, or if a number is longer than almost all are.
-    #[inline]
+    #[inline(always)]
     fn read_short(image: &[u8], at: usize) -> Option<Head> {
         let word = u64::from_le_bytes(image.get(at..at + size_of::<u64>())?.try_into().ok()?);
         let mut rest = word >> 8;
@@ -114,7 +114,7 @@ impl Head {
     }
 
     /// Where its parts lie, be it in the image or not; `None` if there cannot be such a place.
-    #[inline]
+    #[inline(always)]
     fn record(self, base_ts: u64) -> Option<RawRecord> {
         let value_at = self.suffix_at.checked_add(usize::try_from(self.suffix_bytes).ok()?)?;
         let end = value_at.checked_add(usize::try_from(self.vlen_and_flags >> FLAG_BITS).ok()?)?;
