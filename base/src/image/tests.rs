@@ -3,6 +3,7 @@
 mod hostile;
 mod limits;
 mod patch;
+mod records;
 
 use std::collections::BTreeMap;
 
