@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   begin    its range deletes join the list of the tree
+//!   clear    leaves that lie wholly under them go, unread (`clear.rs`)
 //!   leaf     all its changes to one leaf at once: the leaf is patched or rebuilt, pruned, and split if it grew
 //!   end      the buffer leaves
 //! ```
@@ -12,6 +13,7 @@
 //! Z2  `newest` is at or above every commit of a buffer before any of it is in a page (G3).
 //! Z3  An error leaves the drain where it was: the leaf is as before or as after, and what is left of the buffer begins there.
 
+use std::collections::VecDeque;
 use std::ops::{Bound, Range};
 
 use duramen_base::image::Body;
@@ -19,6 +21,7 @@ use duramen_base::memtable::{KeyVersions, Memtable};
 use duramen_base::sync::Arc;
 use duramen_base::{Result, SnapSet, Timestamp};
 
+use crate::clear::{KeyRange, ranges_to_clear};
 use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
 use crate::pid_table::ROOT_PID;
 use crate::read::{LeafView, Target};
@@ -33,6 +36,8 @@ const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
 #[derive(Debug)]
 pub(crate) struct Drain {
     buffer: Arc<Memtable>,
+    /// To be cleared before any change goes into a leaf (CL1).
+    clears: VecDeque<KeyRange>,
     ahead: Ahead,
 }
 
@@ -133,20 +138,26 @@ impl Store {
         let Some(buffer) = self.buffers.next_to_drain() else { return false };
         self.note_contained(buffer.max_ts()); // Z2
         let tombs = buffer.tombs();
+        let mut clears = VecDeque::new();
         if !tombs.is_empty() {
             let oldest = self.snapshots().oldest();
             self.change_tombs(|list| list.united(&tombs, oldest)); // Z1
             up.tombs_changed = true;
+            clears = ranges_to_clear(&tombs, oldest);
         }
-        up.drain = Some(Drain { buffer, ahead: Ahead::default() });
+        up.drain = Some(Drain { buffer, clears, ahead: Ahead::default() });
         true
     }
 
     /// Does one bounded step of the drain in progress; the bytes of the leaves it changed and of what it wrote.
     pub(crate) fn step_drain(&self, up: &mut Upkeep, bytes_max: u64) -> Result<u64> {
         let Some(mut drain) = up.drain.take() else { return Ok(0) };
-        let outcome = self.drain_leaves(up, &mut drain, bytes_max.max(1));
-        if outcome.is_ok() && drain.ahead.is_done() {
+        let outcome = if drain.clears.is_empty() {
+            self.drain_leaves(up, &mut drain, bytes_max.max(1))
+        } else {
+            self.clear_ranges(up, &mut drain.clears, bytes_max.max(1))
+        };
+        if outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done() {
             self.note_drained(drain.buffer.min_ts());
             self.buffers.remove_drained(&drain.buffer); // W1
         } else {

@@ -13,7 +13,7 @@
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
 //!   callers  admit   read   unlatched   cursor   evict
-//!   upkeep   work (what next)   drain   split   merge   sweep   write   checkpoint   compact   relocate | open   verify
+//!   upkeep   work (what next)   drain   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
 //! for the file.
@@ -22,6 +22,7 @@
 mod admit;
 mod buffers;
 mod checkpoint;
+mod clear;
 mod compact;
 mod cursor;
 mod drain;

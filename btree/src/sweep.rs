@@ -3,12 +3,18 @@
 //! Only range deletes that no reader can look behind are swept: then covered versions simply go, without a trace in the history, and the list of
 //! range deletes can get short again. What is written outside a range never waits for it.
 //!
+//! Leaves in a row that lie inside a range and hold nothing newer are freed, all but one, without being rebuilt. Those that nobody needed any more
+//! when the range delete was drained went then already, unread (`clear.rs`).
+//!
 //! Z4  A range delete counts as swept when every leaf that overlaps it was gone through after it could be seen by all (R3).
 //! Z5  A leaf that holds nothing covered is not touched, so it does not turn dirty.
 
 use duramen_base::image::Image;
-use duramen_base::{Result, SnapSet};
+use duramen_base::sync::Arc;
+use duramen_base::{Result, SnapSet, mutant};
 
+use crate::clear::KeyRange;
+use crate::pid_table::{Page, ROOT_PID};
 use crate::range_tombs::SweepRange;
 use crate::read::{LeafView, Target};
 use crate::store::Store;
@@ -51,8 +57,10 @@ impl Store {
         while bytes < bytes_max {
             let (pid, leaf) = self.upkeep_leaf(Target::At(&sweep.next_key))?;
             bytes += leaf.image.bytes().len() as u64;
-            let high = leaf.image.high_fence().to_vec();
-            if holds_covered(&leaf, &sweep.range) {
+            let mut high = leaf.image.high_fence().to_vec();
+            if pid != ROOT_PID && holds_only_covered(&leaf.image, &sweep.range) {
+                (high, bytes) = self.clear_from(up, &leaf.image, &sweep.range, bytes, bytes_max)?;
+            } else if holds_covered(&leaf, &sweep.range) {
                 self.change_leaf(up, pid, &leaf, &[], snaps);
                 bytes += self.write_behind(up, bytes_max)?;
             }
@@ -62,6 +70,50 @@ impl Store {
             sweep.next_key = high;
         }
         Ok(false)
+    }
+
+    /// Clears the leaf `first` and those behind it under the same parent that hold only what is covered, reading them; where they end, and `bytes` with
+    /// what was read.
+    fn clear_from(
+        &self,
+        up: &mut Upkeep,
+        first: &Image,
+        range: &SweepRange,
+        mut bytes: u64,
+        bytes_max: u64,
+    ) -> Result<(Vec<u8>, u64)> {
+        let parent = self.path_to(first.low_fence(), 0).pop().expect("a leaf that is not the root has a parent");
+        let (start, mut end) = (parent.child_index, parent.child_index + 1);
+        let mut high = first.high_fence().to_vec();
+        while end < parent.image.count() && bytes < bytes_max {
+            let leaf = self.leaf_to_look_at(parent.image.child(end))?;
+            bytes += leaf.bytes().len() as u64;
+            if !holds_only_covered(&leaf, range) {
+                break;
+            }
+            high = leaf.high_fence().to_vec();
+            end += 1;
+        }
+        // One that is empty already would only be written again.
+        if end > start + 1 || first.count() + first.hist_count() > 0 {
+            self.clear_children(up, &parent, start..end)?;
+            bytes += self.write_behind(up, bytes_max)?;
+        }
+        Ok((high, bytes))
+    }
+
+    /// A leaf as it is now; one that is not here is not kept.
+    fn leaf_to_look_at(&self, pid: u64) -> Result<Arc<Image>> {
+        let addr = match &*self.pages.known(pid).read() {
+            Page::Resident(resident) => return Ok(Arc::clone(&resident.image)),
+            Page::OnDisk(addr) => *addr,
+            Page::Free => return Err(self.bad_tree("a child page that is free")),
+        };
+        let image = self.read_page(pid, addr)?;
+        if image.level() != 0 {
+            return Err(self.bad_tree("a leaf of the wrong level"));
+        }
+        Ok(Arc::new(image))
     }
 
     /// Rebuilds some leaves that are here with history that nobody reads any more; whether there may be more of them.
@@ -96,6 +148,12 @@ impl Store {
             self.change_leaf(up, pid, &leaf, &[], snaps);
         }
     }
+}
+
+/// Whether a leaf lies inside `range` and holds nothing newer, so that all of it can go.
+fn holds_only_covered(leaf: &Image, range: &SweepRange) -> bool {
+    let inside = KeyRange { low: range.low.to_vec(), high: range.high.to_vec() };
+    inside.contains(leaf.low_fence(), leaf.high_fence()) && (leaf.max_ts() < range.ts || mutant!("sweep_frees_newer"))
 }
 
 /// Whether a leaf holds a version that `range` covers (Z5).

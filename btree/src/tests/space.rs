@@ -12,7 +12,7 @@ impl Fixture {
     }
 
     /// Waits for a compaction, by working.
-    fn compact(&self) {
+    pub(super) fn compact(&self) {
         let request = self.tree.compact();
         for _ in 0..100_000 {
             if self.tree.compacted() >= request {

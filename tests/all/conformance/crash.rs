@@ -85,7 +85,11 @@ impl<S: Subject> Run<S> {
                 Self::note_mark(&store, &disk, &mut marks);
             }
             for i in (0..240).filter(|i| i % 10 != 0) {
-                store.commit(&[delete(format!("{i:03}"))]);
+                match (round, i) {
+                    (1, 31) => store.commit(&[delete_range("031", "199")]), // whole leaves of it
+                    (1, 32..199) => continue,
+                    _ => store.commit(&[delete(format!("{i:03}"))]),
+                };
             }
             store.host.make_durable(store.now()).expect("a log that is not poisoned");
             let full = store.store().stats().disk_bytes;
