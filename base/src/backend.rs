@@ -336,6 +336,16 @@ pub struct StoreStats {
     pub filter_denials: u64,
     /// Lookups that a filter let through though the table has not the key (LSM).
     pub filter_vain_passes: u64,
+    /// B-tree: write buffers whose changes were brought into pages.
+    pub drains: u64,
+    /// B-tree: changes (puts and deletes) brought into pages.
+    pub drained_changes: u64,
+    /// B-tree: bytes of the pages that were built for them. Divided by [`StoreStats::drained_changes`] this is what a put copies.
+    pub copied_bytes: u64,
+    /// B-tree: time that checkpoints took, from their beginning until the superblock was durable, all together. Commits go on meanwhile.
+    pub persist_time: Duration,
+    /// B-tree: the longest single step of a checkpoint. Who waits for memory, or for a checkpoint, may wait for one.
+    pub persist_step_max: Duration,
 }
 
 /// Figures of one level of an LSM store.

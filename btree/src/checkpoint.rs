@@ -15,6 +15,8 @@
 //! X4  A failure before the superblock write leaves everything as unsaved as it was, to be tried again. A failed sync or superblock write is
 //!     final: this store never persists again, and every later call of `work` says so.
 
+use std::time::Duration;
+
 use duramen_base::image::{Image, ImageBuilder, ImageKind, ImageSpec};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
@@ -41,6 +43,8 @@ pub(crate) struct Run {
     /// Dirty pages that are not written yet, in key order, from the back.
     todo: Vec<u64>,
     tombs: Arc<RangeTombs>,
+    /// When it began.
+    begun: Duration,
 }
 
 /// What a superblock is about to name, beside pages.
@@ -68,12 +72,21 @@ impl Store {
             max_ts: self.newest().max(ckpt_ts),
             todo: todo.into_iter().map(|(pid, _)| pid).collect(),
             tombs: self.tombs(),
+            begun: self.env.clock.now(),
         }));
         Piece::Bytes(0)
     }
 
     /// Does one bounded step of the checkpoint in progress.
     pub(crate) fn step_checkpoint(&self, up: &mut Upkeep, bytes_max: u64) -> Result<Piece> {
+        let begun = self.env.clock.now();
+        let piece = self.do_step(up, bytes_max);
+        let nanos = nanos_of(self.env.clock.now().saturating_sub(begun));
+        self.counters.persist_step_nanos_max.fetch_max(nanos, Ordering::Relaxed);
+        piece
+    }
+
+    fn do_step(&self, up: &mut Upkeep, bytes_max: u64) -> Result<Piece> {
         let Some(mut run) = up.run.take() else { return Ok(Piece::Bytes(0)) };
         if !run.todo.is_empty() {
             let mut next = std::iter::from_fn(|| run.todo.pop());
@@ -82,6 +95,8 @@ impl Store {
             return Ok(Piece::Bytes(bytes));
         }
         self.finish(up, &run)?;
+        let nanos = nanos_of(self.env.clock.now().saturating_sub(run.begun));
+        self.counters.persist_nanos.fetch_add(nanos, Ordering::Relaxed);
         Ok(Piece::Checkpoint)
     }
 
@@ -167,6 +182,10 @@ impl Store {
     fn chunk_image(&self, id: ChunkId, entries: &[u64]) -> Image {
         chunk_image(self.keyspace().get(), id, entries)
     }
+}
+
+fn nanos_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The image of a map chunk.

@@ -19,6 +19,7 @@ use std::ops::{Bound, Range};
 use duramen_base::image::Body;
 use duramen_base::memtable::{KeyVersions, Memtable};
 use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Result, SnapSet, Timestamp};
 
 use crate::clear::{KeyRange, ranges_to_clear};
@@ -158,6 +159,7 @@ impl Store {
             self.clear_ranges(up, &mut drain.clears, bytes_max.max(1))
         };
         if outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done() {
+            self.counters.drains.fetch_add(1, Ordering::Relaxed);
             self.note_drained(drain.buffer.min_ts());
             self.buffers.remove_drained(&drain.buffer); // W1
         } else {
@@ -177,6 +179,7 @@ impl Store {
             let count = points.len();
             bytes += leaf.image.bytes().len() as u64;
             self.change_leaf(up, pid, &leaf, &points, &snaps);
+            self.counters.drained_changes.fetch_add(count as u64, Ordering::Relaxed);
             drain.ahead.next += count;
             bytes += self.write_behind(up, bytes_max)?;
         }

@@ -55,6 +55,8 @@ mod tests;
 
 pub use cursor::BTreeCursor;
 
+use std::time::Duration;
+
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{
@@ -218,6 +220,11 @@ impl Backend for BTree {
             persists: count(&store.counters.persists),
             reads: count(&store.counters.reads),
             written_bytes: count(&store.counters.written_bytes),
+            drains: count(&store.counters.drains),
+            drained_changes: count(&store.counters.drained_changes),
+            copied_bytes: count(&store.counters.copied_bytes),
+            persist_time: Duration::from_nanos(count(&store.counters.persist_nanos)),
+            persist_step_max: Duration::from_nanos(count(&store.counters.persist_step_nanos_max)),
             ..StoreStats::default()
         }
     }

@@ -50,6 +50,11 @@ pub(crate) struct Counters {
     pub(crate) persists: AtomicU64,
     pub(crate) reads: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
+    pub(crate) drains: AtomicU64,
+    pub(crate) drained_changes: AtomicU64,
+    pub(crate) copied_bytes: AtomicU64,
+    pub(crate) persist_nanos: AtomicU64,
+    pub(crate) persist_step_nanos_max: AtomicU64,
 }
 
 /// See the module.
@@ -172,6 +177,7 @@ impl Store {
     /// Puts a new image in the slot of a page (G1: upkeep does).
     pub(crate) fn put_page(&self, up: &mut Upkeep, image: Image, spill: Option<Spill>) {
         let (pid, is_leaf) = (image.self_id(), image.level() == 0);
+        self.counters.copied_bytes.fetch_add(image.bytes().len() as u64, Ordering::Relaxed);
         let spill = spill.map(Arc::new);
         if is_leaf && image.hist_count() > 0 {
             up.untidy.insert((image.max_ts(), pid));

@@ -221,6 +221,25 @@ fn a_tree_grows_and_shrinks_again() {
 }
 
 #[test]
+fn what_drains_and_checkpoints_do_is_counted() {
+    let store = Fixture::new();
+    assert_eq!(store.tree.stats().drains, 0);
+    for i in 0..500 {
+        store.put(&key(i), &[7; 60]);
+    }
+    store.persist();
+    let stats = store.tree.stats();
+    assert_eq!((stats.drains, stats.drained_changes, stats.persists), (1, 500, 1));
+    // 500 records of some 70 bytes are copied about once; leaves that split are copied with what they had.
+    assert!((500 * 64..500 * 64 * 12).contains(&stats.copied_bytes), "{stats:?}");
+    store.put(&key(1), &[8; 60]);
+    store.persist();
+    let one = store.tree.stats();
+    assert_eq!((one.drains, one.drained_changes), (2, 501));
+    assert!((60..2048).contains(&(one.copied_bytes - stats.copied_bytes)), "one leaf: {one:?} after {stats:?}");
+}
+
+#[test]
 fn appending_fills_pages() {
     let store = Fixture::new();
     for i in 0..3000u32 {

@@ -181,6 +181,7 @@ impl Store {
             levels: sv.version.levels.iter().map(level).collect(),
             filter_denials: denials + self.past_denials.load(Ordering::Relaxed),
             filter_vain_passes: vain + self.past_vain_passes.load(Ordering::Relaxed),
+            ..StoreStats::default()
         }
     }
 }

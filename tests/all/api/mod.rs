@@ -13,6 +13,7 @@ mod keyspaces;
 mod memory;
 mod old_readers;
 mod reading;
+mod verifying;
 mod writing;
 
 use std::sync::Arc;
