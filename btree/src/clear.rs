@@ -10,7 +10,8 @@
 //! CL1 What pages hold of a key before a buffer is drained is older than every change of the key in that buffer, range deletes included (W3). So
 //!     inside a fragment all of it is below the fragment's oldest timestamp, and goes if no reader is below that. (During replay pages may hold
 //!     newer versions too: they are above `persisted`, so they are in the log and come again, K5.)
-//! CL2 Pages that leave are freed together with the change of their parent (P5).
+//! CL2 Pages that leave are freed together with the change of their parent (P5). A reader without latches may meet such a page or the empty leaf that
+//!     took over its keys: the range delete, which it looked up before, says the same of both.
 
 use std::collections::VecDeque;
 use std::ops::Range;
