@@ -668,5 +668,6 @@ fn nothing_that_the_durable_superblock_names_is_written_before_the_next_one() {
 }
 
 mod clear;
+mod scans;
 mod space;
 mod unlatched;

@@ -9,7 +9,7 @@ use std::ops::{Bound, Range};
 
 use duramen_base::image::{Body, Image, KeyBuffer};
 use duramen_base::sync::Arc;
-use duramen_base::{KeyBounds, Timestamp, Value};
+use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
 use super::window::{Buffered, Covers, Window};
 use super::{From, Inclusive, Way};
@@ -169,7 +169,7 @@ impl LeafWalk {
         let Gap { buffered, .. } = spot.before;
         let Range { start, end } = self.span;
         let records = match way {
-            _ if self.places.is_empty() => start..end,
+            _ if self.places.is_empty() || mutant!("run_over_buffered") => start..end,
             Way::Up => index..self.places.get(buffered).map_or(end, |(before, _)| *before),
             Way::Down => {
                 let last = buffered.checked_sub(1).map(|last| self.places[last]);
