@@ -63,7 +63,7 @@ fn advance(iter: &mut Iter, expected: &mut Rows, from_front: &[bool]) {
         |row: Option<(Vec<u8>, Vec<u8>)>| row.map(|(key, value)| format!("{} = {}", text_of(&key), text_of(&value)));
     for &front in from_front {
         // Entries lent and entries of their own, by turns.
-        let found = if expected.len() % 2 == 0 {
+        let found = if expected.len().is_multiple_of(2) {
             let lent = if front { iter.next_ref() } else { iter.next_back_ref() };
             lent.expect("readable").map(|entry| (entry.key.to_vec(), entry.value.to_vec()))
         } else {

@@ -140,7 +140,7 @@ fn a_lent_entry_is_the_one_that_the_iterator_gives(kind: BackendKind) {
         );
         let mut back = tx.iter(&ks).expect("readable").rev();
         check(&mut std::iter::from_fn(|| down.next_back_ref().expect("readable").map(copy)), &mut back);
-        assert!(up.next_ref().expect("still") == None && up.next().is_none(), "it stays at the end, round {round}");
+        assert!(up.next_ref().expect("still").is_none() && up.next().is_none(), "it stays at the end, round {round}");
         // The second time with own writes over what is there.
         put_words(&tx, &ks, "000=own 0015=own 399=own 4=own").expect("room");
         tx.delete(&ks, "200").expect("room");
