@@ -36,6 +36,7 @@ use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::Image;
 use crate::options::KeyspaceOptions;
 use crate::pool::FramePool;
+use crate::stall::StallTimes;
 use crate::sync::published::{Lent, Pinned};
 use crate::value::{INLINE_BYTES_MAX, Value};
 use crate::vfs::Vfs;
@@ -336,6 +337,12 @@ pub struct StoreStats {
     pub filter_denials: u64,
     /// Lookups that a filter let through though the table has not the key (LSM).
     pub filter_vain_passes: u64,
+    /// How long writers waited for it (LSM), by cause.
+    pub stall_times: StallTimes,
+    /// What a write of 1 KiB has to wait for at present (LSM): zero while all is well.
+    pub write_delay: Duration,
+    /// Bytes in levels that hold more than they should (LSM).
+    pub debt_bytes: u64,
     /// B-tree: write buffers whose changes were brought into pages.
     pub drains: u64,
     /// B-tree: changes (puts and deletes) brought into pages.
@@ -346,6 +353,31 @@ pub struct StoreStats {
     pub persist_time: Duration,
     /// B-tree: the longest single step of a checkpoint. Who waits for memory, or for a checkpoint, may wait for one.
     pub persist_step_max: Duration,
+}
+
+impl StoreStats {
+    /// Bytes written to files for each byte that came from commits (LSM): 1 while nothing is merged, 0 if nothing was flushed.
+    ///
+    /// ```
+    /// use duramen_base::StoreStats;
+    /// let stats = StoreStats { written_bytes: 300, flushed_bytes: 100, ..StoreStats::default() };
+    /// assert_eq!(stats.write_amplification(), 3.0);
+    /// ```
+    pub fn write_amplification(&self) -> f64 {
+        match self.flushed_bytes {
+            0 => 0.0,
+            flushed => self.written_bytes as f64 / flushed as f64,
+        }
+    }
+
+    /// Sorted runs that a lookup of a key may have to look into, memtables not counted; filters spare most of them. For a B-tree its levels.
+    ///
+    /// ```
+    /// assert_eq!(duramen_base::StoreStats { depth: 3, ..Default::default() }.read_amplification(), 3);
+    /// ```
+    pub fn read_amplification(&self) -> u32 {
+        self.depth
+    }
 }
 
 /// Figures of one level of an LSM store.
@@ -407,6 +439,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Sets aside what `apply` of `ops` will need: memory (all or nothing) and pages. Makes what room it can until `deadline`, and may read. Fails
     /// with `TxnTooLarge` if it can never fit (K7).
     fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit>;
+
+    /// Slows a writer down who holds nothing yet: waits, by the clock of the store, for as long as what was written before asks for, and does
+    /// some of the upkeep that it waits for. Fails with `WriteStalled` if that takes longer than `wait_max`.
+    fn throttle(&self, _wait_max: Duration) -> Result<()> {
+        Ok(())
+    }
 
     /// As `admit`, for a batch that is in the log: makes what room it can and then goes over the budget for this once (K7).
     fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission>;

@@ -7,12 +7,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, thread};
 
 /// A monotonic clock.
 pub trait Clock: Send + Sync + 'static {
     /// Time since some fixed moment; never goes back (T1).
     fn now(&self) -> Duration;
+
+    /// Returns when `time` has passed.
+    ///
+    /// ```
+    /// use duramen_base::clock::{Clock, ManualClock};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::default();
+    /// clock.sleep(Duration::from_secs(1)); // nobody waits: the clock moves on
+    /// assert_eq!(clock.now(), Duration::from_secs(1));
+    /// ```
+    fn sleep(&self, time: Duration) {
+        thread::sleep(time);
+    }
 }
 
 /// The machine's monotonic clock.
@@ -44,7 +57,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands until told to move. Cloning shares it.
+/// A clock that stands until told to move; who sleeps by it moves it. Cloning shares it.
 ///
 /// ```
 /// use duramen_base::clock::{Clock, ManualClock};
@@ -67,6 +80,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
         *self.0.lock()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.advance(time);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::conflict::{ConflictInfo, SsiReport};
 use crate::deadlock::DeadlockReport;
 use crate::ids::Timestamp;
 use crate::locks::LockWait;
+use crate::stall::StallCause;
 
 /// Result of every fallible call of the engine.
 ///
@@ -58,6 +59,12 @@ pub enum Error {
     MemoryTimeout {
         /// Bytes the commit needed.
         needed: u64,
+    },
+    /// More was written than the background could bring into order within the time allowed. Nothing was written; run it again, later or slower.
+    #[error("writes are stalled by {cause}")]
+    WriteStalled {
+        /// What there is too much of.
+        cause: StallCause,
     },
     /// The versions this snapshot needs had to go: memory for history ran out, or it lived longer than the database allows. Begin a new one.
     #[error("the snapshot is too old: the versions it needs are gone")]
@@ -215,6 +222,7 @@ impl Error {
             | Error::LockTimeout(_)
             | Error::WouldBlock(_)
             | Error::MemoryTimeout { .. }
+            | Error::WriteStalled { .. }
             | Error::SnapshotTooOld => ErrorGroup::RunAgain,
             Error::KeyTooLarge { .. }
             | Error::ValueTooLarge { .. }

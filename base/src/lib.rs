@@ -32,6 +32,7 @@ pub mod mutant;
 pub mod options;
 pub mod pool;
 pub mod pruner;
+pub mod stall;
 #[cfg(any(test, feature = "testing"))]
 pub mod store_schedules;
 pub mod sync;
@@ -56,4 +57,5 @@ pub use locks::{
 };
 pub use options::{BackendKind, KeyspaceOptions};
 pub use pruner::Pruner;
+pub use stall::{StallCause, StallTimes};
 pub use value::Value;

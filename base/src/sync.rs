@@ -30,7 +30,7 @@ mod imp {
 
     /// Threads.
     pub mod thread {
-        pub use std::thread::{JoinHandle, ThreadId, current, yield_now};
+        pub use std::thread::{JoinHandle, ThreadId, current, sleep, yield_now};
 
         /// Starts a thread called `name`.
         pub fn spawn_named<F>(name: &str, run: F) -> JoinHandle<()>

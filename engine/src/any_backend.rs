@@ -2,6 +2,8 @@
 //!
 //! A backend is taken out, or added, by an arm of [`dispatch!`], of [`AnyBackend::open`] and of [`AnyBackend::create`].
 
+use std::time::Duration;
+
 use duramen_base::{
     Admission, Admit, Backend, BackendCursor, BackendKind, Deadline, Found, KeyBounds, OpsOfKeyspace, Pin, Result,
     ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget,
@@ -89,6 +91,10 @@ impl AnyBackend {
 
     pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
         dispatch!(AnyBackend, self, store => store.admit(ops, deadline))
+    }
+
+    pub(crate) fn throttle(&self, wait_max: Duration) -> Result<()> {
+        dispatch!(AnyBackend, self, store => store.throttle(wait_max))
     }
 
     pub(crate) fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {

@@ -27,9 +27,7 @@ use std::time::Duration;
 
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, thread};
-use duramen_base::{
-    Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, WorkBudget,
-};
+use duramen_base::{Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin};
 use duramen_txn::{Claim, LockOwner, Plan, WriteLocks, WriteSet};
 use smallvec::SmallVec;
 
@@ -37,6 +35,7 @@ use crate::core::Core;
 use crate::host::waits_for_wrong_horizon;
 use crate::keyspace::Inner as KeyspaceInner;
 use crate::options::Durability;
+use crate::throttle::HELPING_STEP;
 use crate::transaction::OnBoard;
 
 /// How long a commit waits for the commit-time locks of others, and for memory.
@@ -47,9 +46,6 @@ const LOOKS_BEFORE_SYNC: u32 = if cfg!(duramen_sim) { 2 } else { 16 };
 const BATCH_ROOM_MAX: usize = 16 << 10;
 /// From this size on the encoded batch is counted in the memory budget for as long as it lives: the same from which on write sets are.
 const COUNTED_BATCH_BYTES_MIN: usize = 64 << 10;
-/// Pieces of upkeep a committer does itself, at most, when memory is over its budget.
-const HELPING_STEPS_MAX: u32 = 64;
-const HELPING_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
 
 /// Of the keyspaces of a commit: mostly one or two.
 type Admissions = SmallVec<[Admission; 2]>;
@@ -125,7 +121,7 @@ impl Core {
 
     fn try_sequence(&self, request: &Request<'_>, deadline: Deadline) -> Result<Attempt> {
         self.check_writable()?;
-        self.throttle()?;
+        self.throttle_committer(request)?;
         let locks = self.lock_and_validate(request)?;
 
         let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
@@ -198,17 +194,12 @@ impl Core {
         Ok(())
     }
 
-    /// Over the memory budget, a writer does a share of the upkeep that brings it down before it takes any lock.
-    pub(crate) fn throttle(&self) -> Result<()> {
-        for _ in 0..HELPING_STEPS_MAX {
-            if !self.parts.budget.is_over() {
-                return Ok(());
-            }
-            if !self.upkeep_step(HELPING_STEP)? {
-                return Ok(());
-            }
+    /// Who locked as he wrote was slowed down then, before he held anything.
+    fn throttle_committer(&self, request: &Request<'_>) -> Result<()> {
+        match request.plan.write_locks {
+            WriteLocks::AtWrite => self.throttle(),
+            WriteLocks::AtCommit => request.keyspaces.iter().try_for_each(|keyspace| self.throttle_writer(keyspace)),
         }
-        Ok(())
     }
 
     /// Admissions of all stores, or the bytes that one of them lacks.

@@ -45,6 +45,7 @@ mod recovery;
 mod row_locks;
 mod snapshot;
 mod stats;
+mod throttle;
 mod transaction;
 mod upkeep;
 mod watch;
@@ -55,8 +56,8 @@ pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::{
     BackendKind, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport, Error, IoOp,
     KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget,
-    LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StoreStats, Timestamp, TxnId, TxnInfo, TxnOrigin, Value,
-    VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StallCause, StallTimes, StoreStats, Timestamp, TxnId, TxnInfo,
+    TxnOrigin, Value, VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
 };
 pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,

@@ -77,6 +77,11 @@ impl RowLocks {
         outcome
     }
 
+    /// Whether anything is locked.
+    pub(crate) fn hold_any(&self) -> bool {
+        self.owner.lock().as_ref().is_some_and(|owner| owner.lock_count() > 0)
+    }
+
     /// Whether the transaction has ended.
     pub(crate) fn have_ended(&self) -> bool {
         self.owner.lock().is_none()

@@ -22,9 +22,11 @@ pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) 
         return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
     }
     if let Some(reservation) = reserve(store, needed, deadline)? {
+        store.charge(needed);
         return Ok(Admit::Granted(Admission { reservation, token: None }));
     }
     if budget.used().saturating_add(needed) <= hard_limit(budget.limit()) {
+        store.charge(needed);
         return Ok(Admit::Granted(over_budget(store, needed)));
     }
     if mutant!("lack_of_memory_is_final") {

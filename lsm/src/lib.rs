@@ -29,6 +29,7 @@ mod superversion;
 mod table;
 #[cfg(test)]
 mod test_host;
+mod throttle;
 mod tuning;
 mod upkeep;
 mod verify;

@@ -6,6 +6,7 @@
 //! Latches, outer to inner: `upkeep`, then `current`, then the memtable's. `failure` and `prepared` are leaves. No I/O under `current`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
@@ -16,9 +17,11 @@ use duramen_base::{
 };
 
 use crate::cursor::LsmCursor;
+use crate::merge::pick;
 use crate::superversion::SuperVersion;
 use crate::table::Table;
 use crate::table::blocks::{Gathering, Prepared, Resident};
+use crate::throttle::Throttle;
 use crate::tuning::Tuning;
 use crate::upkeep::Upkeep;
 use crate::version::{Run, Version};
@@ -41,6 +44,7 @@ pub(crate) struct Store {
     /// What ended all writing.
     pub(crate) failure: Mutex<Option<Arc<Error>>>,
     pub(crate) persists: AtomicU64,
+    pub(crate) throttle: Throttle,
     written_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
     /// Figures of tables that are gone.
@@ -61,7 +65,7 @@ impl std::fmt::Debug for Store {
 impl Store {
     fn open(env: StoreEnv, tuning: Tuning) -> Result<Store> {
         let (version, upkeep) = open::open(&env)?;
-        Ok(Store {
+        let store = Store {
             env,
             tuning,
             current: RwLock::new(Arc::new(SuperVersion::new(version))),
@@ -73,12 +77,15 @@ impl Store {
             unreported_switch: AtomicBool::new(false),
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
+            throttle: Throttle::default(),
             written_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
             past_reads: AtomicU64::new(0),
             past_denials: AtomicU64::new(0),
             past_vain_passes: AtomicU64::new(0),
-        })
+        };
+        store.note_files(&store.current());
+        Ok(store)
     }
 
     /// What a reader reads from now on.
@@ -107,6 +114,7 @@ impl Store {
         let rotates = !current.active.is_empty() && is_due(&current.active);
         if rotates {
             *current = Arc::new(current.rotated());
+            self.throttle.note_memtables(&current, &self.tuning.throttle);
         }
         rotates
     }
@@ -116,9 +124,16 @@ impl Store {
         let mut current = self.current.write();
         let next = Arc::new(current.switched(version, flushed));
         let old = std::mem::replace(&mut *current, next);
+        self.note_files(&current);
         drop(current);
         // Outside the latch: this may free a whole memtable.
         drop(old);
+    }
+
+    fn note_files(&self, sv: &SuperVersion) {
+        let debt_bytes = pick::debt_bytes(&sv.version.levels, &pick::Limits::of(&self.tuning));
+        self.throttle.note_debt(debt_bytes, self.tuning.table_bytes);
+        self.throttle.note_memtables(sv, &self.tuning.throttle);
     }
 
     /// Keeps the figures of a table that goes.
@@ -178,6 +193,9 @@ impl Store {
                 + self.past_reads.load(Ordering::Relaxed),
             written_bytes: self.written_bytes.load(Ordering::Relaxed),
             flushed_bytes: self.flushed_bytes.load(Ordering::Relaxed),
+            stall_times: self.throttle.times(),
+            write_delay: self.delay_of_kib(),
+            debt_bytes: pick::debt_bytes(&sv.version.levels, &pick::Limits::of(&self.tuning)),
             levels: sv.version.levels.iter().map(level).collect(),
             filter_denials: denials + self.past_denials.load(Ordering::Relaxed),
             filter_vain_passes: vain + self.past_vain_passes.load(Ordering::Relaxed),
@@ -285,6 +303,10 @@ impl Backend for Lsm {
 
     fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
         admit::admit(&self.store, ops, deadline)
+    }
+
+    fn throttle(&self, wait_max: Duration) -> Result<()> {
+        self.store.throttle(wait_max)
     }
 
     fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {

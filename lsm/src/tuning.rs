@@ -5,6 +5,8 @@
 
 use duramen_base::KeyspaceOptions;
 
+use crate::throttle::Limits;
+
 /// Which picker plans the merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -24,6 +26,8 @@ pub(crate) struct Tuning {
     pub(crate) base_bytes: u64,
     /// Which picker.
     pub(crate) layout: Layout,
+    /// When writers are slowed down.
+    pub(crate) throttle: Limits,
     /// Bytes at which the manifest is written anew; `None`: its own measure.
     pub(crate) manifest_bytes_max: Option<u64>,
 }
@@ -39,6 +43,7 @@ impl Tuning {
             table_bytes: options.memtable_bytes.clamp(TABLE_BYTES.start, TABLE_BYTES.end),
             base_bytes: options.memtable_bytes.max(TABLE_BYTES.start).saturating_mul(MEMTABLES_IN_BASE),
             layout: Layout::Leveled,
+            throttle: Limits::USUAL,
             manifest_bytes_max: None,
         }
     }
@@ -46,7 +51,13 @@ impl Tuning {
     /// Three levels in a store of some kilobytes: what a keyspace gets whose memtables only tests make so small.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn tiny() -> Tuning {
-        Tuning { table_bytes: 1 << 10, base_bytes: 1 << 10, layout: Layout::Leveled, manifest_bytes_max: Some(8 << 10) }
+        Tuning {
+            table_bytes: 1 << 10,
+            base_bytes: 1 << 10,
+            layout: Layout::Leveled,
+            throttle: Limits::TINY,
+            manifest_bytes_max: Some(8 << 10),
+        }
     }
 }
 

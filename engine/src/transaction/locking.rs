@@ -324,7 +324,10 @@ impl Transaction {
         };
         // Under pressure it is slowed down before it holds anything.
         if self.writes.borrow().set.is_empty() {
-            self.core.throttle()?;
+            match locks.hold_any() {
+                true => self.core.throttle()?,
+                false => self.core.throttle_writer(&keyspace.inner)?,
+            }
         }
         let mut grant = lock(Wait::SkipLocked)?;
         if grant == Grant::Skipped {

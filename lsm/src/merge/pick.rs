@@ -119,6 +119,14 @@ pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no
     leveled::compact(shape, limits, first_no)
 }
 
+/// Bytes that are still to go further down because their level holds more than it should.
+pub(crate) fn debt_bytes<T: Sorted>(levels: &[Vec<Run<T>>], limits: &Limits) -> u64 {
+    match limits.layout {
+        Layout::Leveled => leveled::excess_bytes(levels, limits),
+        Layout::Tiered => 0,
+    }
+}
+
 /// The next job; `None`: all is well.
 pub(crate) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
     match limits.layout {

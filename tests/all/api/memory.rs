@@ -57,6 +57,28 @@ fn a_commit_larger_than_the_budget_of_the_next_opening_is_recovered(kind: Backen
     db.update(|tx| tx.put(&ks, "k", "v")).expect("it goes on within the small budget");
 }
 
+/// Nobody flushes here but the writers themselves.
+#[test]
+fn memtables_of_an_lsm_never_pile_up_beyond_the_hard_limit() {
+    let executor = Arc::new(duramen::seams::ManualExecutor::new());
+    let db = builder_on(&disk()).executor(executor).open("db").expect("an empty disk");
+    let options = small(BackendKind::Lsm);
+    let memtable_bytes = options.memtable_bytes;
+    let ks = db.create_keyspace("ks", options).expect("a new name");
+    for number in 0..600u32 {
+        let locks_first = duramen::TxnOptions::default().concurrency(match number % 2 {
+            0 => duramen::Concurrency::Optimistic,
+            _ => duramen::Concurrency::Pessimistic,
+        });
+        db.update_with(locks_first, |tx| tx.put(&ks, number.to_be_bytes(), [3; 300])).expect("slow, but written");
+        let stats = &db.stats().keyspaces[0].1;
+        assert!(stats.unsaved_bytes < 8 * memtable_bytes, "{} bytes after {number} commits", stats.unsaved_bytes);
+    }
+    let stats = &db.stats().keyspaces[0].1;
+    assert!(stats.persists > 20, "the writers flushed: {stats:?}");
+    assert!(stats.write_amplification() >= 1.0 && stats.read_amplification() > 0, "{stats:?}");
+}
+
 super::on_each_kind!(
     a_commit_that_memory_does_not_come_free_for_can_be_run_again,
     a_commit_larger_than_the_budget_of_the_next_opening_is_recovered,

@@ -11,6 +11,8 @@
 //! Y2  A job for the sake of tombstones rewrites at most `TOMBSTONE_WORTH` versions for each, and only when nobody reads before them.
 
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, SIZE_RATIO, Shape, Sorted, TABLES_MAX};
+use duramen_base::Timestamp;
+
 use crate::span::{Span, hull};
 use crate::version::Run;
 
@@ -40,6 +42,14 @@ fn hidden<T: Sorted>(shape: &Shape<'_, T>) -> Option<Job> {
             (!inputs.is_empty()).then_some(Job { inputs, to: level, is_move: false, reason: Reason::Hidden })
         })
     })
+}
+
+/// Bytes in the levels below 0 beyond what each may have.
+pub(super) fn excess_bytes<T: Sorted>(levels: &[Vec<Run<T>>], limits: &Limits) -> u64 {
+    let shape = Shape { levels, oldest: Timestamp::ZERO, is_hidden: &|_| false };
+    let levels = Levels::new(&shape, limits);
+    let excess = |level: usize| bytes_of(shape.levels, level).saturating_sub(levels.targets[level]);
+    (1..levels.last).map(excess).sum()
 }
 
 struct Levels<'a, T> {

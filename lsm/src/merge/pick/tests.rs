@@ -188,7 +188,10 @@ impl Toys {
     /// Picks and carries out until there is nothing to do (I2).
     fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
-            let Some(job) = self.pick() else { return };
+            let Some(job) = self.pick() else {
+                assert_eq!(debt_bytes(&self.levels, &LIMITS), 0, "where nothing is to be done there is no debt");
+                return;
+            };
             self.check(&job);
             self.carry_out(&job);
             self.check_runs();
