@@ -1,6 +1,6 @@
 //! Slowing writers down before they hold anything: for memory, and for a store whose files are behind.
 //!
-//! TW1 Whoever waits here holds no row lock, no registration of a commit and no memory that others wait for; a drop of the keyspace waits for him.
+//! TW1  Whoever waits here holds no row lock, no registration of a commit and no memory that others wait for; a drop of the keyspace waits for him.
 
 use std::time::Duration;
 

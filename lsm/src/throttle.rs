@@ -6,9 +6,9 @@
 //! The two arrows are pure functions of numbers. What a batch costs is noted when it is admitted (`charge`) and waited for by whoever writes next,
 //! before he holds anything (`throttle`): so nobody waits with locks, and many threads together are no faster than one.
 //!
-//! TH1 The delay never falls when a part of the backlog grows, it has no jumps where the backlog has none, and it is zero up to the soft limits.
-//! TH2 At a hard limit nobody begins to write; who wants to does upkeep himself if nobody else is at it, until his deadline.
-//! TH3 A single wait for what was written before is at most `WAIT_MAX`.
+//! TH1  The delay never falls when a part of the backlog grows, it has no jumps where the backlog has none, and it is zero up to the soft limits.
+//! TH2  At a hard limit nobody begins to write; who wants to does upkeep himself if nobody else is at it, until his deadline.
+//! TH3  A single wait for what was written before is at most `WAIT_MAX`.
 
 use std::time::Duration;
 
