@@ -4,7 +4,7 @@
 //! could leave at each entry of the journal; `check.rs` opens it and compares. Not here: faults (calls that fail), and damage (bytes that change).
 //!
 //! `DURAMEN_CRASH_STATES=<number>` visits that many distinct states instead of those of the quick form, `DURAMEN_CRASH_SEED=<number>` starts at another
-//! run, `DURAMEN_CRASH_RUNS=<number>` ends after that many. A run that failed is saved, and `DURAMEN_CRASH_JOURNAL=<file>` checks it again (`saved.rs`).
+//! run, `DURAMEN_CRASH_RUNS=<number>` ends after that many, `DURAMEN_CRASH_BACKEND=<btree or lsm>` has that backend alone in every run. A run that failed is saved, and `DURAMEN_CRASH_JOURNAL=<file>` checks it again (`saved.rs`).
 //!
 //! Next: `run.rs`.
 
@@ -24,10 +24,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use duramen::BackendKind;
 use duramen_base::vfs::sim::OpKind;
 
 use check::{Depth, Promise, look};
-use run::{Plan, Run};
+use run::{BOTH, Plan, Run};
 use states::{State, each_state};
 
 /// Distinct states of the quick form.
@@ -77,6 +78,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     }
     let wanted = number("DURAMEN_CRASH_STATES", STATES);
     let (first, runs) = (number("DURAMEN_CRASH_SEED", 1), number("DURAMEN_CRASH_RUNS", u64::MAX));
+    let backends = asked_backends();
     let started = Instant::now();
     let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
@@ -87,7 +89,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
                     if number >= runs {
                         break;
                     }
-                    crash_everywhere(Plan::of(first + number), &tally);
+                    crash_everywhere(Plan { backends, ..Plan::of(first + number) }, &tally);
                 }
             });
         }
@@ -149,6 +151,16 @@ fn check_saved(path: &Path) {
     });
     checked.unwrap_or_else(|complaint| panic!("{:?}: {complaint}", run.plan));
     println!("{}: {} distinct states of {:?}, none lost, partial or refused", path.display(), states.len(), run.plan);
+}
+
+/// Those of the two keyspaces of each run.
+fn asked_backends() -> [BackendKind; 2] {
+    match std::env::var("DURAMEN_CRASH_BACKEND").as_deref() {
+        Err(_) => BOTH,
+        Ok("btree") => [BackendKind::BTree; 2],
+        Ok("lsm") => [BackendKind::Lsm; 2],
+        Ok(other) => panic!("DURAMEN_CRASH_BACKEND is btree or lsm, not {other}"),
+    }
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

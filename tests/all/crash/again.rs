@@ -51,7 +51,7 @@ pub(super) fn crash_again(
 /// What is found, and how often each kind of store persisted before opening was over.
 fn open_with_little_memory(run: &Run, disk: &SimVfs) -> Result<(Found, [u64; 2]), String> {
     let db = builder(disk).memory_bytes(MEMORY_BYTES).open(PATH).map_err(|error| format!("opening: {error}"))?;
-    let persists = ["tree", "runs"].map(|name| {
+    let persists = ["first", "second"].map(|name| {
         let stats = db.stats().keyspaces;
         stats.into_iter().find(|(of, _)| of == name).map_or(0, |(_, stats)| stats.persists)
     });

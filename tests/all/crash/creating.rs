@@ -7,11 +7,12 @@ use duramen_base::vfs::sim::SimVfs;
 use super::again::crash_again;
 use super::check::{Depth, Promise, look};
 use super::history::History;
-use super::run::{PATH, Plan, Run, builder};
+use super::run::{BOTH, PATH, Plan, Run, builder};
 use super::states::each_state;
 
 /// A run that creates and closes.
-const NOTHING: Plan = Plan { seed: 0, threads: 1, turns: 0, closes: true, big_values: false, upkeep: true };
+const NOTHING: Plan =
+    Plan { seed: 0, threads: 1, turns: 0, closes: true, big_values: false, upkeep: true, backends: BOTH };
 
 /// Crashes everywhere in `run`, and everywhere in opening what each of those crashes left.
 fn create_again_and_again(run: &Run) {

@@ -1,4 +1,4 @@
-//! A run: seeded threads that commit to a B-tree and an LSM keyspace at once, on a disk that journals what they do.
+//! A run: seeded threads that commit to two keyspaces at once, a B-tree and an LSM unless one was asked for, on a disk that journals what they do.
 //!
 //! Beside the commits, of every durability, the threads take upkeep steps, checkpoints and compactions, hold snapshots, and create and drop a third
 //! keyspace. With one thread a run is a function of its seed; with more, the journal stands for the schedule.
@@ -40,6 +40,9 @@ pub(super) mod note {
     pub(crate) const DROPPED: u64 = 5;
 }
 
+/// The backends of a run where nothing else was asked for.
+pub(super) const BOTH: [BackendKind; 2] = [BackendKind::BTree, BackendKind::Lsm];
+
 /// What a run does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -53,6 +56,8 @@ pub(super) struct Plan {
     pub(super) big_values: bool,
     /// Whether upkeep runs; else everything stays in the log.
     pub(super) upkeep: bool,
+    /// Of the two keyspaces that last.
+    pub(super) backends: [BackendKind; 2],
 }
 
 impl Plan {
@@ -62,7 +67,7 @@ impl Plan {
         let (closes, big_values) = (seed % 5 != 4, seed % 4 == 3);
         // A few are long enough for tables to be merged and log files to be used again.
         let turns = if seed % 16 == 8 { 200 } else { 70 };
-        Plan { seed, threads, turns, closes, big_values, upkeep: true }
+        Plan { seed, threads, turns, closes, big_values, upkeep: true, backends: BOTH }
     }
 }
 
@@ -72,7 +77,7 @@ pub(super) struct Run {
     pub(super) journal: Journal,
     pub(super) history: History,
     pub(super) keyspaces: BTreeMap<KeyspaceId, (String, BackendKind)>,
-    /// Checkpoints of the lasting B-tree, flushes of the lasting LSM.
+    /// Checkpoints or flushes of the lasting keyspaces.
     pub(super) persists: [u64; 2],
     /// Whether the log was cut behind them.
     pub(super) cut_log: bool,
@@ -140,15 +145,15 @@ impl Stage {
         let builder = builder(disk).executor(Arc::new(executor.clone())).clock(clock);
         let db = builder.open(PATH).expect("a good disk");
         let keyspaces = Mutex::default();
-        let [tree, runs] = [("tree", BackendKind::BTree), ("runs", BackendKind::Lsm)]
-            .map(|(name, kind)| create(&db, disk, &keyspaces, name, kind));
+        let create = |name, number: usize| create(&db, disk, &keyspaces, name, plan.backends[number]);
+        let lasting = [create("first", 0), create("second", 1)];
         Stage {
             plan,
             disk: disk.clone(),
             db,
             executor,
             clock: manual,
-            lasting: [tree, runs],
+            lasting,
             passing: Mutex::default(),
             keyspaces,
             commits: Mutex::default(),

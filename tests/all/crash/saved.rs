@@ -15,7 +15,7 @@ use duramen::{BackendKind, KeyspaceId};
 use duramen_base::vfs::sim::Journal;
 
 use super::history::{Change, History, Writes};
-use super::run::{Plan, Run};
+use super::run::{BOTH, Plan, Run};
 
 const MAGIC: &[u8; 8] = b"DURACRSH";
 
@@ -68,7 +68,7 @@ fn decode(bytes: &[u8]) -> Option<Run> {
     let mut input = Reader(bytes.strip_prefix(MAGIC)?);
     let [seed, threads, turns, closes, big_values, upkeep] = input.numbers()?;
     let (closes, big_values, upkeep) = (closes != 0, big_values != 0, upkeep != 0);
-    let plan = Plan { seed, threads, turns, closes, big_values, upkeep };
+    let plan = Plan { seed, threads, turns, closes, big_values, upkeep, backends: BOTH };
     let [checkpoints, flushes, cut_log, keyspace_count] = input.numbers()?;
     let mut keyspaces = BTreeMap::new();
     for _ in 0..keyspace_count {
