@@ -96,6 +96,29 @@ pub struct FramedFile {
     synced_end: AtomicU64,
 }
 
+/// What reading a whole file tells.
+struct Scanned {
+    header: FileHeader,
+    /// Behind the last frame.
+    end: u64,
+    file_bytes: u64,
+    tail: Tail,
+}
+
+fn scan(file: &File, path: &Path, known: &Known, each: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<Scanned> {
+    let mut head = [0; FILE_HEADER_BYTES];
+    file.read_exact_at(&mut head, 0)?;
+    let header = FileHeader::decode(&head, path, known)?;
+    let (salt, file_bytes) = (Salt::of(&header), file.len()?);
+    let (mut end, mut frame) = (FILE_HEADER_BYTES as u64, Vec::new());
+    while let Some((kind, payload)) = frame::read(file, salt, end, file_bytes, &mut frame)? {
+        each(kind, payload)?;
+        end += (FRAME_HEAD_BYTES + payload.len()) as u64;
+    }
+    let tail = tail::classify(file, salt, end, file_bytes)?;
+    Ok(Scanned { header, end, file_bytes, tail })
+}
+
 impl FramedFile {
     /// Creates the file with its header. Nothing is synced, neither the file nor its name.
     ///
@@ -126,25 +149,27 @@ impl FramedFile {
         mut each: impl FnMut(u8, &[u8]) -> Result<()>,
     ) -> Result<(FramedFile, FileHeader, Tail)> {
         let file = File::open(vfs, path, OpenMode::ReadWrite)?;
-        let mut head = [0; FILE_HEADER_BYTES];
-        file.read_exact_at(&mut head, 0)?;
-        let header = FileHeader::decode(&head, path, known)?;
-        let salt = Salt::of(&header);
-
-        let file_bytes = file.len()?;
-        let mut end = FILE_HEADER_BYTES as u64;
-        let mut frame = Vec::new();
-        while let Some((kind, payload)) = frame::read(&file, salt, end, file_bytes, &mut frame)? {
-            each(kind, payload)?;
-            end += (FRAME_HEAD_BYTES + payload.len()) as u64;
-        }
-
-        let tail = tail::classify(&file, salt, end, file_bytes)?;
+        let Scanned { header, end, file_bytes, tail } = scan(&file, path, known, &mut each)?;
         if file_bytes > end {
             file.set_len(end)?;
         }
         file.sync_data()?;
-        Ok((FramedFile { file, salt, end, synced_end: AtomicU64::new(end) }, header, tail))
+        Ok((FramedFile { file, salt: Salt::of(&header), end, synced_end: AtomicU64::new(end) }, header, tail))
+    }
+
+    /// Gives every frame to `each` and writes nothing, not even to cut a torn end off: for files that are not to be gone on with.
+    ///
+    /// # Errors
+    /// As [`FramedFile::open`].
+    pub fn read(
+        vfs: &dyn Vfs,
+        path: &Path,
+        known: &Known,
+        mut each: impl FnMut(u8, &[u8]) -> Result<()>,
+    ) -> Result<(FileHeader, Tail)> {
+        let file = File::open(vfs, path, OpenMode::Read)?;
+        let Scanned { header, tail, .. } = scan(&file, path, known, &mut each)?;
+        Ok((header, tail))
     }
 
     /// Appends a frame. `kind` is 1 to 127. It is durable after the next [`FramedFile::sync`]; frames between two syncs survive a crash as

@@ -32,6 +32,7 @@ pub mod mutant;
 pub mod options;
 pub mod pool;
 pub mod pruner;
+pub mod salvage;
 pub mod stall;
 #[cfg(any(test, feature = "testing"))]
 pub mod store_schedules;

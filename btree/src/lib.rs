@@ -13,7 +13,7 @@
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
 //!   callers  admit   read   unlatched   cursor   evict
-//!   upkeep   work (what next)   drain   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify
+//!   upkeep   work (what next)   drain   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify   salvage
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
 //! for the file.
@@ -38,6 +38,7 @@ mod pid_table;
 mod range_tombs;
 mod read;
 mod relocate;
+mod salvage;
 mod spill;
 mod split;
 mod store;
@@ -54,6 +55,8 @@ mod write;
 mod tests;
 
 pub use cursor::BTreeCursor;
+pub use open::FILE_NAME;
+pub use salvage::salvage;
 
 use std::time::Duration;
 

@@ -22,8 +22,8 @@ use crate::units::{SUPERBLOCK_UNITS, UNIT_BYTES, Units};
 use crate::upkeep::Upkeep;
 use crate::write::padded;
 
-/// The one file of a store.
-pub(crate) const FILE_NAME: &str = "tree.dat";
+/// The one file of a store, in its folder.
+pub const FILE_NAME: &str = "tree.dat";
 /// Write sequence of the pages of an empty store.
 const FIRST_WRITE_SEQ: u16 = 3;
 const NEW_FILE_NAME: &str = "tree.dat.tmp";
@@ -154,7 +154,8 @@ impl Reader<'_> {
         Ok(image.raw_body().to_vec())
     }
 
-    fn map(&self, superblock: &Superblock) -> Result<PageMap> {
+    /// The page map of a superblock.
+    pub(crate) fn map(&self, superblock: &Superblock) -> Result<PageMap> {
         self.check_addr(superblock.map_root, offset_of(superblock.seq))?;
         let map = PageMap::read(superblock.map_root, superblock.map_levels, |id, addr| self.chunk(id, addr))?;
         // A map says of every page where it lies, so ids cannot run far ahead of the units that ever were.

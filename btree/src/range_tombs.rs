@@ -229,6 +229,11 @@ impl RangeTombs {
         RangeTombs { fragments }
     }
 
+    /// Each interval with the newest range delete over it.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = (&[u8], &[u8], Timestamp)> {
+        self.fragments.iter().filter_map(|fragment| Some((&*fragment.low, &*fragment.high, *fragment.stamps.first()?)))
+    }
+
     /// The next piece of work for the sweep, if any: only range deletes that no reader can look behind.
     pub(crate) fn next_to_sweep(&self, oldest: Timestamp) -> Option<SweepRange> {
         self.fragments.iter().find_map(|fragment| {

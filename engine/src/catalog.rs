@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use duramen_base::framed::{FileHeader, FramedFile, Known, Tail, read_current, switch_current};
-use duramen_base::vfs::Vfs;
+use duramen_base::vfs::{File, OpenMode, Vfs};
 use duramen_base::{BackendKind, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Result, Timestamp};
 
 /// What this version knows of catalogs.
@@ -54,21 +54,32 @@ impl Catalog {
         Catalog { number: 0, next_id: 1, keyspaces: BTreeMap::new() }
     }
 
-    /// Reads the catalog that `CURRENT` names; `None` if there is no `CURRENT`.
+    /// Reads the catalog that `CURRENT` names, and makes it durable: a process that died may have written it without syncing. `None` if there is
+    /// no `CURRENT`.
     pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<(Catalog, DbUuid)>> {
+        let found = Catalog::look(vfs, dir)?;
+        if let Some((catalog, _)) = &found {
+            let path = dir.join(file_name(catalog.number));
+            File::open(vfs, &path, OpenMode::ReadWrite)?.sync_data()?;
+        }
+        Ok(found)
+    }
+
+    /// The same without writing or syncing anything.
+    pub(crate) fn look(vfs: &dyn Vfs, dir: &Path) -> Result<Option<(Catalog, DbUuid)>> {
         let Some(name) = read_current(vfs, dir)? else { return Ok(None) };
         let path = dir.join(&name);
         if number_of(&name).is_none() {
             return Err(Error::corruption(dir.join("CURRENT"), 0, "it does not name a catalog"));
         }
         let mut frames = Vec::new();
-        let opened = FramedFile::open(vfs, &path, &KNOWN, |kind, payload| {
+        let read = FramedFile::read(vfs, &path, &KNOWN, |kind, payload| {
             frames.push((kind, payload.to_vec()));
             Ok(())
         });
-        let (file, header, tail) = opened.map_err(|error| missing_is_corruption(error, &path))?;
+        let (header, tail) = read.map_err(|error| missing_is_corruption(error, &path))?;
         if tail != Tail::Clean {
-            return Err(Error::corruption(path, file.len(), "the catalog has bytes behind its end"));
+            return Err(Error::corruption(path, 0, "the catalog has bytes behind its end"));
         }
         if number_of(&name) != Some(header.number) {
             return Err(Error::corruption(path, 0, "a catalog under another's name"));

@@ -43,6 +43,7 @@ mod options;
 mod reader;
 mod recovery;
 mod row_locks;
+mod salvage;
 mod snapshot;
 mod stats;
 mod throttle;
@@ -53,6 +54,7 @@ mod watch;
 pub use commit::{CommitHandle, CommitInfo};
 pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
+pub use duramen_base::salvage::Loss;
 pub use duramen_base::{
     BackendKind, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport, Error, IoOp,
     KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget,
@@ -67,6 +69,7 @@ pub use iter::{Entry, EntryRef, Iter};
 pub use keyspace::{Keyspace, KeyspaceInfo};
 pub use options::{Builder, Durability, TxnOptions, WRITE_SET_BYTES_MAX};
 pub use reader::Reader;
+pub use salvage::{SalvageReport, SalvagedKeyspace};
 pub use snapshot::Snapshot;
 pub use stats::{Health, LogStats, Stats};
 pub use transaction::{LockRead, Savepoint, Transaction};

@@ -26,8 +26,8 @@ const LOCK_FILE: &str = "LOCK";
 const CURRENT_FILE: &str = "CURRENT";
 const LOG_DIR: &str = "log";
 /// Beside the log; `wal` writes it.
-const LOG_END_FILE: &str = "LOG-END";
-const KEYSPACES_DIR: &str = "ks";
+pub(crate) const LOG_END_FILE: &str = "LOG-END";
+pub(crate) const KEYSPACES_DIR: &str = "ks";
 
 impl Database {
     /// Opens or creates the database in `path`.
@@ -91,7 +91,7 @@ fn make_dir(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
 }
 
-fn lock(vfs: &dyn Vfs, path: &Path) -> Result<Box<dyn FileLock>> {
+pub(crate) fn lock(vfs: &dyn Vfs, path: &Path) -> Result<Box<dyn FileLock>> {
     let file = path.join(LOCK_FILE);
     match vfs.lock(&file) {
         Ok(guard) => {

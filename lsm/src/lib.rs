@@ -22,6 +22,7 @@ mod merge;
 mod open;
 mod run_cursor;
 mod run_writer;
+mod salvage;
 mod source;
 mod span;
 mod store;
@@ -36,4 +37,5 @@ mod verify;
 mod version;
 
 pub use cursor::LsmCursor;
+pub use salvage::salvage;
 pub use store::Lsm;

@@ -14,6 +14,7 @@ mod edit;
 use std::path::{Path, PathBuf};
 
 use duramen_base::framed::{FileHeader, FramedFile, Known, read_current, switch_current};
+use duramen_base::vfs::Vfs;
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
 pub(crate) use edit::{Edit, EditKind, Placed};
@@ -82,7 +83,7 @@ impl Manifest {
             return Err(Error::corruption(current, 0, "CURRENT names no manifest"));
         };
         let path = env.dir.join(&name);
-        let mut replay = Replay::new(env, &path);
+        let mut replay = Replay::new(&path);
         let opened = FramedFile::open(&*env.vfs, &path, &MANIFEST_KNOWN, |kind, payload| replay.frame(kind, payload));
         let (file, header, _) = opened.map_err(|error| match error {
             Error::Io { op: IoOp::Open, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -93,9 +94,16 @@ impl Manifest {
         if header.db_uuid != env.db_uuid || header.ks_id != env.keyspace.get() || header.number != number {
             return Err(Error::corruption(&path, 0, "a manifest of another database, keyspace or number"));
         }
-        let version = replay.finish()?;
+        let version = replay.finish(env)?;
         let snapshot_bytes = file.len();
         Ok((Manifest { number, file, snapshot_bytes }, version))
+    }
+
+    /// What the manifest in `path` says, without opening tables, and whose it is.
+    pub(crate) fn read(vfs: &dyn Vfs, path: &Path) -> Result<(FileHeader, Edit)> {
+        let mut replay = Replay::new(path);
+        let (header, _) = FramedFile::read(vfs, path, &MANIFEST_KNOWN, |kind, payload| replay.frame(kind, payload))?;
+        Ok((header, replay.whole()?.clone()))
     }
 
     /// Its number.
@@ -157,15 +165,14 @@ fn snapshot_frames(version: &Version) -> Vec<(EditKind, Vec<u8>)> {
 }
 
 /// Gathers frames into the last state. Tables are opened once, at the end: those that were removed meanwhile are gone.
-struct Replay<'a> {
-    env: &'a StoreEnv,
+struct Replay {
     path: PathBuf,
     state: Option<Edit>,
 }
 
-impl<'a> Replay<'a> {
-    fn new(env: &'a StoreEnv, path: &Path) -> Replay<'a> {
-        Replay { env, path: path.to_owned(), state: None }
+impl Replay {
+    fn new(path: &Path) -> Replay {
+        Replay { path: path.to_owned(), state: None }
     }
 
     fn damaged(&self, what: &'static str) -> Error {
@@ -209,12 +216,14 @@ impl<'a> Replay<'a> {
         Ok(Edit { added: state.added, removed: Vec::new(), ..edit })
     }
 
-    fn finish(self) -> Result<Version> {
-        let Some(state) = &self.state else {
-            return Err(self.damaged("a manifest without a snapshot"));
-        };
+    /// The edit that makes all of it from nothing.
+    fn whole(&self) -> Result<&Edit> {
+        self.state.as_ref().ok_or_else(|| self.damaged("a manifest without a snapshot"))
+    }
+
+    fn finish(self, env: &StoreEnv) -> Result<Version> {
         Version::empty(0, Timestamp::ZERO)
-            .after(state, self.env, &[])?
+            .after(self.whole()?, env, &[])?
             .ok_or_else(|| self.damaged("the tables of a manifest overlap or are named twice"))
     }
 }

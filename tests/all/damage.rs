@@ -15,5 +15,6 @@ mod blocks;
 mod files;
 mod formats;
 mod judge;
+mod salvage;
 mod sample;
 mod upkeep;

@@ -28,6 +28,7 @@
 
 use std::path::Path;
 
+use duramen_base::salvage::read_what_can_be;
 use duramen_base::sync::Mutex;
 use duramen_base::vfs::{File, OpenMode, Vfs};
 use duramen_base::{DbUuid, Error, IoOp, Lsn, Result, mutant};
@@ -114,6 +115,15 @@ impl EndFile {
         let got = file.read_up_to_at(&mut bytes, 0)?;
         let state = decode(&bytes[..got], db_uuid, path)?;
         Ok(EndFile { file, db_uuid, state: Mutex::new(state) })
+    }
+
+    /// What the file says, without opening it for more.
+    ///
+    /// # Errors
+    /// As [`EndFile::open`].
+    pub(crate) fn look(vfs: &dyn Vfs, path: &Path, db_uuid: DbUuid) -> Result<LogEnd> {
+        let bytes = read_what_can_be(&File::open(vfs, path, OpenMode::Read)?, 0, BLOCK_BYTES as usize + COPY_BYTES);
+        Ok(decode(&bytes, db_uuid, path)?.noted)
     }
 
     /// What it says.

@@ -105,7 +105,7 @@ impl Folder {
     }
 
     pub(crate) fn path(&self, no: u64) -> PathBuf {
-        self.dir.join(format!("{no:0NAME_DIGITS$}"))
+        path_in(&self.dir, no)
     }
 
     /// Creates the folder itself, durably; it may be there already.
@@ -127,6 +127,10 @@ impl Folder {
             entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| number_of(&entry.name)).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    pub(crate) fn open_to_read(&self, no: u64) -> Result<File> {
+        File::open(&*self.vfs, &self.path(no), OpenMode::Read)
     }
 
     pub(crate) fn open(&self, no: u64) -> Result<File> {
@@ -181,8 +185,13 @@ impl Folder {
     }
 }
 
+/// The file of segment `no` in `dir`.
+pub(crate) fn path_in(dir: &Path, no: u64) -> PathBuf {
+    dir.join(format!("{no:0NAME_DIGITS$}"))
+}
+
 /// The number in a segment's name; `None` if this is not how we write names, or a number we never come to.
-fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     let ours = name.len() == NAME_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
     let number = ours.then(|| name.parse().ok()).flatten();
     number.filter(|&number| number < NUMBER_LIMIT)

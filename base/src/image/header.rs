@@ -179,6 +179,15 @@ impl Header {
     }
 }
 
+/// What the first 64 bytes of a stored image claim, unchecked.
+pub(super) fn claims(head: &[u8]) -> Option<Identity> {
+    if head.len() < 64 || head[12] != FORMAT {
+        return None;
+    }
+    let kind = ImageKind::from_byte(head[13])?;
+    Some(Identity { kind, self_id: u64_le(head, 16), ks_id: u32_le(head, 24), write_seq: u32_le(head, WRITE_SEQ) })
+}
+
 /// The stored length that the first 64 bytes announce, within the limits.
 pub(super) fn stored_len(head: &[u8]) -> Result<usize, ImageFault> {
     if head.len() < 64 {

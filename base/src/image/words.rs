@@ -116,6 +116,21 @@ pub struct Identity {
     pub write_seq: u32,
 }
 
+impl Identity {
+    /// Whom the first 64 bytes of a stored image claim it to be, unchecked: for looking where no parent tells. `None`: no such head.
+    ///
+    /// ```
+    /// use duramen_base::image::{Identity, ImageBuilder, ImageKind, ImageSpec};
+    /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 5, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let stored = ImageBuilder::raw(&spec, b"body").to_stored(9);
+    /// assert_eq!(Identity::of_head(&stored), Some(Identity { kind: ImageKind::Raw, self_id: 5, ks_id: 1, write_seq: 9 }));
+    /// assert_eq!(Identity::of_head(&[0; 64]), None);
+    /// ```
+    pub fn of_head(head: &[u8]) -> Option<Identity> {
+        super::header::claims(head)
+    }
+}
+
 /// Why bytes are not the image expected; the caller adds file and offset with [`ImageFault::in_file`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageFault(pub &'static str, Option<Newer>);

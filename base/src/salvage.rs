@@ -1,0 +1,253 @@
+//! What a salvage reads out of damaged files, and the search for images where no parent can be asked.
+//!
+//! A salvage never trusts what it cannot check: an image counts when its checksum and its identity are right, wherever it was found. Which of several
+//! versions of a key is the newest is decided by whoever takes them in, by their timestamps. Nothing here writes.
+//!
+//! Z1  Reading goes on behind everything unreadable; each such place is told once as a [`Loss`].
+//! Z2  No error of the files ends a salvage, only one of whoever takes in.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::ids::{DbUuid, KeyspaceId, Timestamp};
+use crate::image::{Body, IMAGE_BYTES_MAX, Identity, Image};
+use crate::vfs::{File, OpenMode, Vfs};
+
+/// Bytes looked at together.
+const WINDOW_BYTES: usize = 1 << 20;
+/// What is read by itself where a window cannot be.
+const SECTOR_BYTES: usize = 4096;
+/// An image announces itself in so many bytes.
+const HEAD_BYTES: usize = 64;
+
+/// Something that could not be read.
+///
+/// ```
+/// use duramen_base::salvage::Loss;
+/// let loss = Loss { keys: Some((b"a".to_vec(), b"m".to_vec())), ..Loss::new("tree.dat", 8192, "the checksum does not match") };
+/// assert_eq!(loss.to_string(), "tree.dat at 8192: the checksum does not match; keys from \"a\" to \"m\" may be missing");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// In which file, or folder.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What was found.
+    pub what: String,
+    /// Which keys may be missing or older than they were: from the first to below the second (empty: to the end). `None`: not known.
+    pub keys: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Loss {
+    /// A loss of which it is not known what it held.
+    pub fn new(file: impl Into<PathBuf>, offset: u64, what: impl Into<String>) -> Loss {
+        Loss { file: file.into(), offset, what: what.into(), keys: None }
+    }
+
+    /// What `error` says about `file`, at `offset` unless it knows better.
+    pub fn of(error: &Error, file: &Path, offset: u64) -> Loss {
+        match error {
+            Error::Corruption { file, offset, what } => Loss::new(file, *offset, *what),
+            other => Loss::new(file, offset, other.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}: {}", self.file.display(), self.offset, self.what)?;
+        match &self.keys {
+            None => Ok(()),
+            Some((low, high)) if high.is_empty() => {
+                write!(f, "; keys from \"{}\" on may be missing", low.escape_ascii())
+            }
+            Some((low, high)) => {
+                write!(f, "; keys from \"{}\" to \"{}\" may be missing", low.escape_ascii(), high.escape_ascii())
+            }
+        }
+    }
+}
+
+/// Takes in what a store's files hold, in any order.
+pub trait Salvage {
+    /// A version of a key, `None`: deleted; `Timestamp::ZERO`: older than every other version.
+    fn version(&mut self, key: &[u8], ts: Timestamp, value: Option<&[u8]>) -> Result<()>;
+    /// Every version older than `ts` of the keys from `low` to below `high` (empty: to the end) was deleted.
+    fn range_delete(&mut self, low: &[u8], high: &[u8], ts: Timestamp) -> Result<()>;
+    /// Something could not be read (Z1).
+    fn lost(&mut self, loss: Loss);
+}
+
+/// The folder of a store to be salvaged.
+#[derive(Clone, Copy)]
+pub struct StoreFiles<'a> {
+    /// The file system.
+    pub vfs: &'a dyn Vfs,
+    /// The folder.
+    pub dir: &'a Path,
+    /// Whose store it is.
+    pub keyspace: KeyspaceId,
+    /// Which database; `None`: whichever.
+    pub db_uuid: Option<DbUuid>,
+}
+
+impl StoreFiles<'_> {
+    /// Opens the file `name` for reading.
+    pub fn open(&self, name: &str) -> Result<File> {
+        File::open(self.vfs, &self.dir.join(name), OpenMode::Read)
+    }
+
+    /// Whether a file that says it belongs to `db_uuid` is one of this database.
+    pub fn is_ours(&self, db_uuid: DbUuid) -> bool {
+        self.db_uuid.is_none_or(|ours| ours == db_uuid)
+    }
+}
+
+/// Gives every version in a leaf or data block to `sink`.
+pub fn give_versions(image: &Image, sink: &mut dyn Salvage) -> Result<()> {
+    let mut key = Vec::new();
+    let value = |body| match body {
+        Body::Value(value) => Some(value),
+        Body::Tombstone => None,
+    };
+    for index in 0..image.count() {
+        image.key_into(index, &mut key);
+        let record = image.record(index);
+        sink.version(&key, record.ts, value(record.body))?;
+    }
+    for index in 0..image.hist_count() {
+        image.hist_key_into(index, &mut key);
+        let record = image.hist_record(index);
+        sink.version(&key, record.ts, value(record.body))?;
+    }
+    Ok(())
+}
+
+/// Walks through a file looking for whole images.
+///
+/// ```
+/// use duramen_base::image::{Identity, ImageBuilder, ImageKind, ImageSpec};
+/// use duramen_base::salvage::ImageSearch;
+/// use duramen_base::vfs::{File, MemVfs, OpenMode};
+/// let disk = MemVfs::new();
+/// let file = File::open(&disk, "some.file".as_ref(), OpenMode::OpenOrCreate)?;
+/// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 5, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+/// file.write_all_at(&ImageBuilder::raw(&spec, b"body").to_stored(1), 4096)?;
+/// let mut search = ImageSearch::new(&file, 0..file.len()?, 4096);
+/// let (at, image) = search.next(|found, _| found.self_id == 5).expect("it is there");
+/// assert_eq!((at, image.raw_body()), (4096, &b"body"[..]));
+/// assert!(search.next(|_, _| true).is_none());
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+pub struct ImageSearch<'f> {
+    window: Window<'f>,
+    at: u64,
+    end: u64,
+    step: u64,
+}
+
+impl<'f> ImageSearch<'f> {
+    /// Looks in `range` of `file`, at every multiple of `step`, which is a power of two.
+    pub fn new(file: &'f File, range: Range<u64>, step: u64) -> ImageSearch<'f> {
+        debug_assert!(step.is_power_of_two(), "images lie at multiples of a power of two");
+        let window = Window { file, start: 0, bytes: Vec::new() };
+        ImageSearch { window, at: range.start, end: range.end, step }
+    }
+
+    /// The next whole image whose head says what `wanted` accepts of an image at this place, and where it begins.
+    pub fn next(&mut self, wanted: impl Fn(&Identity, u64) -> bool) -> Option<(u64, Image)> {
+        while self.at + (HEAD_BYTES as u64) < self.end {
+            let at = self.at;
+            let head = self.window.bytes_at(at, HEAD_BYTES)?;
+            let found = Identity::of_head(head).filter(|identity| wanted(identity, at)).and_then(|identity| {
+                let len = Image::stored_len(head).ok()?;
+                Some((identity, len))
+            });
+            let image = found.and_then(|(identity, len)| {
+                let bytes = self.window.bytes_at(at, len)?;
+                Image::decode(bytes.to_vec(), &identity).ok()
+            });
+            match image {
+                Some(image) => {
+                    self.at = (at + image.bytes().len() as u64).next_multiple_of(self.step);
+                    return Some((at, image));
+                }
+                None => self.at += self.step,
+            }
+        }
+        None
+    }
+}
+
+/// A part of a file in memory, zeros where it cannot be read.
+struct Window<'f> {
+    file: &'f File,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// `len` bytes from `at`; `None` behind the end of the file.
+    fn bytes_at(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        debug_assert!(len <= IMAGE_BYTES_MAX, "an image fits a window");
+        let is_inside = at >= self.start && at + len as u64 <= self.start + self.bytes.len() as u64;
+        if !is_inside {
+            self.start = at;
+            self.bytes = read_what_can_be(self.file, at, WINDOW_BYTES);
+        }
+        self.bytes.get((at - self.start) as usize..)?.get(..len)
+    }
+}
+
+/// Up to `len` bytes from `at`, zeros in place of sectors that cannot be read; fewer at the end of the file.
+pub fn read_what_can_be(file: &File, at: u64, len: usize) -> Vec<u8> {
+    let file_bytes = file.len().unwrap_or(u64::MAX);
+    let len = len.min(usize::try_from(file_bytes.saturating_sub(at)).unwrap_or(usize::MAX));
+    let mut bytes = vec![0; len];
+    match file.read_up_to_at(&mut bytes, at) {
+        Ok(got) => bytes.truncate(got),
+        Err(_) => {
+            for (index, sector) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
+                if file.read_exact_at(sector, at + (index * SECTOR_BYTES) as u64).is_err() {
+                    sector.fill(0);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{ImageBuilder, ImageKind, ImageSpec};
+    use crate::vfs::MemVfs;
+
+    fn image(self_id: u64, body: &[u8]) -> Vec<u8> {
+        let spec = ImageSpec { kind: ImageKind::Raw, self_id, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+        ImageBuilder::raw(&spec, body).to_stored(3)
+    }
+
+    #[test]
+    fn images_behind_a_damaged_one_are_found_at_any_byte() {
+        let disk = MemVfs::new();
+        let file = File::open(&disk, "table".as_ref(), OpenMode::OpenOrCreate).unwrap();
+        let mut bytes = vec![9; 61];
+        let mut starts = Vec::new();
+        for body in [&b"a"[..], b"damaged", b"the third"] {
+            starts.push(bytes.len() as u64);
+            bytes.extend(image(bytes.len() as u64, body));
+            bytes.push(7);
+        }
+        bytes[starts[1] as usize + 150] ^= 1;
+        file.write_all_at(&bytes, 0).unwrap();
+        let mut search = ImageSearch::new(&file, 0..file.len().unwrap(), 1);
+        let mut found = Vec::new();
+        while let Some((at, image)) = search.next(|identity, at| identity.self_id == at) {
+            found.push((at, image.raw_body().to_vec()));
+        }
+        assert_eq!(found, [(starts[0], b"a".to_vec()), (starts[2], b"the third".to_vec())]);
+    }
+}
