@@ -15,6 +15,7 @@ fn main() -> Result<()> {
         [] => {
             let folder = std::env::temp_dir().join(format!("duramen-salvage-{}", std::process::id()));
             let damaged = folder.join("damaged");
+            std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
             make_and_damage(&damaged)?;
             salvage(&damaged, &folder.join("rescued"))?;
             let _ = std::fs::remove_dir_all(folder);
