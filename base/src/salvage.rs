@@ -27,6 +27,8 @@ const HEAD_BYTES: usize = 64;
 /// use duramen_base::salvage::Loss;
 /// let loss = Loss { keys: Some((b"a".to_vec(), b"m".to_vec())), ..Loss::new("tree.dat", 8192, "the checksum does not match") };
 /// assert_eq!(loss.to_string(), "tree.dat at 8192: the checksum does not match; keys from \"a\" to \"m\" may be missing");
+/// let error = duramen_base::Error::corruption("tree.dat", 8192, "the checksum does not match");
+/// assert_eq!(Loss::of(&error, "tree.dat".as_ref(), 0), Loss { keys: None, ..loss });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {

@@ -30,6 +30,11 @@ use rescue::{Rescue, Writer};
 /// What [`Database::salvage`] found.
 ///
 /// Its `Display` is a report for humans, one line for each keyspace and each loss.
+///
+/// ```
+/// let report = duramen::SalvageReport::default();
+/// assert_eq!(report.to_string(), "0 commits from the log\nnothing was lost");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SalvageReport {
     /// The keyspaces of the new database.
@@ -41,6 +46,13 @@ pub struct SalvageReport {
 }
 
 /// One keyspace of a [`SalvageReport`].
+///
+/// ```
+/// use duramen::{BackendKind, SalvageReport, SalvagedKeyspace};
+/// let trees = SalvagedKeyspace { name: "trees".into(), backend: BackendKind::BTree, entries: 12 };
+/// let report = SalvageReport { keyspaces: vec![trees], ..SalvageReport::default() };
+/// assert!(report.to_string().starts_with("trees (btree): 12 entries"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalvagedKeyspace {
     /// Its name; `keyspace-<id>` where the catalog could not be read.
