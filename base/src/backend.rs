@@ -30,10 +30,11 @@ use crate::batch::OpsOfKeyspace;
 use crate::bounds::KeyBounds;
 use crate::budget::Reservation;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::StoreHost;
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::Image;
+use crate::ingest::{BuiltIngest, IngestRecord, SortedSource};
 use crate::options::KeyspaceOptions;
 use crate::pool::FramePool;
 use crate::stall::StallTimes;
@@ -451,6 +452,44 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Takes the operations of the commit `at` in (K2).
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp);
+
+    /// From how many bytes of sorted pairs on it is worth the while to build files of them ([`Backend::ingest`]); `None`: this store takes puts
+    /// alone.
+    fn ingest_bytes_min(&self) -> Option<u64> {
+        None
+    }
+
+    /// Builds files of sorted pairs, beside everything else, and makes them durable; nobody reads them until they are attached (IG1). An error, of the
+    /// source too, leaves the store as it was.
+    ///
+    /// # Errors
+    /// `Unsupported` where `ingest_bytes_min` has no answer; what the source says; `DiskFull`, `Io`; `Poisoned`: a sync failed, the store cannot go on.
+    fn ingest(&self, source: &mut dyn SortedSource) -> Result<BuiltIngest> {
+        let _ = source;
+        Err(Error::Unsupported { what: "an ingest that builds files" })
+    }
+
+    /// Attaches what was built as the commit `at`, as if each pair had been put (K2). Every commit before `at` has been applied, and the caller holds
+    /// the locks of all keys from the first to the last.
+    fn attach(&self, built: BuiltIngest, at: Timestamp) {
+        let _ = (built, at);
+        unreachable!("only what `ingest` built is attached");
+    }
+
+    /// While opening, before the first apply and the first `work`: the log has this record above `persisted`. What it names is not free.
+    ///
+    /// # Errors
+    /// `Corruption`: what it names is missing or damaged.
+    fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
+        let _ = record;
+        Err(Error::Unsupported { what: "an ingest that builds files" })
+    }
+
+    /// Attaches what an expected record names as the commit `at` (K5).
+    fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
+        let _ = (record, at);
+        unreachable!("only what was expected is attached");
+    }
 
     /// Every commit up to here is in durable files (K3).
     fn persisted(&self) -> Timestamp;

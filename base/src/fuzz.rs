@@ -10,7 +10,7 @@ use crate::framed::{FILE_HEADER_BYTES, FileHeader, FramedFile, Known, Tail, read
 use crate::golden;
 use crate::image::{Identity, Image, ImageKind, Lookup};
 use crate::vfs::{File, MemVfs, OpenMode};
-use crate::{Batch, BatchView, DbUuid, Timestamp};
+use crate::{Batch, BatchView, DbUuid, IngestRecord, Timestamp};
 
 /// A decoder under test.
 ///
@@ -53,6 +53,7 @@ pub fn targets() -> Vec<Target> {
     let frames = golden::bytes(include_str!("../tests/golden/frame.hex"));
     let batch = golden::bytes(include_str!("../tests/golden/operation-batch.hex"));
     let current = golden::bytes(include_str!("../tests/golden/current.hex"));
+    let ingest = golden::bytes(include_str!("../tests/golden/ingest_record.hex"));
     vec![
         Target { name: "batch", corpus: vec![batch], reseal: nothing_to_seal, check: check_batch },
         Target { name: "image", corpus: vec![leaf, inner, raw], reseal: reseal_image, check: check_image },
@@ -68,8 +69,15 @@ pub fn targets() -> Vec<Target> {
             reseal: reseal_framed,
             check: check_framed,
         },
+        Target { name: "ingest-record", corpus: vec![ingest], reseal: nothing_to_seal, check: check_ingest },
         Target { name: "current", corpus: vec![current], reseal: nothing_to_seal, check: check_current },
     ]
+}
+
+fn check_ingest(bytes: &[u8]) -> bool {
+    let Some(record) = IngestRecord::decode(bytes) else { return false };
+    assert_eq!(record.encode()[..], *bytes);
+    true
 }
 
 fn check_batch(bytes: &[u8]) -> bool {

@@ -24,6 +24,7 @@ pub mod golden;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod ingest;
 pub mod locks;
 pub mod memtable;
 #[cfg(any(test, feature = "testing"))]
@@ -53,6 +54,7 @@ pub use deadlock::{DeadlockMember, DeadlockReason, DeadlockReport, VictimPolicy}
 pub use error::{Error, IoOp, Result};
 pub use host::{SnapSet, StoreHost};
 pub use ids::{DbUuid, KeyspaceId, Lsn, Timestamp};
+pub use ingest::{BuiltIngest, IngestRecord, SortedSource};
 pub use locks::{
     KeyspaceLockMode, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget, LockWait, TxnId, TxnInfo,
 };

@@ -4,6 +4,7 @@
 
 use duramen_base::framed::{FileHeader, FramedFile, Known, Tail, switch_current};
 use duramen_base::image::{Body, Identity, Image, ImageBuilder, ImageKind, ImageSpec, Lookup};
+use duramen_base::ingest::{IngestRecord, encode_list};
 use duramen_base::vfs::{File, MemVfs, OpenMode};
 use duramen_base::{Batch, BatchView, DbUuid, KeyspaceId, Op, OpKind, Result, Timestamp};
 
@@ -44,6 +45,8 @@ const INNER: &str = include_str!("golden/page-image.inner.hex");
 const RAW: &str = include_str!("golden/page-image.raw.hex");
 const FRAMED: &str = concat!(include_str!("golden/file-header.hex"), include_str!("golden/frame.hex"));
 const CURRENT: &str = include_str!("golden/current.hex");
+const INGEST_RECORD: &str = include_str!("golden/ingest_record.hex");
+const INGEST_LIST: &str = include_str!("golden/ingest_list.hex");
 const BATCH: &str = include_str!("golden/operation-batch.hex");
 
 #[test]
@@ -142,4 +145,18 @@ fn a_batch_has_these_bytes() {
     let sections: Vec<_> = BatchView::parse(&bytes).expect("a batch").sections().collect();
     assert_eq!((sections[0].keyspace().get(), sections[1].keyspace().get()), (1, 300));
     assert!(sections[0].iter().eq(first) && sections[1].iter().eq(second));
+}
+
+#[test]
+fn a_record_of_an_ingest_has_these_bytes() {
+    let record = IngestRecord { keyspace: KeyspaceId::new(3), digest: 0x0102_0304, number: 0x0506, bytes: 0x0708_090a };
+    check(&record.encode(), INGEST_RECORD);
+    assert_eq!(IngestRecord::decode(&golden(INGEST_RECORD)), Some(record));
+    assert_eq!(IngestRecord::decode(&golden(INGEST_RECORD)[1..]), None);
+    assert_eq!(IngestRecord::decode(&[0; 24]), None);
+}
+
+#[test]
+fn a_list_of_an_ingest_has_these_bytes() {
+    check(&encode_list(DbUuid::from_bytes([7; 16]), KeyspaceId::new(3), 5, b"body"), INGEST_LIST);
 }

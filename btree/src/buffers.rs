@@ -9,6 +9,7 @@
 //! W3  Applies of one key arrive in the order of commits. So whatever a buffer holds of a key is newer than what older buffers and pages
 //!     hold of it (or the same): the first layer that has an answer has the answer. (Not during replay, when nobody reads.)
 //! W4  `has_any` is set before the first apply can be read, and cleared only when every buffer is empty.
+//! W5  A run of leaves that a commit attached (`ingest.rs`) is a layer among the frozen buffers, newer than all that was applied before it.
 
 use std::collections::VecDeque;
 
@@ -17,33 +18,107 @@ use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::{Arc, RwLock};
 use duramen_base::{OpsOfKeyspace, Reservation, StoreHost, Timestamp, mutant};
 
+use crate::ingest::{Looked, Run};
+use crate::read::Missing;
+
+/// A layer that takes no applies any more.
+#[derive(Clone, Debug)]
+pub(crate) enum Layer {
+    /// A buffer, to be drained.
+    Buffer(Arc<Memtable>),
+    /// Leaves, to be hung into the tree or merged with it.
+    Run(Arc<Run>),
+}
+
+/// One of the layers, to be looked into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LayerRef<'l> {
+    /// A buffer.
+    Buffer(&'l Arc<Memtable>),
+    /// Leaves.
+    Run(&'l Arc<Run>),
+}
+
+impl Layer {
+    fn get(&self) -> LayerRef<'_> {
+        match self {
+            Layer::Buffer(buffer) => LayerRef::Buffer(buffer),
+            Layer::Run(run) => LayerRef::Run(run),
+        }
+    }
+
+    fn is(&self, other: &Layer) -> bool {
+        match (self, other) {
+            (Layer::Buffer(one), Layer::Buffer(other)) => Arc::ptr_eq(one, other),
+            (Layer::Run(one), Layer::Run(other)) => Arc::ptr_eq(one, other),
+            (Layer::Buffer(_) | Layer::Run(_), _) => false,
+        }
+    }
+
+    /// Its oldest commit.
+    pub(crate) fn min_ts(&self) -> Timestamp {
+        self.get().min_ts()
+    }
+
+    /// Its newest commit.
+    pub(crate) fn max_ts(&self) -> Timestamp {
+        match self {
+            Layer::Buffer(buffer) => buffer.max_ts(),
+            Layer::Run(run) => run.ts,
+        }
+    }
+}
+
+impl LayerRef<'_> {
+    fn min_ts(&self) -> Timestamp {
+        match self {
+            LayerRef::Buffer(buffer) => buffer.min_ts(),
+            LayerRef::Run(run) => run.ts,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            LayerRef::Buffer(buffer) => buffer.bytes(),
+            LayerRef::Run(run) => run.bytes(),
+        }
+    }
+}
+
 /// The buffers at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Layers {
     pub(crate) active: Arc<Memtable>,
     /// Newest first; drained from the back.
-    pub(crate) frozen: VecDeque<Arc<Memtable>>,
+    pub(crate) frozen: VecDeque<Layer>,
 }
 
 impl Layers {
     /// Newest first.
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = LayerRef<'_>> {
         let readable = if mutant!("miss_frozen_buffer") { 0 } else { self.frozen.len() };
-        std::iter::once(&self.active).chain(self.frozen.iter().take(readable))
+        std::iter::once(LayerRef::Buffer(&self.active)).chain(self.frozen.iter().take(readable).map(Layer::get))
     }
 
     /// Memory of all of them in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.all().map(|buffer| buffer.bytes()).sum()
+        self.all().map(|layer| layer.bytes()).sum()
     }
 
     /// The oldest commit in any of them, `MAX` if there is none.
     pub(crate) fn min_ts(&self) -> Timestamp {
-        self.all().map(|buffer| buffer.min_ts()).min().unwrap_or(Timestamp::MAX)
+        self.all().map(|layer| layer.min_ts()).min().unwrap_or(Timestamp::MAX)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Memtable>> {
-        std::iter::once(&self.active).chain(&self.frozen)
+    fn all(&self) -> impl Iterator<Item = LayerRef<'_>> {
+        std::iter::once(LayerRef::Buffer(&self.active)).chain(self.frozen.iter().map(Layer::get))
+    }
+
+    /// The same with the active buffer frozen.
+    fn rotated(&self) -> Layers {
+        let active = Layer::Buffer(Arc::clone(&self.active));
+        let frozen = std::iter::once(&active).chain(&self.frozen).map(Layer::clone).collect();
+        Layers { active: Arc::default(), frozen }
     }
 }
 
@@ -61,6 +136,8 @@ pub(crate) enum Buffered {
     Settled(MemFound),
     /// The pages have to be asked too; whether anything newer changed it.
     Open(bool),
+    /// A page of a run must be read first.
+    Missing(Missing),
 }
 
 impl Buffers {
@@ -109,21 +186,34 @@ impl Buffers {
         let mut layers = self.layers.write();
         let rotates = !layers.active.is_empty() && is_due(&layers.active);
         if rotates {
-            let frozen = std::iter::once(&layers.active).chain(&layers.frozen).map(Arc::clone).collect();
-            *layers = Arc::new(Layers { active: Arc::default(), frozen });
+            *layers = Arc::new(layers.rotated());
         }
         rotates
     }
 
-    /// The oldest frozen buffer, if no apply is in flight in it: it never changes again.
-    pub(crate) fn next_to_drain(&self) -> Option<Arc<Memtable>> {
-        self.layers().frozen.back().filter(|buffer| buffer.is_quiet()).map(Arc::clone)
+    /// Puts a run in front of all that was applied before it (W5).
+    pub(crate) fn attach(&self, run: Run) {
+        let mut layers = self.layers.write();
+        let is_bare = layers.active.is_empty() && layers.active.is_quiet();
+        let mut next = if is_bare { Layers::clone(&layers) } else { layers.rotated() };
+        next.frozen.push_front(Layer::Run(Arc::new(run)));
+        self.has_any.store(true, Ordering::Release); // W4
+        *layers = Arc::new(next);
     }
 
-    /// Lets the oldest frozen buffer go: all of it is in pages (W1).
-    pub(crate) fn remove_drained(&self, drained: &Arc<Memtable>) {
+    /// The oldest frozen layer, if no apply is in flight in it: it never changes again.
+    pub(crate) fn next_to_drain(&self) -> Option<Layer> {
+        let is_still = |layer: &&Layer| match layer {
+            Layer::Buffer(buffer) => buffer.is_quiet(),
+            Layer::Run(_) => true,
+        };
+        self.layers().frozen.back().filter(is_still).cloned()
+    }
+
+    /// Lets the oldest frozen layer go: all of it is in pages (W1).
+    pub(crate) fn remove_drained(&self, drained: &Layer) {
         let mut layers = self.layers.write();
-        assert!(layers.frozen.back().is_some_and(|oldest| Arc::ptr_eq(oldest, drained)), "W1: the oldest goes first");
+        assert!(layers.frozen.back().is_some_and(|oldest| oldest.is(drained)), "W1: the oldest goes first");
         let mut next = Layers::clone(&layers);
         next.frozen.pop_back();
         if next.frozen.is_empty() && next.active.is_empty() && next.active.is_quiet() {
@@ -134,15 +224,22 @@ impl Buffers {
         drop(before); // outside the latch: this may free a whole buffer
     }
 
-    /// What the buffers know of `key` at `at`.
-    pub(crate) fn get(&self, key: &[u8], at: Timestamp) -> Buffered {
+    /// What the layers know of `key` at `at`; `look` looks for it in a run.
+    pub(crate) fn get(&self, key: &[u8], at: Timestamp, look: impl Fn(&Run) -> Looked) -> Buffered {
         if !self.has_any() {
             return Buffered::Open(false);
         }
         let layers = self.layers.read();
         let mut newer = false;
-        for buffer in layers.newest_first() {
-            let found = buffer.get(key, at);
+        for layer in layers.newest_first() {
+            let found = match layer {
+                LayerRef::Buffer(buffer) => buffer.get(key, at),
+                LayerRef::Run(run) => match look(run) {
+                    Looked::Found(found) => found,
+                    Looked::Nothing => continue,
+                    Looked::Missing(missing) => return Buffered::Missing(missing),
+                },
+            };
             newer |= found.newer;
             if found.version.is_some() || found.tomb > Timestamp::ZERO {
                 return Buffered::Settled(MemFound { newer, ..found }); // W3
@@ -151,18 +248,34 @@ impl Buffers {
         Buffered::Open(newer)
     }
 
-    /// Newest change of `key`, if the buffers know any.
-    pub(crate) fn newest(&self, key: &[u8]) -> Option<Timestamp> {
+    /// Newest change of `key`, if the layers know any; `look` looks for it in a run, at the end of all time.
+    pub(crate) fn newest(&self, key: &[u8], look: impl Fn(&Run) -> Looked) -> Result<Option<Timestamp>, Missing> {
         if !self.has_any() {
-            return None;
+            return Ok(None);
         }
         let layers = self.layers.read();
-        layers.newest_first().map(|buffer| buffer.newest(key)).find(|&newest| newest > Timestamp::ZERO)
+        for layer in layers.newest_first() {
+            let newest = match layer {
+                LayerRef::Buffer(buffer) => buffer.newest(key),
+                LayerRef::Run(run) => match look(run) {
+                    Looked::Found(_) => run.ts,
+                    Looked::Nothing => Timestamp::ZERO,
+                    Looked::Missing(missing) => return Err(missing),
+                },
+            };
+            if newest > Timestamp::ZERO {
+                return Ok(Some(newest));
+            }
+        }
+        Ok(None)
     }
 }
 
 /// The range deletes of the buffers, of those that have any.
 pub(crate) fn tombs_of(layers: Option<&Layers>) -> Vec<Arc<RangeTombs>> {
-    let all = layers.into_iter().flat_map(Layers::newest_first).map(|buffer| buffer.tombs());
+    let all = layers.into_iter().flat_map(Layers::newest_first).filter_map(|layer| match layer {
+        LayerRef::Buffer(buffer) => Some(buffer.tombs()),
+        LayerRef::Run(_) => None,
+    });
     all.filter(|tombs| !tombs.is_empty()).collect()
 }

@@ -177,6 +177,7 @@ impl Store {
         self.counters.tree_bytes.store(up.live_bytes(), Ordering::Relaxed);
         self.note_checkpoint(up.mark());
         self.counters.persists.fetch_add(1, Ordering::Relaxed);
+        self.let_runs_go(up);
     }
 
     fn chunk_image(&self, id: ChunkId, entries: &[u64]) -> Image {

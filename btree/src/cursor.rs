@@ -27,7 +27,7 @@ mod leaf_walk;
 mod window;
 
 use leaf_walk::{Gap, LeafWalk, Spot};
-use window::{Covers, Window};
+use window::{Covers, Place, Window};
 
 /// Keys copied from a buffer at once: few at first, so that a short scan costs little.
 const BUFFERED_KEYS: Range<usize> = 16..512;
@@ -162,14 +162,23 @@ impl BTreeCursor {
             (From::End, Way::Up) => Target::At(&[]),
             (From::End, Way::Down) => Target::Last,
         };
-        let layers = self.store.buffers.layers_if_any(); // Q1
-        let covers = Covers::new(self.store.tombs_if_any(), layers.as_deref());
-        let view = self.store.leaf_view(target, self.at)?;
-        let window = layers.map_or_else(Window::default, |layers| {
-            let fences = (view.image.low_fence(), view.image.high_fence());
-            Window::new(&layers, fences, &start, way, self.at, buffered_keys)
-        });
-        Ok(Leaf { walk: LeafWalk::new(view, window, &covers, &self.bounds(), self.at), covers })
+        loop {
+            let layers = self.store.buffers.layers_if_any(); // Q1
+            let covers = Covers::new(self.store.tombs_if_any(), layers.as_deref());
+            let view = self.store.leaf_view(target, self.at)?;
+            let window = match layers {
+                None => Window::default(),
+                Some(layers) => {
+                    let fences = (view.image.low_fence(), view.image.high_fence());
+                    let place = Place { store: &self.store, fences, way, at: self.at, keys_max: buffered_keys };
+                    match Window::new(&layers, &place, &start)? {
+                        Some(window) => window,
+                        None => continue, // a run of these layers is in the tree by now
+                    }
+                }
+            };
+            return Ok(Leaf { walk: LeafWalk::new(view, window, &covers, &self.bounds(), self.at), covers });
+        }
     }
 
     /// Goes from `from` in the direction `way` to the first key shown inside the bounds; the one place where a cursor moves (Q2).

@@ -22,7 +22,9 @@ use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Result, SnapSet, Timestamp};
 
+use crate::buffers::Layer;
 use crate::clear::{KeyRange, ranges_to_clear};
+use crate::ingest::Run;
 use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
 use crate::pid_table::ROOT_PID;
 use crate::read::{LeafView, Target};
@@ -36,7 +38,9 @@ const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
 /// A drain in progress.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    buffer: Arc<Memtable>,
+    layer: Layer,
+    /// The next leaf to be merged, if the layer is a run that cannot be hung.
+    next_leaf: Option<usize>,
     /// To be cleared before any change goes into a leaf (CL1).
     clears: VecDeque<KeyRange>,
     ahead: Ahead,
@@ -65,10 +69,10 @@ struct Copied {
 
 impl Ahead {
     /// Copies more if little is left.
-    fn fill(&mut self, buffer: &Memtable) {
+    fn fill(&mut self, store: &Store, layer: &Layer, next_leaf: &mut Option<usize>) -> Result<()> {
         let begin = self.changes.get(self.next).map_or(self.bytes.len(), |change| change.key.start);
         if self.is_last || self.bytes.len() - begin >= AHEAD_BYTES.start {
-            return;
+            return Ok(());
         }
         self.bytes.drain(..begin);
         self.changes.drain(..self.next);
@@ -77,6 +81,32 @@ impl Ahead {
             change.key = change.key.start - begin..change.key.end - begin;
             change.value = change.value.as_ref().map(|value| value.start - begin..value.end - begin);
         }
+        match layer {
+            Layer::Buffer(buffer) => self.copy_of_buffer(buffer),
+            Layer::Run(run) => self.copy_of_run(store, run, next_leaf.get_or_insert(0))?,
+        }
+        Ok(())
+    }
+
+    fn copy_of_run(&mut self, store: &Store, run: &Run, next_leaf: &mut usize) -> Result<()> {
+        while self.bytes.len() < AHEAD_BYTES.end {
+            let Some(image) = store.leaf_to_merge(run, *next_leaf)? else {
+                self.is_last = true;
+                return Ok(());
+            };
+            *next_leaf += 1;
+            let mut key = Vec::new();
+            for slot in 0..image.count() {
+                image.key_into(slot, &mut key);
+                self.scratch.reset(&key);
+                self.scratch.add(run.ts, image.record(slot).body);
+                copy(&self.scratch, &mut self.bytes, &mut self.changes);
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_of_buffer(&mut self, buffer: &Memtable) {
         let (bytes, changes, last_key) = (&mut self.bytes, &mut self.changes, &mut self.last_key);
         let from = last_key.take();
         let from = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -131,14 +161,18 @@ fn copy(versions: &KeyVersions, bytes: &mut Vec<u8>, changes: &mut Vec<Copied>) 
 }
 
 impl Store {
-    /// Begins the drain of the oldest frozen buffer, unless one is under way; whether there is one now.
-    pub(crate) fn begin_drain(&self, up: &mut Upkeep) -> bool {
+    /// Begins the drain of the oldest frozen layer, unless one is under way; whether there is one now. `is_wanted`: somebody waits for it.
+    pub(crate) fn begin_drain(&self, up: &mut Upkeep, is_wanted: bool) -> bool {
         if up.drain.is_some() {
             return true;
         }
-        let Some(buffer) = self.buffers.next_to_drain() else { return false };
-        self.note_contained(buffer.max_ts()); // Z2
-        let tombs = buffer.tombs();
+        let Some(layer) = self.buffers.next_to_drain() else { return false };
+        let tombs = match &layer {
+            Layer::Buffer(buffer) => buffer.tombs(),
+            Layer::Run(run) if !self.is_ripe(run, is_wanted) => return false,
+            Layer::Run(_) => Arc::default(),
+        };
+        self.note_contained(layer.max_ts()); // Z2
         let mut clears = VecDeque::new();
         if !tombs.is_empty() {
             let oldest = self.snapshots().oldest();
@@ -146,33 +180,56 @@ impl Store {
             up.tombs_changed = true;
             clears = ranges_to_clear(&tombs, oldest);
         }
-        up.drain = Some(Drain { buffer, clears, ahead: Ahead::default() });
+        up.drain = Some(Drain { layer, next_leaf: None, clears, ahead: Ahead::default() });
         true
     }
 
     /// Does one bounded step of the drain in progress; the bytes of the leaves it changed and of what it wrote.
     pub(crate) fn step_drain(&self, up: &mut Upkeep, bytes_max: u64) -> Result<u64> {
         let Some(mut drain) = up.drain.take() else { return Ok(0) };
+        if let Layer::Run(run) = &drain.layer
+            && drain.next_leaf.is_none()
+        {
+            match self.hang(up, run) {
+                Ok(true) => {
+                    self.end_drain(up, &drain.layer, true);
+                    return Ok(bytes_max);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    up.drain = Some(drain); // Z3
+                    return Err(error);
+                }
+            }
+        }
         let outcome = if drain.clears.is_empty() {
             self.drain_leaves(up, &mut drain, bytes_max.max(1))
         } else {
             self.clear_ranges(up, &mut drain.clears, bytes_max.max(1))
         };
         if outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done() {
-            self.counters.drains.fetch_add(1, Ordering::Relaxed);
-            self.note_drained(drain.buffer.min_ts());
-            self.buffers.remove_drained(&drain.buffer); // W1
+            self.end_drain(up, &drain.layer, false);
         } else {
             up.drain = Some(drain); // Z3
         }
         outcome
     }
 
+    /// All of a layer is in pages.
+    fn end_drain(&self, up: &mut Upkeep, layer: &Layer, hung: bool) {
+        self.counters.drains.fetch_add(1, Ordering::Relaxed);
+        self.note_drained(layer.min_ts());
+        self.buffers.remove_drained(layer); // W1
+        if let Layer::Run(run) = layer {
+            self.run_is_in(up, run, hung);
+        }
+    }
+
     fn drain_leaves(&self, up: &mut Upkeep, drain: &mut Drain, bytes_max: u64) -> Result<u64> {
         let snaps = self.snapshots();
         let mut bytes = 0;
         while bytes < bytes_max {
-            drain.ahead.fill(&drain.buffer);
+            drain.ahead.fill(self, &drain.layer, &mut drain.next_leaf)?;
             let Some(key) = drain.ahead.first_key() else { break };
             let (pid, leaf) = self.upkeep_leaf(Target::At(key))?;
             let points = drain.ahead.points_below(leaf.image.high_fence());

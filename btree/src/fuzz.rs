@@ -6,6 +6,7 @@ use duramen_base::fuzz::{Target, nothing_to_seal, seal_at};
 use duramen_base::golden;
 use duramen_base::image::{Identity, Image, ImageKind};
 
+use crate::ingest::RunList;
 use crate::map::{decode_chunk, encode_chunk};
 use crate::range_tombs::RangeTombs;
 use crate::superblock::{Copy, Superblock};
@@ -16,7 +17,9 @@ pub fn targets() -> Vec<Target> {
     let superblock = golden::bytes(include_str!("../tests/golden/superblock.hex"));
     let tombs = golden::bytes(include_str!("../tests/golden/range_deletes.hex"));
     let chunk = golden::bytes(include_str!("../tests/golden/map_chunk.hex"));
+    let run = golden::bytes(include_str!("../tests/golden/run_list.hex"));
     vec![
+        Target { name: "run-list", corpus: vec![run], reseal: nothing_to_seal, check: check_run },
         Target {
             name: "superblock",
             corpus: vec![whole(superblock)],
@@ -41,6 +44,12 @@ fn body_of(image: Vec<u8>) -> Vec<u8> {
         Ok(chunk) => chunk.raw_body().to_vec(),
         Err(_) => image,
     }
+}
+
+fn check_run(bytes: &[u8]) -> bool {
+    let Some(list) = RunList::decode(bytes) else { return false };
+    assert_eq!(RunList::decode(&list.encode()), Some(list));
+    true
 }
 
 fn check_superblock(bytes: &[u8]) -> bool {

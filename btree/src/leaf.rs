@@ -21,7 +21,7 @@ use crate::spill::Spill;
 /// Bytes of an image without records, about.
 pub(crate) const IMAGE_OVERHEAD_BYTES: usize = 192;
 /// Bytes of a record beside key, value and timestamp, about.
-const RECORD_OVERHEAD_BYTES: usize = 12;
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 12;
 const TS_BYTES: usize = 8;
 
 /// A put or delete on its way into a leaf.
@@ -244,6 +244,15 @@ impl<'a> Content<'a> {
         }
         let spill = spill.filter(|spill| !spill.is_empty());
         NewLeaf { image: builder.finish(), spill, too_old_below }
+    }
+
+    /// The first group at or behind `key`.
+    pub(crate) fn first_from(&self, key: &[u8]) -> usize {
+        let mut own = Vec::new();
+        self.groups.partition_point(|group| {
+            group.key_into(&mut own);
+            *own < *key
+        })
     }
 
     pub(crate) fn group_count(&self) -> usize {

@@ -13,6 +13,7 @@
 //!   pure     leaf, inner (pages as values)   range_tombs   units   map, superblock (formats)
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
 //!   callers  admit   read   unlatched   cursor   evict
+//!   layers   buffers   ingest (runs of leaves that a commit attached)
 //!   upkeep   work (what next)   drain   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify   salvage
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
@@ -29,6 +30,7 @@ mod drain;
 mod evict;
 #[cfg(feature = "testing")]
 pub mod fuzz;
+mod ingest;
 mod inner;
 mod leaf;
 mod map;
@@ -63,8 +65,9 @@ use std::time::Duration;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{
-    Admission, Admit, Backend, Deadline, Found, KeyBounds, KeyspaceOptions, OpsOfKeyspace, Pin, Result, ScanOpts,
-    StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds, KeyspaceOptions, OpsOfKeyspace,
+    Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
+    VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::pid_table::Page;
@@ -171,6 +174,26 @@ impl Backend for BTree {
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
         self.store.apply(admission, ops, at);
+    }
+
+    fn ingest_bytes_min(&self) -> Option<u64> {
+        Some(self.store.ingest_bytes_min())
+    }
+
+    fn ingest(&self, source: &mut dyn SortedSource) -> Result<BuiltIngest> {
+        self.store.build_ingest(source)
+    }
+
+    fn attach(&self, built: BuiltIngest, at: Timestamp) {
+        self.store.attach(built, at);
+    }
+
+    fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
+        self.store.expect_ingest(record)
+    }
+
+    fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
+        self.store.attach_expected(record, at);
     }
 
     fn persisted(&self) -> Timestamp {

@@ -6,6 +6,7 @@
 //! O4  The superblock that opening chooses is durable before anything builds on it: a process that died may have written it without syncing.
 
 use duramen_base::image::{ImageBuilder, ImageKind};
+use duramen_base::ingest::list_number;
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, KeyspaceId, Result, StoreEnv, mutant};
@@ -102,7 +103,11 @@ pub(crate) fn open(env: StoreEnv) -> Result<Arc<Store>> {
         .map_err(|addr| file.corruption(addr.unit * UNIT_BYTES as u64, "a unit that the page map uses twice"))?;
     let pages = PidTable::new(env.host.budget());
     pages.fill(map.pages());
-    Ok(Arc::new(Store::new(env, file, pages, tombs, Upkeep::new(superblock, map, tomb_pages, units))))
+    let mut up = Upkeep::new(superblock, map, tomb_pages, units);
+    let entries = env.vfs.list(&env.dir).map_err(|source| Error::from_io(IoOp::List, &env.dir, source))?;
+    up.stray_lists = entries.iter().filter_map(|entry| list_number(&entry.name)).collect();
+    up.next_list = up.stray_lists.iter().copied().max().unwrap_or(0);
+    Ok(Arc::new(Store::new(env, file, pages, tombs, up)))
 }
 
 /// The superblock that is the store (B3).

@@ -8,6 +8,7 @@
 //! T3  Page ids start at 1, the root's; 0 is "none".
 //! T4  `shown` of a slot is the image of its page if that is resident and has no spill, else nothing; it follows the page before the latch is let go.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
@@ -257,6 +258,24 @@ impl PidTable {
         ids.free.reverse();
     }
 
+    /// Takes these page ids, which must be free; whether they were.
+    pub(crate) fn claim(&self, pids: &[u64]) -> bool {
+        let wanted: BTreeSet<u64> = pids.iter().copied().collect();
+        let mut ids = self.ids.lock();
+        let next = ids.next;
+        let new: Vec<u64> = wanted.range(next..).copied().collect();
+        let before = ids.free.len();
+        ids.free.retain(|pid| !wanted.contains(pid));
+        let were_free = before - ids.free.len() + new.len() == pids.len();
+        for pid in new {
+            let first_unused = ids.next;
+            ids.free.extend(first_unused..pid);
+            ids.next = pid + 1;
+            (first_unused..=pid).for_each(|pid| self.make_slot(pid, &mut ids));
+        }
+        were_free
+    }
+
     /// The first page id that was never given out.
     pub(crate) fn end(&self) -> u64 {
         self.ids.lock().next
@@ -293,6 +312,16 @@ mod tests {
         assert_eq!(table.allocate(), 1001);
         assert!(table.slot(0).is_none() && table.slot(u64::MAX).is_none());
         assert_eq!(table.count(), 1001);
+    }
+
+    #[test]
+    fn ids_are_claimed_where_they_are_free() {
+        let table = PidTable::new(&Budget::new(1 << 20));
+        let ids: Vec<u64> = (0..4).map(|_| table.allocate()).collect();
+        table.release(2);
+        assert!(!table.claim(&[3]) && table.claim(&[2, 7]));
+        assert_eq!([table.allocate(), table.allocate(), table.allocate()], [6, 5, 8]);
+        assert_eq!((ids.len(), table.count()), (4, 8));
     }
 
     #[test]

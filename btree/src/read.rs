@@ -200,9 +200,10 @@ impl Store {
 
     /// The newest version of `key` at or before `at`.
     pub(crate) fn get<'p>(self: &Arc<Store>, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
-        let newer = match self.buffers.get(key, at) {
+        let newer = match self.buffers.get(key, at, |run| self.look_in_run(run, key, at)) {
             Buffered::Settled(found) => return Ok(found_in_buffer(found)),
             Buffered::Open(newer) => newer,
+            Buffered::Missing(missing) => return Ok(self.needs(missing)),
         };
         let tombs = self.tombs_if_any(); // G4
         if let Some(image) = self.unlatched_leaf(key, pin.pinned()) {
@@ -240,14 +241,26 @@ impl Store {
                 Page::Free => return Err(self.bad_tree("a child page that is free")),
             },
         };
+        Ok(self.needs(missing))
+    }
+
+    /// The answer of a get that must read a page first.
+    #[cold]
+    fn needs<'p>(self: &Arc<Store>, missing: Missing) -> Found<'p> {
         let store = Arc::clone(self);
         let ticket = LoadTicket::new(move || store.load(missing));
-        Ok(Found { hit: Hit::NeedIo(ticket), newer: false })
+        Found { hit: Hit::NeedIo(ticket), newer: false }
     }
 
     /// When `key` changed last, if after `since`.
     pub(crate) fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
-        if let Some(newest) = self.buffers.newest(key) {
+        let buffered = loop {
+            match self.buffers.newest(key, |run| self.look_in_run(run, key, Timestamp::MAX)) {
+                Ok(newest) => break newest,
+                Err(missing) => self.load(missing)?,
+            }
+        };
+        if let Some(newest) = buffered {
             return Ok(Some(newest).filter(|&newest| newest > since)); // W3
         }
         if self.newest() <= since {

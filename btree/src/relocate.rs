@@ -5,6 +5,7 @@
 //!
 //! RL1 Only clean pages move: a dirty one gets its place when it is written.
 //! RL2 A page that cannot be read stays where it is.
+//! RL3 A page of a run that is not in the tree yet stays: the list of the run says where it is.
 
 use duramen_base::image::Image;
 use duramen_base::sync::Arc;
@@ -67,6 +68,9 @@ impl Store {
         gather: &mut Gather<'_>,
         moved: &mut Moved,
     ) -> Result<()> {
+        if up.beside.contains_key(&pid) {
+            return Ok(()); // RL3
+        }
         let Some((from, image)) = self.clean_page(pid).filter(|(from, _)| from.end() > bound) else { return Ok(()) };
         let Some(unit) = up.units.allocate_below(from.units, bound) else { return Ok(()) };
         let image = match image.map_or_else(|| self.read_page(pid, from).map(Arc::new), Ok) {

@@ -134,7 +134,14 @@ impl Store {
     }
 
     /// Tells the parent of a page of `level - 1` about its pieces, the first of which stands where the page stood.
-    fn add_to_parent(&self, change: &mut Change, mut path: Vec<Step>, level: u8, pid: u64, pieces: Vec<Child>) {
+    pub(crate) fn add_to_parent(
+        &self,
+        change: &mut Change,
+        mut path: Vec<Step>,
+        level: u8,
+        pid: u64,
+        pieces: Vec<Child>,
+    ) {
         if pid == ROOT_PID {
             return self.grow_root(change, level, pieces);
         }

@@ -4,7 +4,7 @@
 //! ```text
 //!   upkeep                     one at a time: drain, checkpoint, merges, sweep, compaction, verify; held across I/O
 //!   structure                  shared: descend; exclusive: put the pages of a split or merge in place. Never held across I/O
-//!   buffers | slot.page        the list of buffers, under it a buffer's own latch | one page; never held across I/O
+//!   buffers | slot.page        the list of buffers, under it a buffer's own latch, or one page of a run | one page; never held across I/O
 //!   ring | loads | tombs | saved | pids      leaves of this order: nothing is taken under them
 //! ```
 //!

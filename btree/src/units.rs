@@ -94,6 +94,44 @@ impl Units {
         fitting.take(FIT_SIZES_MAX).map(|(len, start)| (start, len)).min()
     }
 
+    /// Takes these units, which must be free; whether they were.
+    pub(crate) fn claim(&mut self, addr: DiskAddr) -> bool {
+        let (start, end) = (addr.unit, addr.end());
+        if start < SUPERBLOCK_UNITS {
+            return false;
+        }
+        if start >= self.end {
+            let (gap, len) = (self.end, start - self.end);
+            self.end = end;
+            if len > 0 {
+                self.free_extent(gap, len);
+            }
+            return true;
+        }
+        let Some((&before, &len)) = self.by_start.range(..=start).next_back() else { return false };
+        if before + len < end {
+            return false;
+        }
+        self.remove(before, len);
+        for (start, len) in [(before, start - before), (end, before + len - end)] {
+            if len > 0 {
+                self.insert(start, len);
+            }
+        }
+        true
+    }
+
+    /// A gap that came to lie below the end, joined with a free extent before it (A3).
+    fn free_extent(&mut self, mut start: u64, mut len: u64) {
+        if let Some((&before, &before_len)) = self.by_start.range(..start).next_back()
+            && before + before_len == start
+        {
+            self.remove(before, before_len);
+            (start, len) = (before, before_len + len);
+        }
+        self.insert(start, len);
+    }
+
     /// Gives units back.
     pub(crate) fn free(&mut self, addr: DiskAddr) {
         let (mut start, mut len) = (addr.unit, u64::from(addr.units));
@@ -152,6 +190,15 @@ mod tests {
         assert_eq!(units.end(), 14);
         units.free(addr(11, 3));
         assert_eq!((units.end(), units.free_count()), (11, 0));
+    }
+
+    #[test]
+    fn units_are_claimed_where_they_are_free() {
+        let mut units = Units::from_used(vec![addr(9, 1), addr(4, 2)]).unwrap();
+        assert!(!units.claim(addr(5, 1)) && !units.claim(addr(8, 2)) && !units.claim(addr(1, 1)));
+        assert!(units.claim(addr(6, 2)) && !units.claim(addr(7, 1)));
+        assert!(units.claim(addr(20, 3)));
+        assert_eq!(units, Units::from_used(vec![addr(9, 1), addr(4, 2), addr(6, 2), addr(20, 3)]).unwrap());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use duramen_base::{Error, Result, StoreMark, Timestamp, mutant};
 use crate::checkpoint::Run;
 use crate::compact::Compaction;
 use crate::drain::Drain;
+use crate::ingest::{self, RunList};
 use crate::map::{DiskAddr, PageMap};
 use crate::superblock::Superblock;
 use crate::sweep::Sweep;
@@ -37,6 +38,24 @@ pub(crate) struct Upkeep {
     pub(crate) places: BTreeMap<u64, Option<DiskAddr>>,
     /// Units of the places that no durable superblock names.
     unnamed_units: u64,
+    /// Pages of runs, which are not in the tree (IN1 of `ingest.rs`), and where they lie; none: nowhere yet.
+    pub(crate) beside: BTreeMap<u64, Option<DiskAddr>>,
+    /// What records of the log name, until it is replayed as far.
+    pub(crate) expected: BTreeMap<u64, RunList>,
+    /// The greatest number of a list.
+    pub(crate) next_list: u64,
+    /// Lists that nothing needs.
+    pub(crate) stray_lists: Vec<u64>,
+    /// First units of the leaves that runs brought into the tree since the last superblock: the log's records need them as they are (IN5).
+    pub(crate) logged: BTreeSet<u64>,
+    /// Their page ids, with those of what lies behind them: no other run may have them, even once their pages are gone (IN1).
+    pub(crate) logged_pids: BTreeSet<u64>,
+    /// Those of them whose pages lie elsewhere by now.
+    pub(crate) held: Vec<DiskAddr>,
+    /// Runs that were merged since.
+    pub(crate) spent_runs: Vec<Arc<ingest::Run>>,
+    /// Lists that nothing needs behind the next superblock (IN4).
+    pub(crate) spent_lists: Vec<u64>,
     /// Pages that only memory has (P1).
     pub(crate) dirty: BTreeSet<u64>,
     /// Dirty leaves in the order in which they became dirty: about that of their keys.
@@ -80,6 +99,15 @@ impl Upkeep {
             tomb_pages,
             units,
             places: BTreeMap::new(),
+            beside: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            next_list: 0,
+            stray_lists: Vec::new(),
+            spent_lists: Vec::new(),
+            logged: BTreeSet::new(),
+            logged_pids: BTreeSet::new(),
+            held: Vec::new(),
+            spent_runs: Vec::new(),
             unnamed_units: 0,
             dirty: BTreeSet::new(),
             dirty_leaves: VecDeque::new(),
@@ -174,11 +202,14 @@ impl Upkeep {
         }
     }
 
-    /// P2.
+    /// P2, IN5.
     pub(crate) fn leave_place(&mut self, pid: u64, generation: u64) {
         let before = self.places.remove(&pid).flatten();
         self.unnamed_units -= before.map_or(0, |addr| u64::from(addr.units));
-        self.given_up.extend(before.map(|addr| (generation, addr)));
+        match before.filter(|addr| self.logged.contains(&addr.unit) && !mutant!("reuse_logged_unit")) {
+            Some(addr) => self.held.push(addr),
+            None => self.given_up.extend(before.map(|addr| (generation, addr))),
+        }
         if mutant!("reuse_named_unit")
             && before.is_none()
             && !self.dirty.contains(&pid)

@@ -13,6 +13,7 @@ use duramen_base::image::{Image, ImageKind};
 use duramen_base::sync::Arc;
 use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
 
+use crate::buffers::Layer;
 use crate::map::DiskAddr;
 use crate::open::Reader;
 use crate::pid_table::{Page, ROOT_PID};
@@ -58,6 +59,7 @@ impl Store {
         if level == VerifyLevel::Full {
             let on_disk = self.verify_file(&up, report)?;
             self.verify_memory(&up, &on_disk, report)?;
+            self.verify_runs(report)?;
         }
         Ok(())
     }
@@ -130,12 +132,28 @@ impl Store {
         Ok(seen)
     }
 
+    /// The leaves of runs that are layers.
+    fn verify_runs(&self, report: &mut VerifyReport) -> Result<()> {
+        for layer in &self.buffers.layers().frozen {
+            let Layer::Run(run) = layer else { continue };
+            for page in &run.list.pages {
+                report.pages += 1;
+                if let Err(what) = damage(self.read_page(page.pid, page.addr))? {
+                    self.problem(report, page.addr.unit, what);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Each unit below the end is free or used once (A2).
     fn verify_space(&self, up: &Upkeep, report: &mut VerifyReport) {
         let mut used: Vec<DiskAddr> = up.map.pages().map(|(_, addr)| addr).collect();
         used.extend(up.map.chunks().map(|(_, addr, _)| addr));
         used.extend(&up.tomb_pages);
         used.extend(up.places.values().flatten());
+        used.extend(up.beside.values().flatten());
+        used.extend(&up.held);
         used.extend(up.given_up.iter().map(|(_, addr)| addr));
         let taken: u64 = used.iter().map(|addr| u64::from(addr.units)).sum();
         match crate::units::Units::from_used(used) {
@@ -190,6 +208,7 @@ impl Store {
         }
         report.pages = pages;
         report.keys += keys;
+        reached += up.beside.len() as u64;
         if report.is_clean() && reached != self.pages.count() {
             let what = format!("{} pages are given out, {reached} are in the tree", self.pages.count());
             self.problem(report, 0, what);

@@ -86,6 +86,7 @@ impl Store {
     fn work_step(&self, up: &mut Upkeep, budget: WorkBudget) -> Result<WorkDone> {
         let mut left = budget.bytes.max(1);
         self.reclaim(up);
+        self.remove_lists(up);
         loop {
             match self.next_piece(up, left)? {
                 Piece::Bytes(bytes) => left = left.saturating_sub(bytes.max(1)),
@@ -118,7 +119,8 @@ impl Store {
         if gives_way && up.compaction.is_some() {
             return self.step_compaction(up, bytes_max);
         }
-        if !(gives_way && up.drain.is_none()) && self.begin_drain(up) {
+        let is_wanted = wanted.is_some() || self.is_memory_short() || self.is_compaction_asked();
+        if !(gives_way && up.drain.is_none()) && self.begin_drain(up, is_wanted) {
             up.drained_last = true;
             return self.step_drain(up, bytes_max).map(Piece::Bytes);
         }
@@ -142,8 +144,10 @@ impl Store {
             return self.step_compaction(up, bytes_max);
         }
         self.cut_long_tail(up)?;
-        // A frozen buffer that is not drained waits for an apply to end.
-        Ok(Piece::Rest { is_waiting: !self.buffers.layers().frozen.is_empty() })
+        // A frozen buffer that is not drained waits for an apply to end; a run for a moment that no wait brings nearer.
+        let oldest = self.buffers.next_to_drain();
+        let is_waiting = oldest.is_none() && !self.buffers.layers().frozen.is_empty();
+        Ok(Piece::Rest { is_waiting })
     }
 
     /// Whether it is time for a checkpoint although nobody asks: the units of replaced pages are free only behind one.
@@ -186,7 +190,7 @@ impl Store {
             self.begin_checkpoint(up);
             return Ok(true);
         }
-        if self.begin_drain(up) {
+        if self.begin_drain(up, true) {
             self.step_drain(up, bytes)?;
             return Ok(true);
         }

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use duramen_base::{
-    Admission, Admit, Backend, BackendCursor, BackendKind, Deadline, Found, KeyBounds, OpsOfKeyspace, Pin, Result,
-    ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget,
-    WorkDone,
+    Admission, Admit, Backend, BackendCursor, BackendKind, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds,
+    OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value,
+    VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 use duramen_btree::{BTree, BTreeCursor};
 use duramen_lsm::{Lsm, LsmCursor};
@@ -103,6 +103,26 @@ impl AnyBackend {
 
     pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
         dispatch!(AnyBackend, self, store => store.apply(admission, ops, at));
+    }
+
+    pub(crate) fn ingest_bytes_min(&self) -> Option<u64> {
+        dispatch!(AnyBackend, self, store => store.ingest_bytes_min())
+    }
+
+    pub(crate) fn ingest(&self, source: &mut dyn SortedSource) -> Result<BuiltIngest> {
+        dispatch!(AnyBackend, self, store => store.ingest(source))
+    }
+
+    pub(crate) fn attach(&self, built: BuiltIngest, at: Timestamp) {
+        dispatch!(AnyBackend, self, store => store.attach(built, at));
+    }
+
+    pub(crate) fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
+        dispatch!(AnyBackend, self, store => store.expect_ingest(record))
+    }
+
+    pub(crate) fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
+        dispatch!(AnyBackend, self, store => store.attach_expected(record, at));
     }
 
     pub(crate) fn persisted(&self) -> Timestamp {

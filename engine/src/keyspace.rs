@@ -2,6 +2,8 @@
 //!
 //! S1  A commit holds the gate of each keyspace it writes, shared, from its admission until it is applied; a drop closes the gate exclusively.
 //!     So after a drop began nothing more is applied, and the record of the drop is behind every record that names the keyspace.
+//!     An ingest that builds files keeps a drop from going on until it has given up, which it does with the next pair: so no file comes into a folder
+//!     that is being removed.
 //! S2  A keyspace whose upkeep met damage takes no further commit and its upkeep rests, until the database is opened again: what it has in memory stays
 //!     there, and in the log. It is read where it is whole, and can be dropped. Other keyspaces do not notice.
 
@@ -9,7 +11,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Arc, RwLock, RwLockReadGuard};
+use duramen_base::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
 use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Timestamp, Value};
 use duramen_base::{Hit, LoadTicket};
 use duramen_txn::Registration;
@@ -43,6 +45,9 @@ pub(crate) struct Inner {
     pub(crate) marked_seq: AtomicU64,
     gate: RwLock<()>,
     dropped: AtomicBool,
+    /// Ingests that are building files.
+    building: Mutex<usize>,
+    built: Condvar,
     /// What its upkeep could not read (S2).
     damage: OnceLock<Arc<Error>>,
 }
@@ -100,8 +105,19 @@ impl Inner {
         store: AnyBackend,
     ) -> Arc<Inner> {
         let marked_seq = AtomicU64::new(store.mark().seq);
-        let (gate, dropped, damage) = (RwLock::new(()), AtomicBool::new(false), OnceLock::new());
-        Arc::new(Inner { id, name, options, instance, store, marked_seq, gate, dropped, damage })
+        Arc::new(Inner {
+            id,
+            name,
+            options,
+            instance,
+            store,
+            marked_seq,
+            gate: RwLock::new(()),
+            dropped: AtomicBool::new(false),
+            building: Mutex::new(0),
+            built: Condvar::new(),
+            damage: OnceLock::new(),
+        })
     }
 
     /// Keeps the keyspace from being dropped (S1).
@@ -116,6 +132,17 @@ impl Inner {
         // Acquire and Release by the gate: who enters after this sees it.
         self.dropped.store(true, Ordering::SeqCst);
         drop(self.gate.write());
+        let mut building = self.building.lock();
+        while *building > 0 {
+            self.built.wait(&mut building);
+        }
+    }
+
+    /// Keeps a drop from removing the folder while files are built in it (S1). User code may run meanwhile, so this is no gate.
+    pub(crate) fn build(&self) -> Result<Building<'_>> {
+        *self.building.lock() += 1;
+        let building = Building(self);
+        self.check().map(|()| building)
     }
 
     /// Takes [`Inner::close_gate`] back: the drop failed before anything was written.
@@ -181,6 +208,16 @@ impl Inner {
             Hit::Value { bytes, .. } => Step::Done(Some(bytes.into_value())),
             Hit::NeedIo(ticket) => Step::Load(ticket),
         })
+    }
+}
+
+/// See [`Inner::build`].
+pub(crate) struct Building<'k>(&'k Inner);
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        *self.0.building.lock() -= 1;
+        self.0.built.notify_all();
     }
 }
 

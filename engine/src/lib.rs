@@ -22,7 +22,8 @@
 //!
 //! # The code
 //! This crate puts the parts together and knows the layout of none: `open.rs` and `recovery.rs` (opening), `catalog.rs` and `keyspaces.rs` (what
-//! there is), `commit.rs` (the order of commits), `transaction.rs`, `snapshot.rs`, `reader.rs` and `iter.rs` (reading), `host.rs` (what stores may ask),
+//! there is), `commit.rs` (the order of commits), `ingest.rs` (commits whose content is built
+//! in files), `transaction.rs`, `snapshot.rs`, `reader.rs` and `iter.rs` (reading), `host.rs` (what stores may ask),
 //! `upkeep.rs` (background work), `watch.rs` (readers that grow too old).
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ mod database;
 #[cfg(feature = "testing")]
 pub mod fuzz;
 mod host;
+mod ingest;
 mod iter;
 mod keyspace;
 mod keyspaces;

@@ -4,6 +4,7 @@
 //! 1 open the stores as their files are
 //! 2 scan the log: find its end (torn tail, or damage that refuses), sync what is kept
 //! 3 compare: every store with its newest mark; the log with the oldest store
+//!   tell the stores which of their files the log names: these are not free (IG3 of `base/src/ingest.rs`)
 //! 4 remove what a crash left, finish drops that only the log knows: the first step that changes files
 //! 5 apply every commit that a store does not have
 //! 6 open the log for writing behind its end
@@ -21,8 +22,8 @@ use duramen_base::pool::FramePool;
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{FileLock, Vfs};
 use duramen_base::{
-    Admission, BatchView, Budget, DbUuid, Error, KeyspaceId, OpsOfKeyspace, Result, StoreHost, Timestamp, Urgency,
-    WorkBudget,
+    Admission, BatchView, Budget, DbUuid, Error, IngestRecord, KeyspaceId, OpsOfKeyspace, Result, StoreHost, Timestamp,
+    Urgency, WorkBudget,
 };
 use duramen_txn::{Horizons, Snapshots};
 use duramen_wal::{Claims, Mark, Recovery, WalConfig};
@@ -126,6 +127,7 @@ pub(crate) fn recover(
     let dropped = take_dropped(&parts, &mut catalog, &mut stores, &log)?;
     compare_with_marks(&parts, &mut stores, &log)?;
     compare_with_log(&rooms, &parts, &stores, &log)?;
+    expect_ingests(&rooms, &catalog, &stores, &log)?;
     // Everything agrees: from here on files may change.
     remove_strangers(&*parts.vfs, &parts.path, &catalog, &dropped)?;
     finish_drops(&parts, &mut catalog, &dropped)?;
@@ -235,6 +237,29 @@ fn compare_with_log(rooms: &Rooms, parts: &Parts, stores: &Stores, log: &Recover
     Ok(())
 }
 
+/// What records of the log name, above what the stores have, must be there, and must not be taken for something that a crash left.
+fn expect_ingests(rooms: &Rooms, catalog: &Catalog, stores: &Stores, log: &Recovery) -> Result<()> {
+    for ingest in log.ingests() {
+        let damage = |what| Error::corruption(log_dir(&rooms.path), ingest.lsn.get(), what);
+        let record = IngestRecord::decode(&ingest.payload).ok_or_else(|| damage("a record of an ingest"))?;
+        match stores.get(&record.keyspace) {
+            Some(store) if ingest.ts > store.persisted => store.keyspace.store.expect_ingest(&record)?,
+            Some(_) => {}
+            None if catalog.is_dropped(record.keyspace) => {}
+            None => return Err(damage("an ingest into a keyspace that never was")),
+        }
+    }
+    Ok(())
+}
+
+/// Attaches what an expected record names.
+fn attach_expected(stores: &Stores, payload: &[u8], ts: Timestamp) {
+    let record = IngestRecord::decode(payload).expect("it was decoded before");
+    if let Some(store) = stores.get(&record.keyspace).filter(|store| ts > store.persisted) {
+        store.keyspace.store.attach_expected(&record, ts);
+    }
+}
+
 fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log: &Recovery) -> Result<()> {
     // A store may answer for commits that were applied; before the first, for those that every store has.
     let from = stores.values().map(|store| store.persisted).min().unwrap_or(log.last_ts());
@@ -242,7 +267,12 @@ fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log:
     rooms.horizons.raise_durable(from);
     log.replay(from, &mut |ts, payload| {
         let damage = |what| Error::corruption(log_dir(&rooms.path), ts.get(), what);
-        let batch = BatchView::parse(payload).ok_or_else(|| damage("a commit's content"))?;
+        let is_ingest = log.ingests().binary_search_by_key(&ts, |ingest| ingest.ts).is_ok();
+        if is_ingest {
+            attach_expected(stores, payload, ts);
+        }
+        let content = if is_ingest { &[] } else { payload };
+        let batch = BatchView::parse(content).ok_or_else(|| damage("a commit's content"))?;
         for ops in batch.sections() {
             match stores.get(&ops.keyspace()) {
                 Some(store) if ts > store.persisted => {

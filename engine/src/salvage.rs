@@ -4,6 +4,7 @@
 //! win (`salvage/rescue.rs`). The damaged database is only read. Not here: what a damaged file still tells (`salvage.rs` of each crate).
 //!
 //! X1  Without damage the new database holds exactly what opening the old one would show.
+//!     An ingest that is in the log, and in no manifest or superblock yet, is told as a loss: its list says where it lies.
 //! X2  Nothing is in it that no commit ever wrote; what is missing, or may be older than it was, is told as a loss.
 
 mod rescue;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use duramen_base::ingest::{IngestRecord, list_path};
 use duramen_base::salvage::{Loss, Salvage, StoreFiles};
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{PatientVfs, Vfs};
@@ -274,6 +276,10 @@ impl<'a> Salvaging<'a> {
                 Some(dropped) => dropped.abandon(&mut self.writer),
                 None => Ok(()),
             },
+            Salvaged::Ingest(ts, payload) => {
+                self.compare_with_ingest(ts, payload);
+                Ok(())
+            }
             Salvaged::Commit(ts, payload) => match BatchView::parse(payload) {
                 Some(batch) => self.commit(ts, batch),
                 None => {
@@ -293,6 +299,19 @@ impl<'a> Salvaging<'a> {
                     format!("the files hold the commits through {}, the log those from {first} on", mark.persisted);
                 self.report.losses.push(Loss::new(self.dir_of(*id), 0, what));
             }
+        }
+    }
+
+    /// An ingest that had not come into the files of its keyspace by their own account: what they do not name is not looked for.
+    fn compare_with_ingest(&mut self, ts: Timestamp, payload: &[u8]) {
+        let Some(record) = IngestRecord::decode(payload) else {
+            let dir = log_dir(self.from);
+            return self.report.losses.push(Loss::new(dir, 0, format!("the record of commit {ts}, an ingest")));
+        };
+        let is_missing = self.rescues.get(&record.keyspace).is_some_and(|rescue| rescue.mark().persisted < ts);
+        if is_missing {
+            let list = list_path(&self.dir_of(record.keyspace), record.number);
+            self.report.losses.push(Loss::new(list, 0, format!("what commit {ts} ingested and no file named yet")));
         }
     }
 

@@ -493,7 +493,7 @@ fn name_of(level: IsolationLevel, locks: WriteLocks) -> &'static str {
     }
 }
 
-fn check_key(key: &[u8]) -> Result<()> {
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Error::KeyTooLarge { bytes: key.len() });
     }

@@ -87,7 +87,7 @@ impl LsmCursor {
     /// Sources and range tombstones of the superversion it holds.
     fn gather(&mut self) {
         let memtables = self.sv.memtables().filter(|memtable| !memtable.is_empty());
-        let runs = self.sv.version.runs().map(|run| Source::Run(RunCursor::new(run, self.blocks)));
+        let runs = self.sv.runs().map(|run| Source::Run(RunCursor::new(run, self.blocks)));
         self.sources = memtables.map(|memtable| Source::Mem(MemSource::new(memtable))).chain(runs).collect();
         self.gather_tombs();
     }

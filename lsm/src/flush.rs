@@ -13,6 +13,7 @@ use duramen_base::{Pruner, Result, mutant};
 use crate::manifest::{not_again, sync_dir};
 use crate::run_writer::RunWriter;
 use crate::store::Store;
+use crate::superversion::Layer;
 use crate::table::Table;
 use crate::upkeep::{Change, Upkeep};
 use duramen_base::memtable::KeyVersions;
@@ -22,6 +23,7 @@ use duramen_base::memtable::RangeTombs;
 /// A flush under way.
 #[derive(Debug)]
 pub(crate) struct Flush {
+    layer: Layer,
     memtable: Arc<Memtable>,
     tombs: Arc<RangeTombs>,
     /// Last key written.
@@ -37,7 +39,8 @@ impl Flush {
         let tombs = memtable.tombs();
         let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), |_, _| false);
         let writer = RunWriter::new(store.tuning.table_bytes, carried);
-        Flush { memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
+        let layer = Layer::Memtable(Arc::clone(&memtable));
+        Flush { layer, memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
     }
 
     /// Writes about `bytes` bytes, or does the last step; whether the manifest was switched and the flush is done.
@@ -52,7 +55,7 @@ impl Flush {
         }
         let built = self.built.as_deref().unwrap_or(&[]);
         let run = built.first().map_or(0, |table| table.meta().no);
-        let change = Change { level: 0, run, added: built, removed: &[], flushed: Some(&self.memtable) };
+        let change = Change { level: 0, run, added: built, removed: &[], settled: Some(&self.layer) };
         store.switch(upkeep, &change)?;
         Ok(true)
     }

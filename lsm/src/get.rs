@@ -82,7 +82,7 @@ pub(crate) fn get<'p>(
         }
     }
     let mut hash = None;
-    for run in sv.version.runs() {
+    for run in sv.runs() {
         let Some(table) = run.table_of(key) else { continue };
         if answer.is_settled(table.meta().min_ts, table.meta().max_ts, at) {
             continue;
@@ -103,7 +103,7 @@ pub(crate) fn newer_than(sv: &SuperVersion, key: &[u8], since: Timestamp) -> Res
             newest = newest.max(memtable.newest(key));
         }
     }
-    for run in sv.version.runs() {
+    for run in sv.runs() {
         if let Some(table) = run.table_of(key).filter(|table| table.meta().max_ts > newest) {
             let found = table.get(key, filter::hash(key), Timestamp::MAX, &Loading { keep: true })?;
             newest = newest.max(found.map_or(Timestamp::ZERO, |found| found.newest));

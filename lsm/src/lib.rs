@@ -17,6 +17,7 @@ mod flush;
 #[cfg(feature = "testing")]
 pub mod fuzz;
 mod get;
+mod ingest;
 mod manifest;
 mod merge;
 mod open;

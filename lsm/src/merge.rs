@@ -92,7 +92,7 @@ impl Merge {
         }
         let added = self.built.as_deref().unwrap_or(&[]);
         let level = self.job.to as u32;
-        store.switch(upkeep, &Change { level, run: self.run, added, removed: &self.inputs, flushed: None })?;
+        store.switch(upkeep, &Change { level, run: self.run, added, removed: &self.inputs, settled: None })?;
         Ok(true)
     }
 

@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 
 use duramen_base::framed::read_current;
+use duramen_base::ingest::{list_number, list_path};
 use duramen_base::{Error, IoOp, Result, StoreEnv};
 
 use crate::manifest::{Manifest, manifest_name, manifest_number};
@@ -45,7 +46,8 @@ pub(crate) fn open(env: &StoreEnv) -> Result<(Version, Upkeep)> {
     let files = Files::list(env)?;
     // What a killed process had only named must not vanish from under the manifest that names it.
     crate::manifest::sync_dir(env)?;
-    let next_table_no = files.tables.iter().max().map_or(1, |max| max + 1).max(version.next_table_no);
+    let next_table_no =
+        files.tables.iter().chain(&files.lists).max().map_or(1, |max| max + 1).max(version.next_table_no);
     let next_manifest_number = files.manifests.iter().max().map_or(1, |max| max + 1).max(manifest.number() + 1);
     let garbage = files.unnamed(env, &version, manifest.number());
     Ok((version, Upkeep::new(manifest, next_table_no, next_manifest_number, garbage)))
@@ -55,6 +57,8 @@ pub(crate) fn open(env: &StoreEnv) -> Result<(Version, Upkeep)> {
 struct Files {
     tables: Vec<u64>,
     manifests: Vec<u64>,
+    /// Of lists of ingests, which share the numbers of tables.
+    lists: Vec<u64>,
 }
 
 impl Files {
@@ -64,6 +68,7 @@ impl Files {
         Ok(Files {
             tables: names().filter_map(table_no).collect(),
             manifests: names().filter_map(manifest_number).collect(),
+            lists: names().filter_map(list_number).collect(),
         })
     }
 
@@ -71,6 +76,7 @@ impl Files {
         let is_named = |no: u64| version.tables().any(|table| table.meta().no == no);
         let tables = self.tables.iter().filter(|&&no| !is_named(no)).map(|&no| table_path(&env.dir, no));
         let manifests = self.manifests.iter().filter(|&&number| number != manifest);
-        tables.chain(manifests.map(|&number| env.dir.join(manifest_name(number)))).collect()
+        let lists = self.lists.iter().map(|&number| list_path(&env.dir, number));
+        tables.chain(manifests.map(|&number| env.dir.join(manifest_name(number)))).chain(lists).collect()
     }
 }

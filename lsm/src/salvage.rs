@@ -140,7 +140,10 @@ fn give_table(
     {
         stretch.image_at(at, &image, sink);
         match image.kind() {
-            ImageKind::TableData => give_versions(&image, sink)?,
+            ImageKind::TableData => match meta.filter(|meta| is_ingested(meta, &image)) {
+                Some(meta) => give_stamped(&image, meta.max_ts, sink)?,
+                None => give_versions(&image, sink)?,
+            },
             ImageKind::RangeTombstones => give_range_deletes(&image, sink)?,
             ImageKind::TableIndex | ImageKind::Filter | ImageKind::Raw => {}
             ImageKind::Leaf | ImageKind::Inner | ImageKind::MapChunk => {}
@@ -199,6 +202,23 @@ impl<'a> Stretch<'a> {
         }
         self.tell(Vec::new(), sink);
     }
+}
+
+/// Whether its versions have no timestamps of their own, but that of the manifest (D6 of `table/mod.rs`).
+fn is_ingested(meta: &TableMeta, image: &Image) -> bool {
+    meta.min_ts == meta.max_ts && image.max_ts() == Timestamp::ZERO
+}
+
+/// The values of a block of an ingested table.
+fn give_stamped(image: &Image, ts: Timestamp, sink: &mut dyn Salvage) -> Result<()> {
+    let mut key = Vec::new();
+    for index in 0..image.count() {
+        image.key_into(index, &mut key);
+        if let Body::Value(value) = image.record(index).body {
+            sink.version(&key, ts, Some(value))?;
+        }
+    }
+    Ok(())
 }
 
 fn give_range_deletes(image: &Image, sink: &mut dyn Salvage) -> Result<()> {

@@ -11,14 +11,15 @@ use std::time::Duration;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::{
-    Admission, Admit, Backend, Deadline, Error, Found, Hit, KeyBounds, KeyspaceOptions, LevelStats, LoadTicket,
-    OpsOfKeyspace, Pin, Result, ScanOpts, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
-    VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BuiltIngest, Deadline, Error, Found, Hit, IngestRecord, KeyBounds, KeyspaceOptions,
+    LevelStats, LoadTicket, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats,
+    Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::cursor::LsmCursor;
+use crate::ingest::{Expected, Ingested};
 use crate::merge::pick;
-use crate::superversion::SuperVersion;
+use crate::superversion::{Layer, SuperVersion};
 use crate::table::Table;
 use crate::table::blocks::{Gathering, Prepared, Resident};
 use crate::throttle::Throttle;
@@ -35,6 +36,7 @@ pub(crate) struct Store {
     current: RwLock<Arc<SuperVersion>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     prepared: Prepared,
+    pub(crate) expected: Expected,
     pub(crate) persist_target: AtomicU64,
     /// Merges of everything asked for, and done.
     pub(crate) compact_asked: AtomicU64,
@@ -71,6 +73,7 @@ impl Store {
             current: RwLock::new(Arc::new(SuperVersion::new(version))),
             upkeep: Mutex::new(upkeep),
             prepared: Prepared::default(),
+            expected: Expected::default(),
             persist_target: AtomicU64::new(0),
             compact_asked: AtomicU64::new(0),
             compact_done: AtomicU64::new(0),
@@ -119,10 +122,18 @@ impl Store {
         rotates
     }
 
-    /// Switches to other files, and drops the memtable they hold now.
-    pub(crate) fn install(&self, version: Version, flushed: Option<&Arc<Memtable>>) {
+    /// Shows tables that a commit attached, in front of all that was applied before it.
+    pub(crate) fn show(&self, ingested: Ingested) {
         let mut current = self.current.write();
-        let next = Arc::new(current.switched(version, flushed));
+        *current = Arc::new(current.attached(ingested));
+        drop(current);
+        self.env.host.wake_upkeep();
+    }
+
+    /// Switches to other files, and drops the layer they hold now.
+    pub(crate) fn install(&self, version: Version, settled: Option<&Layer>) {
+        let mut current = self.current.write();
+        let next = Arc::new(current.switched(version, settled));
         let old = std::mem::replace(&mut *current, next);
         self.note_files(&current);
         drop(current);
@@ -176,7 +187,7 @@ impl Store {
         let sv = self.current();
         let memory_bytes = sv.memtables().map(|memtable| memtable.bytes()).sum();
         let passes = |table: &Arc<Table>| table.denials_and_vain_passes();
-        let (denials, vain) = sv.version.tables().map(passes).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        let (denials, vain) = sv.tables().map(passes).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
         let level = |runs: &Vec<Run>| LevelStats {
             runs: runs.len() as u32,
             tables: runs.iter().flat_map(Run::all).count() as u64,
@@ -185,12 +196,11 @@ impl Store {
         StoreStats {
             memory_bytes,
             unsaved_bytes: memory_bytes,
-            disk_bytes: upkeep::bytes_of(sv.version.runs()),
-            units: sv.version.tables().count() as u64,
-            depth: sv.version.runs().count() as u32,
+            disk_bytes: upkeep::bytes_of(sv.runs()),
+            units: sv.tables().count() as u64,
+            depth: sv.runs().count() as u32,
             persists: self.persists.load(Ordering::Relaxed),
-            reads: sv.version.tables().map(|table| table.reads()).sum::<u64>()
-                + self.past_reads.load(Ordering::Relaxed),
+            reads: sv.tables().map(|table| table.reads()).sum::<u64>() + self.past_reads.load(Ordering::Relaxed),
             written_bytes: self.written_bytes.load(Ordering::Relaxed),
             flushed_bytes: self.flushed_bytes.load(Ordering::Relaxed),
             stall_times: self.throttle.times(),
@@ -315,6 +325,26 @@ impl Backend for Lsm {
 
     fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
         self.store.apply(admission, ops, at);
+    }
+
+    fn ingest_bytes_min(&self) -> Option<u64> {
+        Some(self.store.ingest_bytes_min())
+    }
+
+    fn ingest(&self, source: &mut dyn SortedSource) -> Result<BuiltIngest> {
+        self.store.build_ingest(source)
+    }
+
+    fn attach(&self, built: BuiltIngest, at: Timestamp) {
+        self.store.attach(built, at);
+    }
+
+    fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
+        self.store.expect_ingest(record)
+    }
+
+    fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
+        self.store.attach_expected(record, at);
     }
 
     fn persisted(&self) -> Timestamp {

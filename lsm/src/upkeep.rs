@@ -10,20 +10,22 @@
 //! W5  So level 0 never has more runs than `RUNS_LIMIT`, however fast commits come: who waits for memory does the merge that its flush waits for.
 //!     (A store found with more is brought down before it grows.)
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use duramen_base::ingest::list_path;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
+use crate::ingest::Ingested;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
 use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, compact, pick};
 use crate::merge::{Merge, is_hidden};
 use crate::store::Store;
+use crate::superversion::Layer;
 use crate::table::{Table, table_path};
 use crate::version::Run;
-use duramen_base::memtable::Memtable;
 
 /// What one caller at a time works on.
 #[derive(Debug)]
@@ -51,8 +53,8 @@ pub(crate) struct Change<'a> {
     pub(crate) run: u64,
     pub(crate) added: &'a [Arc<Table>],
     pub(crate) removed: &'a [Arc<Table>],
-    /// The memtable that `added` makes needless.
-    pub(crate) flushed: Option<&'a Arc<Memtable>>,
+    /// The layer that `added` makes needless, or is.
+    pub(crate) settled: Option<&'a Layer>,
 }
 
 impl Upkeep {
@@ -64,6 +66,18 @@ impl Upkeep {
     ) -> Upkeep {
         let (flush, merge, compacting, settled, obsolete) = (None, None, None, None, Vec::new());
         Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, compacting, settled, obsolete, garbage }
+    }
+}
+
+impl Upkeep {
+    /// Says that a file is named after all.
+    pub(crate) fn keep(&mut self, path: &Path) {
+        self.garbage.retain(|garbage| garbage != path);
+    }
+
+    /// Says that nothing names a file any more.
+    pub(crate) fn forget(&mut self, path: PathBuf) {
+        self.garbage.push(path);
     }
 }
 
@@ -120,6 +134,13 @@ impl Store {
         if let Some(flush) = flush {
             return self.step_flush(upkeep, flush, bytes);
         }
+        let ingested = if self.must_merge_first(upkeep) { None } else { self.next_ingested() };
+        if let Some(ingested) = ingested
+            && self.settle_ingested(upkeep, &ingested)?
+        {
+            self.persists.fetch_add(1, Ordering::Relaxed);
+            return Ok(true);
+        }
         if self.is_log_behind() {
             self.env.host.make_durable(self.asked_for())?;
         }
@@ -169,8 +190,18 @@ impl Store {
     }
 
     fn next_flush(&self) -> Option<Flush> {
-        let oldest = self.current().frozen.last().map(Arc::clone)?;
-        oldest.is_quiet().then(|| Flush::new(self, oldest))
+        match self.current().frozen.last()? {
+            Layer::Memtable(oldest) => oldest.is_quiet().then(|| Flush::new(self, Arc::clone(oldest))),
+            Layer::Ingested(_) => None,
+        }
+    }
+
+    /// Tables that the manifest is to name next.
+    fn next_ingested(&self) -> Option<Arc<Ingested>> {
+        match self.current().frozen.last()? {
+            Layer::Memtable(_) => None,
+            Layer::Ingested(oldest) => Some(Arc::clone(oldest)),
+        }
     }
 
     fn step_flush(&self, upkeep: &mut Upkeep, mut flush: Flush, bytes: u64) -> Result<bool> {
@@ -253,21 +284,23 @@ impl Store {
         self.compact_asked.load(Ordering::SeqCst) > self.compacted()
     }
 
-    fn give_up(&self, upkeep: &mut Upkeep, begun: &[u64]) {
-        upkeep.garbage.extend(begun.iter().map(|&no| table_path(&self.env.dir, no)));
+    /// Removes files that were begun: tables, or lists of them.
+    pub(crate) fn give_up(&self, upkeep: &mut Upkeep, begun: &[u64]) {
+        let paths = |&no: &u64| [table_path(&self.env.dir, no), list_path(&self.env.dir, no)];
+        upkeep.garbage.extend(begun.iter().flat_map(paths));
         self.remove_files(upkeep);
     }
 
     /// Makes a change of the files durable, then visible to readers (K4).
     pub(crate) fn switch(&self, upkeep: &mut Upkeep, change: &Change<'_>) -> Result<()> {
-        debug_assert!(change.flushed.is_none() || !self.must_merge_first(upkeep), "W5: a flush waits for a merge");
+        debug_assert!(change.settled.is_none() || !self.must_merge_first(upkeep), "W5: a flush waits for a merge");
         let newest = change.added.iter().map(|table| table.meta().max_ts).max().unwrap_or(Timestamp::ZERO);
-        let newest = change.flushed.map_or(newest, |memtable| newest.max(memtable.max_ts()));
+        let newest = change.settled.map_or(newest, |layer| newest.max(layer.max_ts()));
         self.env.host.make_durable(newest.max(self.asked_for()))?;
         // Only now: a log that was behind would hold `persisted` back.
         let horizon = self.horizon();
         let sv = self.current();
-        let persisted = sv.persisted(horizon, change.flushed);
+        let persisted = sv.persisted(horizon, change.settled);
         let contains = sv.version.contains.max(newest).max(persisted);
         self.env.host.make_durable(contains)?;
         let placed = |table: &Arc<Table>| Placed { level: change.level, run: change.run, meta: table.meta().clone() };
@@ -286,8 +319,8 @@ impl Store {
         let is_new = |table: &&Arc<Table>| !change.removed.iter().any(|old| Arc::ptr_eq(old, table));
         let is_gone = |table: &&Arc<Table>| !change.added.iter().any(|new| Arc::ptr_eq(new, table));
         let new_bytes = change.added.iter().filter(is_new).map(Sorted::bytes).sum();
-        self.count_written(new_bytes, change.flushed.is_some());
-        self.install(version, change.flushed);
+        self.count_written(new_bytes, change.settled.is_some());
+        self.install(version, change.settled);
         upkeep.obsolete.extend(change.removed.iter().filter(is_gone).map(Arc::clone));
         Ok(())
     }
@@ -303,7 +336,7 @@ impl Store {
     }
 
     /// W3. What cannot be removed now is tried again, here or by the next open.
-    fn remove_files(&self, upkeep: &mut Upkeep) {
+    pub(crate) fn remove_files(&self, upkeep: &mut Upkeep) {
         let is_read = |table: &Arc<Table>| Arc::strong_count(table) > 1;
         let (kept, unread): (Vec<_>, Vec<_>) = upkeep.obsolete.drain(..).partition(is_read);
         upkeep.obsolete = kept;

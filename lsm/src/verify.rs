@@ -27,7 +27,7 @@ pub(crate) fn verify(store: &Arc<Store>, level: VerifyLevel, report: &mut Verify
     check_current(store, report)?;
     let sv = store.current();
     let problems_before = report.problems.len();
-    for table in sv.version.tables() {
+    for table in sv.tables() {
         let Some(opened) = noted(Table::open(&store.env, table.meta().clone()), report)? else { continue };
         report.pages += 2 + opened.props().tombs.len() as u64;
         match level {
@@ -193,15 +193,18 @@ impl Walk<'_> {
                 self.keys += 1;
                 self.last_key = Some(key.clone());
             }
-            let ts = block.record(slot).ts;
+            let ts = self.table.stamped(block.record(slot).ts);
             oldest = Some(oldest.map_or(ts, |oldest| oldest.min(ts)));
+        }
+        if self.table.is_stamped() && (number > 0 || block.hist_count() > 0 || block.max_ts() > Timestamp::ZERO) {
+            self.problem(offset, "a table without timestamps has several versions of a key, or a timestamp");
         }
         for index in 0..block.hist_count() {
             let ts = block.hist_record(index).ts;
             oldest = Some(oldest.map_or(ts, |oldest| oldest.min(ts)));
         }
         self.versions += (block.count() + block.hist_count()) as u64;
-        let (meta, max_ts) = (self.table.meta(), block.max_ts());
+        let (meta, max_ts) = (self.table.meta(), self.table.stamped(block.max_ts()));
         if oldest.is_none_or(|oldest| oldest < meta.min_ts) || max_ts > meta.max_ts {
             self.problem(offset, "a block has timestamps outside those of its table");
         }

@@ -13,6 +13,7 @@ mod check;
 mod creating;
 mod found;
 mod history;
+mod ingest;
 mod noticed;
 mod run;
 mod saved;

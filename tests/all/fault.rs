@@ -9,6 +9,7 @@
 mod every_operation;
 mod full_disk;
 pub(crate) mod history;
+mod ingest;
 mod locks;
 mod poison;
 pub(crate) mod run;

@@ -9,7 +9,7 @@ use duramen_base::{Lsn, Timestamp};
 use crate::big::{Batches, Closed, Last, PartHead, Piece};
 use crate::mark::MarkSet;
 use crate::record::{PAYLOAD_BYTES_MAX, RecordKind};
-use crate::recovery::LogEvent;
+use crate::recovery::{LogEvent, LoggedIngest};
 use crate::scan::Record;
 
 /// A commit as the log holds it.
@@ -49,7 +49,7 @@ impl Commits {
             self.last_ts = header.commit_ts;
         }
         match header.kind {
-            RecordKind::Commit => Ok(Some(Commit::Inline)),
+            RecordKind::Commit | RecordKind::Ingest => Ok(Some(Commit::Inline)),
             RecordKind::CommitPart => {
                 let (head, piece) = PartHead::decode(record.payload).ok_or("a part of a commit that is none")?;
                 self.batches.part(header.lsn, head, piece, place)?;
@@ -66,7 +66,7 @@ impl Commits {
                 }))
             }
             RecordKind::KsEvent | RecordKind::CkptMark | RecordKind::Noop | RecordKind::CleanShutdown => Ok(None),
-            RecordKind::Prepare | RecordKind::CommitPrepared | RecordKind::AbortPrepared | RecordKind::Ingest => {
+            RecordKind::Prepare | RecordKind::CommitPrepared | RecordKind::AbortPrepared => {
                 Err("a record of a kind that is not written yet")
             }
         }
@@ -79,6 +79,7 @@ pub(crate) struct Findings {
     pub(crate) commits: Commits,
     pub(crate) marks: MarkSet,
     pub(crate) events: Vec<LogEvent>,
+    pub(crate) ingests: Vec<LoggedIngest>,
     /// Whether the last record says that the log was closed in order.
     pub(crate) was_closed: bool,
     /// The largest position up to which some record knew the log durable.
@@ -91,6 +92,7 @@ impl Findings {
             commits: Commits::new(log_start, last_ts),
             marks: MarkSet::default(),
             events: Vec::new(),
+            ingests: Vec::new(),
             was_closed: false,
             synced: log_start,
         }
@@ -115,6 +117,11 @@ impl Findings {
                 after: self.commits.last_ts,
                 payload: record.payload.to_vec(),
             }),
+            RecordKind::Ingest => self.ingests.push(LoggedIngest {
+                lsn: record.header.lsn,
+                ts: record.header.commit_ts,
+                payload: record.payload.to_vec(),
+            }),
             RecordKind::Commit
             | RecordKind::CommitPart
             | RecordKind::CommitLast
@@ -122,8 +129,7 @@ impl Findings {
             | RecordKind::CleanShutdown
             | RecordKind::Prepare
             | RecordKind::CommitPrepared
-            | RecordKind::AbortPrepared
-            | RecordKind::Ingest => {}
+            | RecordKind::AbortPrepared => {}
         }
         Ok(())
     }

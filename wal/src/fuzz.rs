@@ -164,7 +164,7 @@ fn reseal_log(bytes: &mut [u8], dice: u64) {
         put(bytes, at + 16, &(at as u64).to_le_bytes());
         if dice.is_multiple_of(2) {
             // The order of commits too, so that what follows a change still counts.
-            let has_ts = matches!(bytes[at + 12], 1 | 3);
+            let has_ts = matches!(bytes[at + 12], 1 | 3 | 7);
             ts += u64::from(has_ts);
             put(bytes, at + 24, &(if has_ts { ts } else { 0 }).to_le_bytes());
         }

@@ -52,7 +52,7 @@ pub use config::{WalConfig, WalObserver};
 pub use header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 pub use mark::{Mark, MarkSet};
 pub use record::{HeaderRead, PART_BYTES_MAX, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, RecordHeader, RecordKind};
-pub use recovery::{Claims, LogEvent, Recovery};
+pub use recovery::{Claims, LogEvent, LoggedIngest, Recovery};
 pub use salvage::{Salvaged, owner_of_log, salvage};
 pub use stage::{EventKind, Placed, Staged};
 pub use stats::WalStats;

@@ -53,7 +53,7 @@ pub enum RecordKind {
     CommitPrepared = 5,
     /// Kept for prepared transactions.
     AbortPrepared = 6,
-    /// Kept for ingested tables.
+    /// A commit whose content was built in files of a store: names them, in one record.
     Ingest = 7,
     /// Something happened to a keyspace; opaque here.
     KsEvent = 8,
@@ -72,6 +72,7 @@ impl RecordKind {
             1 => RecordKind::Commit,
             2 => RecordKind::CommitPart,
             3 => RecordKind::CommitLast,
+            7 => RecordKind::Ingest,
             8 => RecordKind::KsEvent,
             9 => RecordKind::CkptMark,
             10 => RecordKind::Noop,

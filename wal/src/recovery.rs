@@ -45,6 +45,17 @@ pub struct LogEvent {
     pub payload: Vec<u8>,
 }
 
+/// An `Ingest` record: a commit whose content lies in files of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedIngest {
+    /// Where it stands.
+    pub lsn: Lsn,
+    /// Its place in the order of commits.
+    pub ts: Timestamp,
+    /// What names the files. [`Recovery::replay`] gives it too, in its turn.
+    pub payload: Vec<u8>,
+}
+
 /// A log that was found good, and not yet opened for writing.
 ///
 /// ```
@@ -142,6 +153,11 @@ impl Recovery {
     /// What happened to keyspaces, in order.
     pub fn events(&self) -> &[LogEvent] {
         &self.findings.events
+    }
+
+    /// The commits whose content lies in files, in order: before anything is replayed the stores must know which files those are.
+    pub fn ingests(&self) -> &[LoggedIngest] {
+        &self.findings.ingests
     }
 
     /// Whether the log was closed in order.

@@ -27,6 +27,8 @@ pub enum Salvaged<'a> {
     Begins(Timestamp),
     /// A commit, with its whole payload. In order of timestamps.
     Commit(Timestamp, &'a [u8]),
+    /// A commit whose content lies in files, with what names them.
+    Ingest(Timestamp, &'a [u8]),
     /// The payload of a `KsEvent`.
     Event(&'a [u8]),
     /// What the log knew of the files of stores. Later ones count more.
@@ -224,7 +226,8 @@ impl Reading<'_> {
                 None => Ok(()),
             },
             RecordKind::Noop | RecordKind::CleanShutdown => Ok(()),
-            RecordKind::Prepare | RecordKind::CommitPrepared | RecordKind::AbortPrepared | RecordKind::Ingest => Ok(()),
+            RecordKind::Ingest => (self.each)(Salvaged::Ingest(header.commit_ts, record.payload)),
+            RecordKind::Prepare | RecordKind::CommitPrepared | RecordKind::AbortPrepared => Ok(()),
         }
     }
 

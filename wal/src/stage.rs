@@ -98,6 +98,34 @@ impl Wal {
         Ok(Staged { wal: self, kind, body, payload_crc, batch_id, placed: false })
     }
 
+    /// Sets room aside for a commit whose content lies in files that are durable already, and that this payload names: see
+    /// [`crate::Recovery::ingests`].
+    ///
+    /// # Errors
+    /// Nothing happened: `InvalidArgument` if the payload is over 16 KiB; else as [`Wal::stage`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use duramen_base::{DbUuid, Error, Timestamp, clock::SystemClock, vfs::MemVfs};
+    /// # use duramen_wal::{Claims, Recovery, Wal, WalConfig};
+    /// # let (disk, clock) = (Arc::new(MemVfs::new()), Arc::new(SystemClock::new()));
+    /// # let config = WalConfig::new(disk, "log", clock, DbUuid::from_bytes([7; 16]), Arc::new(()));
+    /// # let wal = Wal::create(config.clone())?;
+    /// let placed = wal.stage_ingest(b"files 3 and 4")?.place_commit(Timestamp::new(1));
+    /// wal.sync_through(placed.end)?;
+    /// let recovery = Recovery::scan(config, Claims::default())?;
+    /// assert_eq!((recovery.ingests()[0].ts, recovery.last_ts()), (Timestamp::new(1), Timestamp::new(1)));
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn stage_ingest<'a>(&'a self, payload: &'a [u8]) -> Result<Staged<'a>> {
+        if payload.len() > PART_BYTES_MAX {
+            return Err(Error::InvalidArgument { what: "what names the files of an ingest has at most 16 KiB" });
+        }
+        let (kind, body) = (RecordKind::Ingest, Body::Whole(payload));
+        self.reserve(record_bytes(payload.len()), Class::Ordinary)?;
+        Ok(Staged { wal: self, kind, body, payload_crc: crc(payload), batch_id: None, placed: false })
+    }
+
     /// Logs an event and gives back where it ends; it is durable after [`Wal::sync_through`] of that.
     ///
     /// # Errors

@@ -9,11 +9,12 @@ use std::ops::Bound;
 
 use duramen_base::memtable::{self, Key, MemItem, successor};
 use duramen_base::sync::Arc;
-use duramen_base::{Timestamp, Value};
+use duramen_base::{Result, Timestamp, Value};
 
 use super::{From, Inclusive, Way};
-use crate::buffers::{Layers, tombs_of};
+use crate::buffers::{LayerRef, Layers, tombs_of};
 use crate::range_tombs::RangeTombs;
+use crate::store::Store;
 
 /// The range deletes of the tree and of the buffers.
 #[derive(Debug)]
@@ -72,16 +73,19 @@ pub(super) struct Window {
     pub(super) high: Option<Vec<u8>>,
 }
 
+/// Where a window is made: in the leaf between the fences, for a move of this way at this time, with about so many keys of each layer.
+pub(super) struct Place<'a> {
+    pub(super) store: &'a Store,
+    pub(super) fences: (&'a [u8], &'a [u8]),
+    pub(super) way: Way,
+    pub(super) at: Timestamp,
+    pub(super) keys_max: usize,
+}
+
 impl Window {
-    /// The window for a move from `from` in the leaf between the fences, with about `keys_max` keys of each buffer.
-    pub(super) fn new(
-        layers: &Layers,
-        fences: (&[u8], &[u8]),
-        from: &From<'_>,
-        way: Way,
-        at: Timestamp,
-        keys_max: usize,
-    ) -> Window {
+    /// The window for a move from `from`; `None`: one of the layers is gone, look again.
+    pub(super) fn new(layers: &Layers, place: &Place<'_>, from: &From<'_>) -> Result<Option<Window>> {
+        let Place { fences, way, keys_max, .. } = *place;
         let mut window = Window::default();
         match (way, from) {
             (Way::Up, From::Key(key, _)) if **key > *fences.0 => window.low = Some(key.to_vec()),
@@ -93,8 +97,13 @@ impl Window {
             }
             (Way::Up, From::Key(..)) | (Way::Up | Way::Down, From::End) => {}
         }
-        let copied: Vec<Vec<MemItem>> =
-            layers.newest_first().map(|buffer| window.copy(buffer, fences, way, at, keys_max)).collect();
+        let mut copied: Vec<Vec<MemItem>> = Vec::with_capacity(layers.frozen.len() + 1);
+        for layer in layers.newest_first() {
+            match window.copy(layer, place)? {
+                Some(items) => copied.push(items),
+                None => return Ok(None),
+            }
+        }
         let cut_off = copied.iter().filter(|items| items.len() >= keys_max).filter_map(|items| items.last());
         match way {
             Way::Up => {
@@ -109,7 +118,7 @@ impl Window {
             }
         }
         window.keys = merged(copied, way, window.ends(fences));
-        window
+        Ok(Some(window))
     }
 
     /// First key that belongs to it, and first key beyond it (empty: none), in the leaf with these fences.
@@ -117,21 +126,19 @@ impl Window {
         (self.low.as_deref().unwrap_or(fences.0), self.high.as_deref().unwrap_or(fences.1))
     }
 
-    fn copy(
-        &self,
-        buffer: &memtable::Memtable,
-        fences: (&[u8], &[u8]),
-        way: Way,
-        at: Timestamp,
-        keys_max: usize,
-    ) -> Vec<MemItem> {
+    fn copy(&self, layer: LayerRef<'_>, place: &Place<'_>) -> Result<Option<Vec<MemItem>>> {
+        let &Place { store, fences, way, at, keys_max } = place;
         let (low, high) = self.ends(fences);
+        let buffer = match layer {
+            LayerRef::Buffer(buffer) => buffer,
+            LayerRef::Run(run) => return store.copy_of_run(run, (low, high), way == Way::Down, at, keys_max),
+        };
         let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
         let mut items = Vec::new();
         if !buffer.is_empty() {
             buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
         }
-        items
+        Ok(Some(items))
     }
 }
 

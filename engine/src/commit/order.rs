@@ -91,6 +91,17 @@ impl CommitOrder {
         }
     }
 
+    /// The same for a commit that must find every earlier one applied, and no later one sequenced before it is placed. Others wait for as long as
+    /// the applies take that are under way.
+    pub(crate) fn sequence_alone<P>(&self, place: impl FnOnce(Timestamp) -> P) -> (Timestamp, P) {
+        let mut next = self.sequencer.lock();
+        let ts = *next;
+        self.wait_visible(ts.prev());
+        let placed = place(ts);
+        *next = ts.next();
+        (ts, placed)
+    }
+
     /// The newest timestamp handed out.
     pub(crate) fn newest(&self) -> Timestamp {
         self.sequencer.lock().prev()

@@ -12,6 +12,8 @@
 //! D3  All versions of a key lie in one block, unless they exceed an image: then its blocks hold nothing else (N2).
 //! D4  Top index, properties and range tombstones stay in memory; data blocks go through the frame pool.
 //! D5  Index parts and filters stay with the table once they were asked for, as long as the pool grants room beside it; else they go through it, too.
+//! D6  A table whose footer says that nothing in it has a timestamp, where the manifest holds one: it was ingested, by that commit (`stamp`). Each of
+//!     its keys has one version.
 //!
 //! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not).
 
@@ -108,6 +110,8 @@ pub(crate) struct Table {
     /// Where the range tombstones begin and end (empty: nowhere), if there are any.
     tombs_span: Option<(Vec<u8>, Vec<u8>)>,
     props: Props,
+    /// The commit of all its versions, if they have no timestamps of their own (D6).
+    stamp: Option<Timestamp>,
     /// Blocks read from the file. Figures, so relaxed; the next two as well.
     reads: AtomicU64,
     /// Keys that a filter denied.
@@ -147,6 +151,16 @@ pub(crate) struct TableFound {
     pub(crate) newest: Timestamp,
 }
 
+impl TableFound {
+    /// What a reader at `at` finds of a version of the commit `ts` (D6).
+    fn stamped(self, ts: Timestamp, at: Timestamp) -> TableFound {
+        match self.version {
+            None => TableFound::default(),
+            Some(version) => TableFound { version: (ts <= at).then_some(BlockVersion { ts, ..version }), newest: ts },
+        }
+    }
+}
+
 impl Table {
     /// Opens the table that the manifest describes. A missing or foreign file is `Corruption`.
     pub(crate) fn open(env: &StoreEnv, meta: TableMeta) -> Result<Table> {
@@ -182,12 +196,44 @@ impl Table {
         let (frames, pool) = (env.pool.new_file(), Arc::clone(&env.pool));
         let [reads, denials, vain_passes] = [const { AtomicU64::new(0) }; 3];
         let parts = (0..top.count()).map(|_| Part::default()).collect();
-        Ok(Table { meta, file, frames, pool, ks_id, top, parts, tombs, tombs_span, props, reads, denials, vain_passes })
+        let stamp = (footer.max_ts < meta.max_ts).then_some(meta.max_ts);
+        Ok(Table {
+            meta,
+            file,
+            frames,
+            pool,
+            ks_id,
+            top,
+            parts,
+            tombs,
+            tombs_span,
+            props,
+            stamp,
+            reads,
+            denials,
+            vain_passes,
+        })
     }
 
     /// What the manifest holds about it.
     pub(crate) fn meta(&self) -> &TableMeta {
         &self.meta
+    }
+
+    /// Says which commit attached it (D6).
+    pub(crate) fn stamp(&mut self, ts: Timestamp) {
+        (self.meta.min_ts, self.meta.max_ts, self.stamp) = (ts, ts, Some(ts));
+    }
+
+    /// Whether its versions have no timestamps of their own (D6).
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.stamp.is_some()
+    }
+
+    /// The commit of a version that is stored with this one.
+    #[inline]
+    pub(crate) fn stamped(&self, stored: Timestamp) -> Timestamp {
+        self.stamp.unwrap_or(stored)
     }
 
     /// Its range tombstones.
@@ -324,7 +370,13 @@ impl Table {
             return Err(self.file.corruption(index.self_id(), "an index part has no entries"));
         }
         let (first, more) = self.handles_of(&index, index::entry_of(&index, key))?;
-        let found = self.find_in(first, more, key, at, blocks)?;
+        let found = match self.stamp {
+            None => self.find_in(first, more, key, at, blocks)?,
+            Some(ts) => {
+                let found = self.find_in(first, more, key, Timestamp::MAX, blocks)?;
+                found.map(|found| found.stamped(ts, at))
+            }
+        };
         if found.as_ref().is_some_and(|found| found.newest == Timestamp::ZERO && found.version.is_none()) {
             self.vain_passes.fetch_add(1, Ordering::Relaxed);
         }
@@ -402,11 +454,18 @@ fn read_footer(env: &StoreEnv, file: &File, meta: &TableMeta) -> Result<Footer> 
     }
     let fits = footer::stored_crc(&bytes) == meta.footer_crc
         && footer.file_bytes == meta.file_bytes
-        && (footer.min_ts, footer.max_ts) == (meta.min_ts, meta.max_ts);
+        && has_timestamps(&footer, meta);
     if !fits {
         return Err(file.corruption(at, "the footer is not the one that the manifest holds"));
     }
     Ok(footer)
+}
+
+/// Those that the manifest holds, or none where that holds a single one (D6).
+fn has_timestamps(footer: &Footer, meta: &TableMeta) -> bool {
+    let is_bare = (footer.min_ts, footer.max_ts) == (Timestamp::ZERO, Timestamp::ZERO);
+    (footer.min_ts, footer.max_ts) == (meta.min_ts, meta.max_ts)
+        || (is_bare && meta.min_ts == meta.max_ts && meta.versions == meta.keys && meta.fragments == 0)
 }
 
 fn props_fit(props: &Props, meta: &TableMeta) -> bool {

@@ -105,7 +105,7 @@ impl TableCursor {
             && at.slot + 1 < at.block.count()
         {
             at.slot += 1;
-            self.newest = read_slot(&at.block, at.slot, &mut self.key);
+            self.newest = read_slot(&self.table, &at.block, at.slot, &mut self.key);
             return Ok(());
         }
         match self.at.take() {
@@ -121,7 +121,7 @@ impl TableCursor {
             && at.slot > 0
         {
             at.slot -= 1;
-            self.newest = read_slot(&at.block, at.slot, &mut self.key);
+            self.newest = read_slot(&self.table, &at.block, at.slot, &mut self.key);
             return Ok(());
         }
         match self.at.take() {
@@ -146,6 +146,11 @@ impl TableCursor {
     /// The newest version with `ts <= at` of the key it stands on.
     pub(crate) fn version_at(&self, ts: Timestamp) -> Result<Option<BlockVersion>> {
         let Some(at) = &self.at else { return Ok(None) };
+        if self.table.is_stamped() {
+            let here = |value: &Range<usize>| (Arc::clone(&at.block), value.clone());
+            let version = || BlockVersion { ts: self.newest.ts, value: self.newest.value.as_ref().map(here) };
+            return Ok((self.newest.ts <= ts).then(version)); // D6
+        }
         if let Some(found) = version_at(&at.block, at.slot, &self.key, ts) {
             return Ok(Some(found));
         }
@@ -190,7 +195,7 @@ impl TableCursor {
     fn stand(&mut self, at: At) -> Result<()> {
         self.key.clear();
         self.key.extend_from_slice(at.block.prefix());
-        self.newest = read_slot(&at.block, at.slot, &mut self.key);
+        self.newest = read_slot(&self.table, &at.block, at.slot, &mut self.key);
         self.at = Some(at);
         Ok(())
     }
@@ -261,7 +266,7 @@ impl TableCursor {
 
 /// Reads main record `slot` once, and replaces the key behind the prefix, which `key` begins with, by its.
 #[inline]
-fn read_slot(block: &Image, slot: usize, key: &mut Vec<u8>) -> Newest {
+fn read_slot(table: &Table, block: &Image, slot: usize, key: &mut Vec<u8>) -> Newest {
     let record = block.record(slot);
     key.truncate(block.prefix().len());
     key.extend_from_slice(record.suffix);
@@ -273,5 +278,5 @@ fn read_slot(block: &Image, slot: usize, key: &mut Vec<u8>) -> Newest {
         }
         Body::Tombstone => None,
     };
-    Newest { ts: record.ts, value }
+    Newest { ts: table.stamped(record.ts), value }
 }

@@ -9,6 +9,7 @@ mod against_oracle;
 mod closing;
 mod conflicts;
 mod durability;
+mod ingest;
 mod keyspaces;
 mod memory;
 mod old_readers;

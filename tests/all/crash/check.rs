@@ -35,7 +35,7 @@ pub(super) enum Loss {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) prefix: u64,
-    present: BTreeSet<u64>,
+    pub(super) present: BTreeSet<u64>,
 }
 
 impl Promise {

@@ -129,3 +129,25 @@ fn after_closing_nothing_is_accepted() {
     assert!(matches!(wal.stage(b"x"), Err(Error::Closed)));
     assert_eq!(wal.synced_ts(), Timestamp::new(1));
 }
+
+#[test]
+fn commits_in_files_are_named_before_anything_is_replayed_and_replayed_in_their_turn() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    commit_sync(&wal, 100);
+    let placed = wal.stage_ingest(b"files").unwrap().place_commit(Timestamp::new(2));
+    drop(wal.stage_ingest(b"thought better of it").unwrap());
+    wal.sync_through(placed.end).unwrap();
+    assert!(matches!(wal.stage_ingest(&[0; (16 << 10) + 1]), Err(Error::InvalidArgument { .. })));
+    let recovery = scan(&config).unwrap();
+    let named: Vec<_> = recovery.ingests().iter().map(|ingest| (ingest.ts, &ingest.payload[..])).collect();
+    assert_eq!(named, [(Timestamp::new(2), &b"files"[..])]);
+    let mut replayed = Vec::new();
+    recovery
+        .replay(Timestamp::ZERO, &mut |ts, bytes| {
+            replayed.push((ts.get(), bytes.len()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(replayed, [(1, 100), (2, 5)]);
+}
