@@ -338,7 +338,7 @@ pub struct StoreStats {
     pub filter_denials: u64,
     /// Lookups that a filter let through though the table has not the key (LSM).
     pub filter_vain_passes: u64,
-    /// How long writers waited for it (LSM), by cause.
+    /// How long writers waited for it, by cause; those of a B-tree wait for its write buffers, [`StallTimes::memtables`].
     pub stall_times: StallTimes,
     /// What a write of 1 KiB has to wait for at present (LSM): zero while all is well.
     pub write_delay: Duration,

@@ -47,6 +47,11 @@ impl Budget {
         self.used() > self.limit
     }
 
+    /// Whether `bytes` more are at most an eighth over what is allowed: what may be in flight while somebody brings memory down.
+    pub fn tolerates(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit.saturating_add(self.limit / 8)
+    }
+
     /// Holds `bytes` if they fit.
     pub fn try_reserve(self: &Arc<Budget>, bytes: u64) -> Option<Reservation> {
         self.used

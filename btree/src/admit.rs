@@ -4,7 +4,8 @@
 //!
 //! Y1  An admission holds as many bytes as the batch adds to a buffer, or more.
 //! Y2  Nothing here waits for a row lock: whoever finds no room makes some itself, by eviction and by steps of the drain.
-//! Y3  A writer that is far ahead of the drain does a step of it: so buffers do not pile up, however fast commits come.
+//! Y3  Writers are slowed down before they come here (`throttle.rs`). Who comes when no buffer is left all the same drains one: so buffers do
+//!     not pile up, however many come together.
 
 use duramen_base::memtable::{Memtable, bytes_to_admit};
 use duramen_base::sync::{Arc, thread};
@@ -27,7 +28,7 @@ impl Store {
 
     /// Sets memory aside for a batch of any size (K7).
     pub(crate) fn admit_any(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
-        self.keep_pace(); // Y3
+        self.catch_up(); // Y3
         let reservation = self.reserve(bytes_to_admit(ops), deadline)?;
         Ok(Admission { reservation, token: None })
     }
@@ -45,12 +46,21 @@ impl Store {
             if let Some(reservation) = budget.try_reserve(bytes) {
                 return Ok(reservation);
             }
+            // A checkpoint's sync is no step to wait for, or to be met with by a small commit: it goes on within the tolerance.
+            if budget.tolerates(bytes) && self.is_at_checkpoint() {
+                return Ok(budget.reserve_anyway(bytes));
+            }
             let is_late = deadline.0.is_some_and(|deadline| self.env.clock.now() >= deadline);
             if is_late || !self.relieve(RELIEF_BYTES)? {
                 // Whatever is left is not ours to free, or there is no time: going over is better than standing still (Y2).
                 return Ok(budget.reserve_anyway(bytes));
             }
         }
+    }
+
+    /// Whether somebody is at work, or what comes next is a piece of a checkpoint.
+    fn is_at_checkpoint(&self) -> bool {
+        self.upkeep.try_lock().is_none_or(|up| up.run.is_some())
     }
 
     /// One step towards less memory; whether another might help. Waits for whoever is at work.

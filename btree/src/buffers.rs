@@ -100,6 +100,11 @@ impl Layers {
         std::iter::once(LayerRef::Buffer(&self.active)).chain(self.frozen.iter().take(readable).map(Layer::get))
     }
 
+    /// How many buffers wait to be drained, or are.
+    pub(crate) fn frozen_buffers(&self) -> usize {
+        self.frozen.iter().filter(|layer| matches!(layer, Layer::Buffer(_))).count()
+    }
+
     /// Memory of all of them in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.all().map(|layer| layer.bytes()).sum()

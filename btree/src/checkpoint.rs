@@ -124,9 +124,7 @@ impl Store {
             ..up.superblock.clone()
         };
         // X3, X4.
-        if let Err(error) = self.file.sync_data() {
-            return up.fail(error);
-        }
+        self.sync_pages(up)?;
         if let Err(error) = self.env.host.make_durable(run.max_ts) {
             gather.placed.into_iter().for_each(|addr| up.units.free(addr));
             return Err(error);

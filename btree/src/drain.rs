@@ -35,6 +35,9 @@ use crate::upkeep::Upkeep;
 /// Bytes copied from the buffer at once, and the least that is ahead when a leaf is begun: so a leaf gets all its changes at once.
 const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
 
+/// Bytes of a buffer that a change takes beside its key and value, about.
+const CHANGE_OVERHEAD_BYTES: usize = 48;
+
 /// A drain in progress.
 #[derive(Debug)]
 pub(crate) struct Drain {
@@ -44,6 +47,8 @@ pub(crate) struct Drain {
     /// To be cleared before any change goes into a leaf (CL1).
     clears: VecDeque<KeyRange>,
     ahead: Ahead,
+    /// Memory of the changes that are in leaves, about.
+    drained_bytes: u64,
 }
 
 /// Changes on their way from the buffer to leaves, by key ascending, those of a key newest first.
@@ -126,6 +131,14 @@ impl Ahead {
         Point { key: &self.bytes[change.key.clone()], ts: change.ts, body }
     }
 
+    /// Leaves `count` changes behind; the memory that they take in a buffer, about.
+    fn pass(&mut self, count: usize) -> u64 {
+        let passed = &self.changes[self.next..self.next + count];
+        let bytes = |change: &Copied| change.key.len() + change.value.as_ref().map_or(0, |value| value.len());
+        self.next += count;
+        passed.iter().map(|change| (bytes(change) + CHANGE_OVERHEAD_BYTES) as u64).sum()
+    }
+
     fn first_key(&self) -> Option<&[u8]> {
         self.changes.get(self.next).map(|change| &self.bytes[change.key.clone()])
     }
@@ -180,7 +193,7 @@ impl Store {
             up.tombs_changed = true;
             clears = ranges_to_clear(&tombs, oldest);
         }
-        up.drain = Some(Drain { layer, next_leaf: None, clears, ahead: Ahead::default() });
+        up.drain = Some(Drain { layer, next_leaf: None, clears, ahead: Ahead::default(), drained_bytes: 0 });
         true
     }
 
@@ -210,6 +223,10 @@ impl Store {
         if outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done() {
             self.end_drain(up, &drain.layer, false);
         } else {
+            if let Layer::Buffer(buffer) = &drain.layer {
+                let share = drain.drained_bytes.saturating_mul(1000) / buffer.bytes().max(1);
+                self.counters.drained_share.store(share.min(1000), Ordering::Relaxed);
+            }
             up.drain = Some(drain); // Z3
         }
         outcome
@@ -220,6 +237,7 @@ impl Store {
         self.counters.drains.fetch_add(1, Ordering::Relaxed);
         self.note_drained(layer.min_ts());
         self.buffers.remove_drained(layer); // W1
+        self.counters.drained_share.store(0, Ordering::Relaxed);
         if let Layer::Run(run) = layer {
             self.run_is_in(up, run, hung);
         }
@@ -237,7 +255,7 @@ impl Store {
             bytes += leaf.image.bytes().len() as u64;
             self.change_leaf(up, pid, &leaf, &points, &snaps);
             self.counters.drained_changes.fetch_add(count as u64, Ordering::Relaxed);
-            drain.ahead.next += count;
+            drain.drained_bytes += drain.ahead.pass(count);
             bytes += self.write_behind(up, bytes_max)?;
         }
         Ok(bytes)

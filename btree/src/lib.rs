@@ -46,6 +46,7 @@ mod split;
 mod store;
 mod superblock;
 mod sweep;
+mod throttle;
 mod units;
 mod unlatched;
 mod upkeep;
@@ -66,7 +67,7 @@ use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds, KeyspaceOptions, OpsOfKeyspace,
-    Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
+    Pin, Result, ScanOpts, SortedSource, StallTimes, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
     VerifyReport, WorkBudget, WorkDone,
 };
 
@@ -168,6 +169,10 @@ impl Backend for BTree {
         self.store.admit(ops, deadline).map(Admit::Granted)
     }
 
+    fn throttle(&self, wait_max: Duration) -> Result<()> {
+        self.store.throttle(wait_max)
+    }
+
     fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
         self.store.admit_any(ops, Deadline(None))
     }
@@ -249,6 +254,10 @@ impl Backend for BTree {
             drains: count(&store.counters.drains),
             drained_changes: count(&store.counters.drained_changes),
             copied_bytes: count(&store.counters.copied_bytes),
+            stall_times: StallTimes {
+                memtables: Duration::from_nanos(count(&store.counters.stall_nanos)),
+                ..StallTimes::default()
+            },
             persist_time: Duration::from_nanos(count(&store.counters.persist_nanos)),
             persist_step_max: Duration::from_nanos(count(&store.counters.persist_step_nanos_max)),
             ..StoreStats::default()

@@ -53,6 +53,10 @@ pub(crate) struct Counters {
     pub(crate) drains: AtomicU64,
     pub(crate) drained_changes: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
+    /// How far the drain in progress is, in thousandths of its buffer; 0 without one.
+    pub(crate) drained_share: AtomicU64,
+    /// How long writers waited for the drain.
+    pub(crate) stall_nanos: AtomicU64,
     pub(crate) persist_nanos: AtomicU64,
     pub(crate) persist_step_nanos_max: AtomicU64,
 }

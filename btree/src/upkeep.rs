@@ -83,6 +83,8 @@ pub(crate) struct Upkeep {
     /// Why nothing can be persisted any more (X4).
     pub(crate) failed: Option<Arc<Error>>,
     pub(crate) still: Stillness,
+    /// Bytes of pages written since the file was synced.
+    pub(crate) unsynced_bytes: u64,
     /// Bytes of images that were replaced and may wait to be freed, about.
     replaced_bytes: usize,
     write_seq: u16,
@@ -124,6 +126,7 @@ impl Upkeep {
             drained_last: false,
             failed: None,
             still: Stillness::default(),
+            unsynced_bytes: 0,
             replaced_bytes: 0,
             write_seq,
         }

@@ -25,9 +25,7 @@ const MERGE_PAGES: usize = 16;
 const UNNAMED_BYTES_MAX: u64 = 64 << 20;
 /// Without a write for so long, what is buffered is drained.
 const IDLE: Duration = Duration::from_secs(1);
-/// What a committer drains for each of its batches while a drain is under way and the next buffer is half full.
-const PACE_BYTES: u64 = 64 << 10;
-/// What it drains when that is not enough, at once and in all.
+/// What a committer drains that comes although no buffer is left, at once and in all.
 const CATCH_UP_BYTES: u64 = 1 << 20;
 const CATCH_UP_STEPS: u32 = 256;
 
@@ -158,13 +156,15 @@ impl Store {
 
     fn rotate_if_due(&self, up: &mut Upkeep, wanted: Option<Timestamp>) {
         let limit = self.budget().limit();
+        let layers = self.buffers.layers();
+        // While one is drained, another that waits behind it gives no memory back, and leaves writers without a buffer.
+        let is_worth_it = layers.frozen_buffers() == 0 && self.is_memory_short();
         let is_due = |active: &Memtable, is_still: bool| {
             active.bytes() >= self.buffer_bytes_max()
                 || wanted.is_some_and(|wanted| active.min_ts() <= wanted)
-                || (self.is_memory_short() && active.bytes() >= limit / 8)
+                || (is_worth_it && active.bytes() >= limit / 8)
                 || is_still
         };
-        let layers = self.buffers.layers();
         let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());
         if !layers.active.is_empty() && is_due(&layers.active, is_still) {
             self.buffers.rotate_if(|_| true);
@@ -208,26 +208,19 @@ impl Store {
         Ok(self.buffers.rotate_if(|active| active.bytes() > worth_draining))
     }
 
-    /// Y3: a committer does its share when the drain does not keep up, unless somebody is at it. An error is left for upkeep to meet.
-    pub(crate) fn keep_pace(&self) {
-        let Some(layers) = self.buffers.layers_if_any() else { return };
-        let (steps, bytes) = match layers.frozen.len() {
-            0 => return,
-            1 if layers.active.bytes() < self.buffer_bytes_max() / 2 => return,
-            1 => (1, PACE_BYTES),
-            _ => (CATCH_UP_STEPS, CATCH_UP_BYTES),
-        };
-        for _ in 0..steps {
+    /// Y3: who comes although no buffer is left drains until one is, unless somebody is at it. An error is left for upkeep to meet.
+    pub(crate) fn catch_up(&self) {
+        for _ in 0..CATCH_UP_STEPS {
+            if self.buffers.layers_if_any().is_none_or(|layers| layers.frozen_buffers() < 2) {
+                return;
+            }
             match self.upkeep.try_lock() {
                 None => thread::yield_now(),
                 Some(mut up) => {
-                    if up.failed.is_some() || self.relief_step(&mut up, bytes).is_err() {
+                    if up.failed.is_some() || self.relief_step(&mut up, CATCH_UP_BYTES).is_err() {
                         return;
                     }
                 }
-            }
-            if self.buffers.layers().frozen.len() < 2 {
-                return;
             }
         }
     }

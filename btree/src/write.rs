@@ -1,7 +1,10 @@
 //! Writing dirty pages to fresh units: for a checkpoint, and before one when memory is short.
 //!
-//! A page that was written so is clean: it can be dropped and read again, although no superblock names its place yet. Nothing is synced here;
-//! a crash before the next checkpoint finds these units free.
+//! A page that was written so is clean: it can be dropped and read again, although no superblock names its place yet. A crash before the next
+//! checkpoint finds these units free.
+//!
+//! What was written is synced every few MiB, long before a superblock needs it: one sync of everything would keep the disk from commits, and this
+//! store's upkeep from drains, for as long as it takes to write it.
 //!
 //! X5  Images go to units that nothing names and nobody reads; a page gets its place only when the write succeeded.
 
@@ -19,6 +22,9 @@ use crate::upkeep::Upkeep;
 
 /// Bytes gathered for one write call.
 const WRITE_BYTES: u64 = 256 << 10;
+
+/// Bytes written between two syncs, at most; less if memory is small.
+const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 
 /// An image as it is written: padded to whole units.
 pub(crate) fn padded(image: &Image, addr: DiskAddr) -> Vec<u8> {
@@ -102,7 +108,17 @@ impl Store {
             up.took_place(pid, addr);
         }
         self.counters.written_bytes.fetch_add(gather.total(), Ordering::Relaxed);
+        up.unsynced_bytes += gather.total();
+        if up.unsynced_bytes >= UNSYNCED_BYTES_MAX.min(self.budget().limit() / 4) {
+            self.sync_pages(up)?;
+        }
         Ok(gather.total())
+    }
+
+    /// Makes what was written durable (X4).
+    pub(crate) fn sync_pages(&self, up: &mut Upkeep) -> Result<()> {
+        up.unsynced_bytes = 0;
+        self.file.sync_data().or_else(|error| up.fail(error))
     }
 
     fn gather_pages(

@@ -17,10 +17,11 @@ pub(crate) const HELPING_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
-    /// Over the memory budget, a writer does a share of the upkeep that brings it down before it takes any lock.
+    /// Far over the memory budget, a writer does a share of the upkeep that brings it down before it takes any lock. A little over it upkeep's own
+    /// thread is at work, whose steps may be long.
     pub(crate) fn throttle(&self) -> Result<()> {
         for _ in 0..HELPING_STEPS_MAX {
-            if !self.parts.budget.is_over() {
+            if self.parts.budget.tolerates(0) {
                 return Ok(());
             }
             if !self.upkeep_step(HELPING_STEP)? {
