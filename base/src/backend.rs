@@ -441,9 +441,9 @@ pub trait Backend: Send + Sync + 'static {
     /// with `TxnTooLarge` if it can never fit (K7).
     fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit>;
 
-    /// Slows a writer down who holds nothing yet: waits, by the clock of the store, for as long as what was written before asks for, and does
+    /// Slows a writer of `bytes`, as far as is known, down who holds nothing yet: waits, by the clock of the store, for as long as what was written before asks for, and does
     /// some of the upkeep that it waits for. Fails with `WriteStalled` if that takes longer than `wait_max`.
-    fn throttle(&self, _wait_max: Duration) -> Result<()> {
+    fn throttle(&self, _bytes: u64, _wait_max: Duration) -> Result<()> {
         Ok(())
     }
 

@@ -36,7 +36,7 @@ use crate::upkeep::Upkeep;
 const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
 
 /// Bytes of a buffer that a change takes beside its key and value, about.
-const CHANGE_OVERHEAD_BYTES: usize = 48;
+const CHANGE_OVERHEAD_BYTES: usize = 96;
 
 /// A drain in progress.
 #[derive(Debug)]
@@ -255,7 +255,9 @@ impl Store {
             bytes += leaf.image.bytes().len() as u64;
             self.change_leaf(up, pid, &leaf, &points, &snaps);
             self.counters.drained_changes.fetch_add(count as u64, Ordering::Relaxed);
-            drain.drained_bytes += drain.ahead.pass(count);
+            let passed = drain.ahead.pass(count);
+            drain.drained_bytes += passed;
+            self.counters.drained_memory.fetch_add(passed, Ordering::Relaxed);
             bytes += self.write_behind(up, bytes_max)?;
         }
         Ok(bytes)

@@ -169,8 +169,8 @@ impl Backend for BTree {
         self.store.admit(ops, deadline).map(Admit::Granted)
     }
 
-    fn throttle(&self, wait_max: Duration) -> Result<()> {
-        self.store.throttle(wait_max)
+    fn throttle(&self, bytes: u64, wait_max: Duration) -> Result<()> {
+        self.store.throttle(bytes, wait_max)
     }
 
     fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {

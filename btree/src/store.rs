@@ -55,6 +55,10 @@ pub(crate) struct Counters {
     pub(crate) copied_bytes: AtomicU64,
     /// How far the drain in progress is, in thousandths of its buffer; 0 without one.
     pub(crate) drained_share: AtomicU64,
+    /// Memory of all changes that were drained since opening, about.
+    pub(crate) drained_memory: AtomicU64,
+    /// Bytes that writers ahead of the drain came to write.
+    pub(crate) ahead_bytes: AtomicU64,
     /// How long writers waited for the drain.
     pub(crate) stall_nanos: AtomicU64,
     pub(crate) persist_nanos: AtomicU64,

@@ -93,8 +93,8 @@ impl AnyBackend {
         dispatch!(AnyBackend, self, store => store.admit(ops, deadline))
     }
 
-    pub(crate) fn throttle(&self, wait_max: Duration) -> Result<()> {
-        dispatch!(AnyBackend, self, store => store.throttle(wait_max))
+    pub(crate) fn throttle(&self, bytes: u64, wait_max: Duration) -> Result<()> {
+        dispatch!(AnyBackend, self, store => store.throttle(bytes, wait_max))
     }
 
     pub(crate) fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {

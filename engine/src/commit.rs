@@ -198,7 +198,10 @@ impl Core {
     fn throttle_committer(&self, request: &Request<'_>) -> Result<()> {
         match request.plan.write_locks {
             WriteLocks::AtWrite => self.throttle(),
-            WriteLocks::AtCommit => request.keyspaces.iter().try_for_each(|keyspace| self.throttle_writer(keyspace)),
+            WriteLocks::AtCommit => {
+                let bytes = request.write_set.bytes();
+                request.keyspaces.iter().try_for_each(|keyspace| self.throttle_writer(keyspace, bytes))
+            }
         }
     }
 

@@ -31,12 +31,12 @@ impl Core {
         Ok(())
     }
 
-    /// The same, and lets the keyspace that is to be written slow its writer down, for ten seconds at most.
-    pub(crate) fn throttle_writer(&self, keyspace: &KeyspaceInner) -> Result<()> {
+    /// The same, and lets the keyspace that is to be written, so many bytes as far as is known, slow its writer down, for ten seconds at most.
+    pub(crate) fn throttle_writer(&self, keyspace: &KeyspaceInner, bytes: u64) -> Result<()> {
         self.throttle()?;
         let _gate = keyspace.enter()?;
         keyspace.check_whole()?;
-        let outcome = keyspace.store.throttle(STALL_MAX);
+        let outcome = keyspace.store.throttle(bytes, STALL_MAX);
         if let Err(error) = &outcome
             && self.is_damage(keyspace, error)
         {

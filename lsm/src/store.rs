@@ -315,7 +315,7 @@ impl Backend for Lsm {
         admit::admit(&self.store, ops, deadline)
     }
 
-    fn throttle(&self, wait_max: Duration) -> Result<()> {
+    fn throttle(&self, _bytes: u64, wait_max: Duration) -> Result<()> {
         self.store.throttle(wait_max)
     }
 

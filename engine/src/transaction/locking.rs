@@ -326,7 +326,7 @@ impl Transaction {
         if self.writes.borrow().set.is_empty() {
             match locks.hold_any() {
                 true => self.core.throttle()?,
-                false => self.core.throttle_writer(&keyspace.inner)?,
+                false => self.core.throttle_writer(&keyspace.inner, change.bytes() as u64)?,
             }
         }
         let mut grant = lock(Wait::SkipLocked)?;

@@ -28,7 +28,7 @@ fn freeze(bench: &mut Bench<MemVfs>, memtables: usize) {
 fn a_calm_store_lets_writers_pass_and_says_so() {
     let mut bench = bench(Duration::from_millis(1));
     freeze(&mut bench, 1);
-    bench.lsm().throttle(WAIT_MAX).expect("nothing to wait for");
+    bench.lsm().throttle(0, WAIT_MAX).expect("nothing to wait for");
     let stats = bench.lsm().stats();
     assert_eq!((stats.stall_times.total(), stats.write_delay), (Duration::ZERO, Duration::ZERO));
 }
@@ -38,7 +38,7 @@ fn who_writes_at_the_hard_limit_flushes_himself() {
     let mut bench = bench(Duration::ZERO);
     freeze(&mut bench, 7);
     assert!(bench.store().pressure().is_some_and(|pressure| pressure.is_hard()));
-    bench.lsm().throttle(WAIT_MAX).expect("he makes room");
+    bench.lsm().throttle(0, WAIT_MAX).expect("he makes room");
     assert!(!bench.store().pressure().is_some_and(|pressure| pressure.is_hard()), "TH2");
     assert!(bench.lsm().stats().persists > 0);
     bench.check(bench.now);
@@ -50,11 +50,11 @@ fn who_waits_in_vain_at_the_hard_limit_is_told_the_cause() {
     freeze(&mut bench, 7);
     let store = Arc::clone(bench.store());
     let somebody_at_work = store.upkeep.lock();
-    let refused = bench.lsm().throttle(Duration::from_millis(20));
+    let refused = bench.lsm().throttle(0, Duration::from_millis(20));
     assert!(matches!(refused, Err(Error::WriteStalled { cause: StallCause::Memtables })), "TH2: {refused:?}");
     assert_eq!(bench.lsm().stats().stall_times.memtables, Duration::from_millis(20));
     drop(somebody_at_work);
-    bench.lsm().throttle(WAIT_MAX).expect("now there is room to be made");
+    bench.lsm().throttle(0, WAIT_MAX).expect("now there is room to be made");
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn what_was_written_under_pressure_is_waited_for_by_the_next_writer() {
     let began = store.env.clock.now();
     bench.put("key", &"v".repeat(600));
     assert_eq!(store.env.clock.now(), began, "nobody waits inside of a commit");
-    bench.lsm().throttle(WAIT_MAX).expect("waits");
+    bench.lsm().throttle(0, WAIT_MAX).expect("waits");
     let waited = store.env.clock.now() - began;
     assert!(waited > Duration::from_millis(50) && waited <= Duration::from_secs(1), "waited {waited:?}");
     assert_eq!(bench.lsm().stats().stall_times.total(), waited);
-    bench.lsm().throttle(WAIT_MAX).expect("once is enough");
+    bench.lsm().throttle(0, WAIT_MAX).expect("once is enough");
     assert_eq!(store.env.clock.now() - began, waited);
 }
 
