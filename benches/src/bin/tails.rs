@@ -1,6 +1,6 @@
-//! A database several times as large as its memory, written to for a long time, window by window: rates, tails, memory and space.
+//! Tails of `Sync` commits in a database several times as large as its memory, beside a bulk writer and a reader; its space behind it.
 //!
-//! `sustained [--backend btree|lsm] [--memory-mb 16] [--times 4] [--windows 6] [--seconds 10]`
+//! `tails [--backend btree|lsm] [--memory-mb 16] [--times 4] [--windows 6] [--seconds 10]`
 //!
 //! In each window the raw loop runs first, alone (150 bytes and fdatasync), then for four times as long: one thread commits single puts with `Sync`,
 //! whose durations are noted, one overwrites random keys in batches of 100 with `Buffered`, one scans. A snapshot from the beginning stays open to
@@ -57,7 +57,7 @@ fn main() {
     let entries = memory_bytes * number("--times", 4) / PUT_BYTES as u64;
     let window = Duration::from_secs(number("--seconds", 10).max(1));
     let plan = Plan { memory_bytes, entries, windows: number("--windows", 6).max(2), window };
-    println!("{}\n", machine::provenance_of(&duramen_benches::bed::data_root(), "sustained"));
+    println!("{}\n", machine::provenance_of(&duramen_benches::bed::data_root(), "tails"));
     for (name, kind) in BACKENDS {
         if text("--backend").is_none_or(|asked| *asked == kind.to_string()) {
             run(name, kind, plan);
