@@ -198,7 +198,7 @@ impl Core {
             Some(bytes) if pairs.look_ahead(bytes)? => {}
             Some(_) | None => return self.put_all(keyspace, options, origin, &mut pairs),
         }
-        self.throttle_writer(inner)?;
+        self.throttle_writer(inner, 0)?;
         let durability = options.durability.unwrap_or(self.durability);
         let sequenced = {
             let _building = inner.build()?;
