@@ -32,12 +32,14 @@ mod entry;
 mod key;
 mod key_versions;
 mod ordered;
+mod piece;
 mod range_tombs;
 #[cfg(test)]
 mod schedules;
 
 pub use key::{Key, as_slice, successor};
 pub use key_versions::KeyVersions;
+pub use piece::MemPiece;
 pub use range_tombs::{Fragment, RangeTombs};
 
 /// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.

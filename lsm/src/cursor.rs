@@ -9,13 +9,18 @@
 //!     is sorted: the first `front` of it stand on the nearest key of all.
 //! U2  The current key, value and place change only when a step has succeeded; a failed one clears `aligned`, so that the next step seeks
 //!     every source from the current key again (C3).
+//! U4  While there is a stretch (`cursor/stretch.rs`), it says where the cursor stands, and `aligned` and `order` hold for the entry where it began. All
+//!     but steps along it begin with leaving it, which makes them hold again for where it stands.
 //! U3  A seek begins with the superversion that is current then, so changes applied before it are met (C6). What is readable at the
 //!     cursor's timestamp is the same in all of them, as it stays registered.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
+use duramen_base::image::KeyBuffer;
 use duramen_base::{BackendCursor, KeyBounds, Result, ScanOpts, Timestamp, Value};
+
+mod stretch;
 
 use crate::get::Answer;
 use crate::run_cursor::RunCursor;
@@ -25,6 +30,7 @@ use crate::superversion::SuperVersion;
 use crate::table::blocks::Loading;
 use duramen_base::memtable::RangeTombs;
 use duramen_base::memtable::as_slice;
+use stretch::{InBlock, InPiece};
 
 /// A position among the keys of an LSM store, at one timestamp. See [`BackendCursor`].
 #[derive(Debug)]
@@ -44,6 +50,19 @@ pub struct LsmCursor {
     place: Place,
     current: Current,
     newer_seen: bool,
+    stretch: Stretch,
+    /// Which source was first at the last step.
+    winner: usize,
+    /// Room for the keys of a stretch.
+    room: KeyBuffer,
+}
+
+/// Where the cursor can go on without a look at the other sources.
+#[derive(Debug)]
+enum Stretch {
+    Nowhere,
+    InBlock(InBlock),
+    InPiece(InPiece),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +98,9 @@ impl LsmCursor {
             place: Place::Nowhere,
             current: Current { key: Vec::new(), value: Stored::Owned(Value::from(&b""[..])), ts: Timestamp::ZERO },
             newer_seen: false,
+            stretch: Stretch::Nowhere,
+            winner: usize::MAX,
+            room: KeyBuffer::default(),
         };
         cursor.gather();
         cursor
@@ -128,6 +150,7 @@ impl LsmCursor {
                 self.note_tombs(from, Bound::Included(&key), direction);
                 std::mem::swap(&mut self.current.key, &mut key);
                 (self.current.value, self.current.ts, self.place) = (value, ts, Place::On);
+                self.begin_stretch(direction);
                 return Ok(true);
             }
             self.pass(direction)?;
@@ -221,6 +244,84 @@ impl LsmCursor {
         self.order[place] = moved;
     }
 
+    /// Looks how far the source that it stands on can be followed alone, if that is likely to be worth it.
+    fn begin_stretch(&mut self, way: Direction) {
+        let Some(&first) = self.order.first() else { return };
+        let is_likely = self.order.len() == 1 || self.winner == first;
+        self.winner = first;
+        if !is_likely || self.front != 1 || !self.tombs.is_empty() {
+            return; // ST3
+        }
+        let other = self.order.get(1).and_then(|&next| self.sources[next].key());
+        let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
+        let found = match &self.sources[first] {
+            Source::Mem(memtable) => InPiece::begin(first, memtable, way, other, &bounds).map(Stretch::InPiece),
+            Source::Run(run) => run.block_and_slot().and_then(|(image, slot)| {
+                InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room).map(Stretch::InBlock)
+            }),
+        };
+        self.stretch = found.unwrap_or(Stretch::Nowhere);
+    }
+
+    /// U4.
+    fn leave_stretch(&mut self) {
+        match std::mem::replace(&mut self.stretch, Stretch::Nowhere) {
+            Stretch::Nowhere => {}
+            Stretch::InBlock(in_block) => {
+                if let Source::Run(run) = &mut self.sources[in_block.source] {
+                    run.set_slot(in_block.slot);
+                }
+                self.current.key.clear();
+                self.current.key.extend_from_slice(&in_block.key);
+                self.current.ts = in_block.image.record(in_block.slot).ts;
+                self.current.value = Stored::InImage(in_block.image, in_block.located.value_range());
+                self.room = in_block.key;
+            }
+            Stretch::InPiece(in_piece) => {
+                let Source::Mem(memtable) = &mut self.sources[in_piece.source] else { return };
+                if in_piece.index != memtable.index() {
+                    memtable.set_index(in_piece.index);
+                    let (key, value) = in_piece.entry(memtable).expect("ST2: it was looked at");
+                    self.current.key.clear();
+                    self.current.key.extend_from_slice(key);
+                    self.current.value = Stored::Owned(Value::from(value));
+                    self.current.ts = memtable.piece().ts(in_piece.index);
+                }
+            }
+        }
+    }
+
+    /// What a stretch from a memtable stands on, once it has gone on.
+    #[inline]
+    fn in_piece(&self, in_piece: &InPiece) -> Option<(&[u8], &[u8])> {
+        match &self.sources[in_piece.source] {
+            Source::Mem(memtable) if memtable.index() != in_piece.index => in_piece.entry(memtable),
+            Source::Mem(_) | Source::Run(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    fn has_ahead(&self, way: Direction) -> bool {
+        match &self.stretch {
+            Stretch::Nowhere => false,
+            Stretch::InBlock(in_block) => in_block.has_ahead(way),
+            Stretch::InPiece(in_piece) => in_piece.has_ahead(way),
+        }
+    }
+
+    /// A step along the stretch, the way it goes.
+    #[inline(always)]
+    fn step_along(&mut self) -> Option<(&[u8], &[u8])> {
+        match &mut self.stretch {
+            Stretch::Nowhere => None,
+            Stretch::InBlock(in_block) => in_block.step(),
+            Stretch::InPiece(in_piece) => match &self.sources[in_piece.source] {
+                Source::Mem(memtable) => in_piece.step(memtable),
+                Source::Run(_) => None,
+            },
+        }
+    }
+
     fn nearest(&self) -> Option<&[u8]> {
         self.sources[*self.order.first()?].key()
     }
@@ -240,7 +341,11 @@ impl LsmCursor {
             }
         };
         self.aligned = Some(direction);
-        if found { Ok(true) } else { Ok(self.run_out(direction)) }
+        if found {
+            self.begin_stretch(direction);
+            return Ok(true);
+        }
+        Ok(self.run_out(direction))
     }
 
     /// Whether the key of a source is before the end of the bounds.
@@ -306,6 +411,16 @@ impl LsmCursor {
 
     /// A step from the current place.
     fn step(&mut self, direction: Direction) -> Result<bool> {
+        if self.has_ahead(direction) {
+            return Ok(self.step_along().is_some());
+        }
+        self.step_afar(direction)
+    }
+
+    /// A step that is none along a stretch.
+    #[inline(never)]
+    fn step_afar(&mut self, direction: Direction) -> Result<bool> {
+        self.leave_stretch();
         if self.place == Place::On && self.aligned == Some(direction) && self.tombs.is_empty() {
             return self.step_on(direction);
         }
@@ -335,6 +450,7 @@ impl LsmCursor {
     }
 
     fn seek_in(&mut self, key: &[u8], direction: Direction) -> Result<bool> {
+        self.leave_stretch();
         let bounds = self.bounds();
         let (is_past_start, is_past_end) = match direction {
             Direction::Forward => (bounds.is_below(key), bounds.is_above(key)),
@@ -346,6 +462,7 @@ impl LsmCursor {
             return Ok(self.run_out(direction));
         }
         self.refresh();
+        self.winner = usize::MAX;
         let start = match (is_past_start, direction) {
             (false, _) => Bound::Included(key.to_vec()),
             (true, Direction::Forward) => self.lower.clone(),
@@ -380,11 +497,46 @@ impl BackendCursor for LsmCursor {
         self.step(Direction::Backward)
     }
 
+    #[inline]
+    fn next_is_at_hand(&self) -> bool {
+        self.has_ahead(Direction::Forward)
+    }
+
+    #[inline]
+    fn prev_is_at_hand(&self) -> bool {
+        self.has_ahead(Direction::Backward)
+    }
+
+    #[inline]
+    fn next_at_hand(&mut self) -> (&[u8], &[u8]) {
+        assert!(self.has_ahead(Direction::Forward), "C7: the next key is at hand");
+        self.step_along().expect("ST2: it was looked at")
+    }
+
+    #[inline]
+    fn prev_at_hand(&mut self) -> (&[u8], &[u8]) {
+        assert!(self.has_ahead(Direction::Backward), "C7: the previous key is at hand");
+        self.step_along().expect("ST2: it was looked at")
+    }
+
     fn key(&self) -> &[u8] {
-        &self.shown().key
+        match &self.stretch {
+            Stretch::InBlock(in_block) => &in_block.key,
+            Stretch::InPiece(in_piece) => self.in_piece(in_piece).map_or(&self.shown().key, |(key, _)| key),
+            Stretch::Nowhere => &self.shown().key,
+        }
     }
 
     fn value(&self) -> &[u8] {
+        match &self.stretch {
+            Stretch::InBlock(in_block) => return in_block.image.value_at(in_block.located),
+            Stretch::InPiece(in_piece) => {
+                if let Some((_, value)) = self.in_piece(in_piece) {
+                    return value;
+                }
+            }
+            Stretch::Nowhere => {}
+        }
         match &self.shown().value {
             Stored::Owned(value) => value,
             Stored::InImage(image, range) => &image.bytes()[range.clone()],
@@ -392,6 +544,18 @@ impl BackendCursor for LsmCursor {
     }
 
     fn value_owned(&self) -> Value {
+        match &self.stretch {
+            Stretch::InBlock(in_block) => {
+                let range = in_block.located.value_range();
+                return Value::from_image(&in_block.image, range.start, range.len());
+            }
+            Stretch::InPiece(in_piece) => {
+                if let Some((_, value)) = self.in_piece(in_piece) {
+                    return Value::from(value);
+                }
+            }
+            Stretch::Nowhere => {}
+        }
         match &self.shown().value {
             Stored::Owned(value) => value.clone(),
             Stored::InImage(image, range) => Value::from_image(image, range.start, range.len()),
@@ -399,7 +563,14 @@ impl BackendCursor for LsmCursor {
     }
 
     fn ts(&self) -> Timestamp {
-        self.shown().ts
+        match &self.stretch {
+            Stretch::InBlock(in_block) => in_block.image.record(in_block.slot).ts,
+            Stretch::InPiece(in_piece) => match &self.sources[in_piece.source] {
+                Source::Mem(memtable) => memtable.piece().ts(in_piece.index),
+                Source::Run(_) => self.shown().ts,
+            },
+            Stretch::Nowhere => self.shown().ts,
+        }
     }
 
     fn newer_seen(&self) -> bool {

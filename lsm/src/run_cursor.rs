@@ -112,6 +112,18 @@ impl RunCursor {
         self.cursor.as_ref().map_or(Ok(None), |cursor| cursor.version_at(at))
     }
 
+    /// The block and the slot that it stands on.
+    pub(crate) fn block_and_slot(&self) -> Option<(&Arc<Image>, usize)> {
+        self.cursor.as_ref()?.block_and_slot()
+    }
+
+    /// Goes to another slot of that block.
+    pub(crate) fn set_slot(&mut self, slot: usize) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.set_slot(slot);
+        }
+    }
+
     /// Adds every version of the key it stands on to `kv`.
     pub(crate) fn add_versions(&self, kv: &mut KeyVersions) -> Result<()> {
         self.cursor.as_ref().map_or(Ok(()), |cursor| cursor.add_versions(kv))

@@ -4,17 +4,15 @@
 //! Range tombstones are not seen here; the cursor asks for them itself.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use duramen_base::image::Image;
-use duramen_base::{Result, Timestamp, Value};
+use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
 use crate::run_cursor::RunCursor;
 use crate::table::BlockVersion;
-use duramen_base::memtable::Key;
-use duramen_base::memtable::{KeyVersion, MemItem, Memtable};
+use duramen_base::memtable::{KeyVersion, MemPiece, Memtable};
 
 /// Keys copied from a memtable at once: few at first, so that a short scan costs little.
 const PIECE_KEYS: Range<usize> = 8..256;
@@ -91,7 +89,7 @@ impl Source {
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
         match self {
-            Source::Mem(source) => source.piece.front().map(|item| &*item.key),
+            Source::Mem(source) => source.key(),
             Source::Run(run) => run.key(),
         }
     }
@@ -99,9 +97,9 @@ impl Source {
     /// The newest version with `ts <= at` of the key it stands on, and whether a newer one is there.
     pub(crate) fn version_at(&self, at: Timestamp) -> Result<(Option<StoredVersion>, bool)> {
         match self {
-            Source::Mem(source) => Ok(match source.piece.front() {
-                Some(item) => (item.version.clone().map(StoredVersion::from), item.newer),
-                None => (None, false),
+            Source::Mem(MemSource { piece, index, .. }) => Ok(match *index < piece.len() {
+                true => (piece.version(*index).map(StoredVersion::from), piece.newer(*index)),
+                false => (None, false),
             }),
             Source::Run(run) => Ok((run.version_at(at)?.map(StoredVersion::from), run.newest_ts() > at)),
         }
@@ -142,37 +140,59 @@ fn seek_run(run: &mut RunCursor, from: Bound<&[u8]>, direction: Direction) -> Re
 #[derive(Debug)]
 pub(crate) struct MemSource {
     memtable: Arc<Memtable>,
-    piece: VecDeque<MemItem>,
+    piece: MemPiece,
+    /// The key of the piece that it stands on; behind all: it stands on none.
+    index: usize,
     piece_keys: usize,
 }
 
 impl MemSource {
     pub(crate) fn new(memtable: &Arc<Memtable>) -> MemSource {
-        MemSource { memtable: Arc::clone(memtable), piece: VecDeque::new(), piece_keys: PIECE_KEYS.start }
+        let piece = MemPiece::default();
+        MemSource { memtable: Arc::clone(memtable), piece, index: 0, piece_keys: PIECE_KEYS.start }
+    }
+
+    /// What was copied last.
+    #[inline]
+    pub(crate) fn piece(&self) -> &MemPiece {
+        &self.piece
+    }
+
+    /// Where in it it stands.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Goes to another key of the piece.
+    pub(crate) fn set_index(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        (self.index < self.piece.len()).then(|| self.piece.key(self.index))
     }
 
     fn seek(&mut self, from: Bound<&[u8]>, direction: Direction, at: Timestamp) {
         self.piece_keys = PIECE_KEYS.start;
-        self.piece.clear();
         self.copy(from, direction, at);
     }
 
     fn advance(&mut self, direction: Direction, at: Timestamp) {
-        let Some(passed) = self.piece.pop_front() else { return };
-        if self.piece.is_empty() {
-            let key: Key = passed.key;
-            self.copy(Bound::Excluded(&key), direction, at);
+        self.index += 1;
+        if self.index == self.piece.len() {
+            let last = self.piece.key(self.index - 1).to_vec();
+            self.copy(Bound::Excluded(&last), direction, at);
         }
     }
 
     fn copy(&mut self, from: Bound<&[u8]>, direction: Direction, at: Timestamp) {
         let (bounds, backward) = match direction {
-            Direction::Forward => ((from, Bound::Unbounded), false),
-            Direction::Backward => ((Bound::Unbounded, from), true),
+            Direction::Forward => (KeyBounds { lower: from, upper: Bound::Unbounded }, false),
+            Direction::Backward => (KeyBounds { lower: Bound::Unbounded, upper: from }, true),
         };
-        let mut items = Vec::from(std::mem::take(&mut self.piece));
-        self.memtable.copy_keys(bounds, backward, at, self.piece_keys, &mut items);
-        self.piece = items.into();
+        self.memtable.copy_piece(bounds, backward, at, self.piece_keys, &mut self.piece);
+        self.index = 0;
         self.piece_keys = (self.piece_keys * 2).min(PIECE_KEYS.end);
     }
 }

@@ -241,6 +241,26 @@ impl Image {
         Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 }
     }
 
+    /// As [`Image::locate`], if the record is a value written at or before `at`.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::Timestamp;
+    /// let spec = ImageSpec { kind: ImageKind::TableData, self_id: 64, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// builder.push(b"ash", Timestamp::new(5), Body::Value(b"grey"));
+    /// builder.push(b"oak", Timestamp::new(6), Body::Tombstone);
+    /// let image = builder.finish();
+    /// assert_eq!(image.locate_value(0, Timestamp::new(5)), Some(image.locate(0)));
+    /// assert_eq!((image.locate_value(0, Timestamp::new(4)), image.locate_value(1, Timestamp::new(9))), (None, None));
+    /// ```
+    #[inline(always)]
+    pub fn locate_value(&self, index: usize, at: Timestamp) -> Option<Located> {
+        let RawRecord { suffix, value, ts, is_tombstone } = self.raw_record(index);
+        let located = Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 };
+        (ts <= at && !is_tombstone).then_some(located)
+    }
+
     /// The key of a record of this image, without the prefix.
     #[inline]
     pub fn suffix_at(&self, located: Located) -> &[u8] {

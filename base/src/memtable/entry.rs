@@ -254,8 +254,10 @@ fn pack(bytes: &[u8], words: &[AtomicU64]) {
 }
 
 fn unpack(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) {
-    let end = out.len() + len;
-    out.reserve(words.len() * 8);
-    words.iter().for_each(|word| out.extend_from_slice(&word.load(Ordering::Relaxed).to_be_bytes()));
-    out.truncate(end);
+    let start = out.len();
+    out.resize(start + words.len() * 8, 0);
+    for (word, piece) in words.iter().zip(out[start..].as_chunks_mut::<8>().0) {
+        *piece = word.load(Ordering::Relaxed).to_be_bytes();
+    }
+    out.truncate(start + len);
 }

@@ -17,6 +17,7 @@ use crate::test_host::{TestHost, check_golden, disk, env, golden, section, ts, w
 mod golden_files;
 mod levels;
 mod memory;
+mod scans;
 mod throttle;
 
 const BUDGET_BYTES: u64 = 32 << 20;

@@ -165,6 +165,19 @@ impl TableCursor {
         Ok(None)
     }
 
+    /// The block and the slot that it stands on.
+    pub(crate) fn block_and_slot(&self) -> Option<(&Arc<Image>, usize)> {
+        self.at.as_ref().map(|at| (&at.block, at.slot))
+    }
+
+    /// Goes to another slot of the block that it stands in.
+    pub(crate) fn set_slot(&mut self, slot: usize) {
+        if let Some(at) = &mut self.at {
+            at.slot = slot;
+            self.newest = read_slot(&at.block, slot, &mut self.key);
+        }
+    }
+
     /// Adds every version of the key it stands on to `kv`.
     pub(crate) fn add_versions(&self, kv: &mut KeyVersions) -> Result<()> {
         let Some(at) = &self.at else { return Ok(()) };

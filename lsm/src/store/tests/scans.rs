@@ -1,0 +1,114 @@
+//! Scans over several sources: what is shown, by single steps and by steps along a stretch, in both directions.
+
+use super::*;
+use std::ops::Bound;
+
+type Row = (Vec<u8>, Vec<u8>);
+
+/// All rows inside the bounds, and how many steps were at hand. Every other row is looked at by the cursor's own words.
+fn scan(bench: &Bench<MemVfs>, at: u64, bounds: KeyBounds<'_>, backward: bool) -> (Vec<Row>, usize) {
+    let mut cursor = bench.lsm().cursor(ts(at), bounds, ScanOpts::default()).expect("a cursor");
+    let (mut rows, mut at_hand): (Vec<Row>, usize) = (Vec::new(), 0);
+    loop {
+        let is_at_hand = if backward { cursor.prev_is_at_hand() } else { cursor.next_is_at_hand() };
+        if is_at_hand && rows.len() % 3 != 2 {
+            let (key, value) = if backward { cursor.prev_at_hand() } else { cursor.next_at_hand() };
+            rows.push((key.to_vec(), value.to_vec()));
+            at_hand += 1;
+        } else {
+            let found = if backward { cursor.prev() } else { cursor.next() };
+            if !found.expect("readable") {
+                return (rows, at_hand);
+            }
+            rows.push((cursor.key().to_vec(), cursor.value().to_vec()));
+        }
+        let (key, value) = rows.last().expect("just pushed");
+        assert_eq!((cursor.key(), &*cursor.value_owned()), (&**key, &**value), "what is lent is what it stands on");
+        assert!(cursor.ts() <= ts(at));
+    }
+}
+
+fn check(bench: &Bench<MemVfs>, at: u64, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> usize {
+    let bounds = KeyBounds { lower, upper };
+    let mut expected = bench.oracle.rows(at);
+    expected.retain(|(key, _)| bounds.contains(key));
+    let (rows, forward) = scan(bench, at, bounds, false);
+    assert_eq!(rows, expected, "{bounds:?} at {at}");
+    let (rows, backward) = scan(bench, at, bounds, true);
+    expected.reverse();
+    assert_eq!(rows, expected, "{bounds:?} at {at}, backwards");
+    forward.min(backward)
+}
+
+/// A run with every third key, a newer one with a cluster of others, and a memtable with changes among them.
+fn three_sources() -> (Bench<MemVfs>, u64) {
+    let mut bench = Bench::new(disk());
+    for number in (0..300).step_by(3) {
+        bench.put(&format!("key-{number:04}"), "from the last level");
+    }
+    bench.persist();
+    for number in (90..180).filter(|number| number % 3 == 1) {
+        bench.put(&format!("key-{number:04}"), "from a flush");
+    }
+    bench.lsm().persist_to(ts(bench.now), Urgency::Now);
+    while bench.lsm().persisted() < ts(bench.now) {
+        bench.work();
+    }
+    for number in 140..150 {
+        bench.put(&format!("key-{number:04}"), "from the memtable");
+    }
+    bench.commit(&[(OpKind::Delete, b"key-0030".to_vec(), Vec::new())]);
+    let before = bench.now;
+    for number in [0, 60, 141, 299] {
+        bench.put(&format!("key-{number:04}"), "newer");
+    }
+    (bench, before)
+}
+
+#[test]
+fn a_scan_meets_the_keys_of_all_sources_in_order_and_most_at_hand() {
+    let (bench, before) = three_sources();
+    let (from, to) = (&b"key-0033"[..], &b"key-0252"[..]);
+    for at in [before, bench.now] {
+        let at_hand = check(&bench, at, Bound::Unbounded, Bound::Unbounded);
+        assert!(at_hand > 50, "long stretches of one source are no merge: {at_hand}");
+        check(&bench, at, Bound::Included(from), Bound::Included(to));
+        check(&bench, at, Bound::Excluded(from), Bound::Excluded(to));
+        check(&bench, at, Bound::Included(b"key-0034"), Bound::Excluded(b"key-0251x"));
+        check(&bench, at, Bound::Excluded(b"key-0140"), Bound::Included(b"key-0149"));
+    }
+}
+
+#[test]
+fn a_cursor_turns_round_and_seeks_in_the_middle_of_a_stretch() {
+    let (bench, before) = three_sources();
+    let rows = bench.oracle.rows(before);
+    let mut cursor = bench.lsm().cursor(ts(before), KeyBounds::ALL, ScanOpts::default()).expect("a cursor");
+    let mut place = 0;
+    assert!(cursor.next().expect("readable"));
+    for turn in [20, 3, 40, 1, 25, 60, 2, 2] {
+        for _ in 0..turn {
+            assert!(cursor.next().expect("readable"));
+            place += 1;
+            assert_eq!(cursor.key(), &*rows[place].0);
+        }
+        for _ in 0..turn / 2 {
+            assert!(cursor.prev().expect("readable"));
+            place -= 1;
+            assert_eq!((cursor.key(), cursor.value()), (&*rows[place].0, &*rows[place].1));
+        }
+        let key = rows[place].0.clone();
+        assert!(cursor.seek(&key).expect("readable"));
+        assert_eq!(cursor.key(), &*key);
+    }
+}
+
+#[test]
+fn a_memtable_alone_is_lent_from_too() {
+    let mut bench = Bench::new(disk());
+    for number in 0..30 {
+        bench.put(&format!("key-{number:04}"), &"v".repeat(number));
+    }
+    assert!(check(&bench, bench.now, Bound::Unbounded, Bound::Unbounded) > 12);
+    assert!(check(&bench, 20, Bound::Unbounded, Bound::Excluded(b"key-0019")) > 4);
+}
