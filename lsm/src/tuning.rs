@@ -5,6 +5,7 @@
 
 use duramen_base::KeyspaceOptions;
 
+use crate::merge::pick::SIZE_RATIO;
 use crate::throttle::Limits;
 
 /// Which picker plans the merges.
@@ -24,6 +25,8 @@ pub(crate) struct Tuning {
     pub(crate) table_bytes: u64,
     /// Bytes that the first level below level 0 may have.
     pub(crate) base_bytes: u64,
+    /// How many times as large a level is as the one above it.
+    pub(crate) size_ratio: u64,
     /// Which picker.
     pub(crate) layout: Layout,
     /// When writers are slowed down.
@@ -42,18 +45,21 @@ impl Tuning {
         Tuning {
             table_bytes: options.memtable_bytes.clamp(TABLE_BYTES.start, TABLE_BYTES.end),
             base_bytes: options.memtable_bytes.max(TABLE_BYTES.start).saturating_mul(MEMTABLES_IN_BASE),
+            size_ratio: SIZE_RATIO,
             layout: Layout::Leveled,
             throttle: Limits::USUAL,
             manifest_bytes_max: None,
         }
     }
 
-    /// Three levels in a store of some kilobytes: what a keyspace gets whose memtables only tests make so small.
+    /// Four levels in a store of some kilobytes: what a keyspace gets whose memtables only tests make so small. The footer of a table is larger than
+    /// what it holds, so a few of them are a level.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn tiny() -> Tuning {
         Tuning {
             table_bytes: 1 << 10,
-            base_bytes: 1 << 10,
+            base_bytes: 8 << 10,
+            size_ratio: 2,
             layout: Layout::Leveled,
             throttle: Limits::TINY,
             manifest_bytes_max: Some(8 << 10),

@@ -62,6 +62,7 @@ struct Tally {
     entries: usize,
     persists: [u64; 2],
     runs_with_cut_log: u64,
+    levels_max: usize,
 }
 
 impl Tally {
@@ -97,13 +98,14 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     });
     let tally = tally.into_inner().expect("no worker died");
     println!(
-        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut; {:.0?}",
+        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut, up to {} levels below the first; {:.0?}",
         tally.seen.len(),
         tally.runs,
         tally.commits,
         tally.entries,
         tally.persists,
         tally.runs_with_cut_log,
+        tally.levels_max,
         started.elapsed(),
     );
     println!("by the last call before the crash: {:?}", tally.by_kind);
@@ -111,6 +113,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
         return;
     }
     assert!(tally.persists[0] > 0 && tally.persists[1] > 0 && tally.runs_with_cut_log > 0, "upkeep ran");
+    assert!(tally.levels_max >= 3, "only {} levels below the first", tally.levels_max);
     for kind in KINDS {
         assert!(tally.by_kind.contains_key(&kind), "no state behind a {kind:?}");
     }
@@ -128,6 +131,7 @@ fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
     tally.commits += run.history.len();
     tally.entries += run.journal.len();
     tally.runs_with_cut_log += u64::from(run.cut_log);
+    tally.levels_max = tally.levels_max.max(run.levels);
     for (sum, persists) in tally.persists.iter_mut().zip(run.persists) {
         *sum += persists;
     }

@@ -23,7 +23,7 @@ use crate::version::Run;
 pub(crate) const RUNS_MIN: usize = 4;
 /// Runs of level 0 at which nothing more is flushed before some are merged.
 pub(crate) const RUNS_LIMIT: usize = 12;
-/// How many times as large a level is as the one above it.
+/// How many times as large a level is as the one above it, but in tests of little stores.
 pub(crate) const SIZE_RATIO: u64 = 8;
 /// The level that holds most, and is filled first.
 pub(crate) const LAST_LEVEL: usize = 6;
@@ -57,6 +57,8 @@ pub(crate) trait Sorted {
 pub(crate) struct Limits {
     /// Bytes of the first level below level 0, at most.
     pub(crate) base_bytes: u64,
+    /// How many times as large a level is as the one above it.
+    pub(crate) size_ratio: u64,
     /// Bytes of the inputs of a job (I5).
     pub(crate) job_bytes_max: u64,
     /// Which picker.
@@ -68,6 +70,7 @@ impl Limits {
     pub(crate) fn of(tuning: &Tuning) -> Limits {
         Limits {
             base_bytes: tuning.base_bytes,
+            size_ratio: tuning.size_ratio,
             job_bytes_max: tuning.table_bytes.saturating_mul(JOB_TABLES_MAX),
             layout: tuning.layout,
         }

@@ -81,6 +81,8 @@ pub(super) struct Run {
     pub(super) persists: [u64; 2],
     /// Whether the log was cut behind them.
     pub(super) cut_log: bool,
+    /// Levels below the first in which the lasting LSM had tables at the end.
+    pub(super) levels: usize,
 }
 
 impl Run {
@@ -168,6 +170,8 @@ impl Stage {
             stats.keyspaces.iter().find(of).map_or(0, |(_, stats)| stats.persists)
         });
         let cut_log = stats.log.start > Lsn::ZERO;
+        let has_tables = |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
+        let levels = stats.keyspaces.iter().map(|(_, stats)| has_tables(&stats.levels)).max().unwrap_or(0);
         if self.plan.closes {
             self.db.clone().close().expect("a good disk");
         } else {
@@ -180,7 +184,7 @@ impl Stage {
             assert_eq!(digest, expected, "CR2: a snapshot at {ts} of keyspace {keyspace} in {:?}", self.plan);
         }
         let keyspaces = self.keyspaces.into_inner().expect("no thread died");
-        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log }
+        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, levels }
     }
 }
 

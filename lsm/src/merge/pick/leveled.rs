@@ -10,7 +10,7 @@
 //! Y1  A level below 0 has one run.
 //! Y2  A job for the sake of tombstones rewrites at most `TOMBSTONE_WORTH` versions for each, and only when nobody reads before them.
 
-use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, SIZE_RATIO, Shape, Sorted, TABLES_MAX};
+use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
 use duramen_base::Timestamp;
 
 use crate::span::{Span, hull};
@@ -69,7 +69,7 @@ impl<'a, T: Sorted> Levels<'a, T> {
         let mut base = last;
         targets[last] = bytes_of(shape.levels, last).max(limits.base_bytes);
         while targets[base] > limits.base_bytes && base > 1 {
-            targets[base - 1] = targets[base] / SIZE_RATIO;
+            targets[base - 1] = targets[base] / limits.size_ratio;
             base -= 1;
         }
         Levels { shape, limits, last, base, targets }
