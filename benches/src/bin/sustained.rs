@@ -25,9 +25,8 @@ const QUIET_MAX: Duration = Duration::from_secs(120);
 fn main() {
     duramen_benches::guard::refuse_unfit_build();
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |index: usize, otherwise: u64| {
-        args.get(index).and_then(|text: &String| text.parse().ok()).unwrap_or(otherwise)
-    };
+    let number =
+        |index: usize, otherwise: u64| args.get(index).and_then(|text: &String| text.parse().ok()).unwrap_or(otherwise);
     let (windows, seconds, keys) = (number(0, 6).max(2), number(1, 5).max(1), number(2, 200_000));
     let (memtable_bytes, memory_bytes) = (number(3, 1024) << 10, number(4, 32) << 20);
     let kind = if args.get(5).is_some_and(|kind| kind == "btree") { BackendKind::BTree } else { BackendKind::Lsm };

@@ -82,7 +82,8 @@ impl InBlock {
     ) -> Option<InBlock> {
         let slots = slots_of(image, slot, way, other, bounds);
         let ahead = neighbour(&slots, slot, way).and_then(|next| image.locate_value(next, at))?;
-        let located = image.locate(slot);
+        // What it stands on may be an older version than the record there.
+        let located = image.locate_value(slot, at)?;
         let mut key = std::mem::take(key);
         image.set_key(slot, &mut key);
         Some(InBlock { source, image: Arc::clone(image), way, slots, slot, located, ahead: Some(ahead), at, key })

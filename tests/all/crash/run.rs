@@ -170,7 +170,8 @@ impl Stage {
             stats.keyspaces.iter().find(of).map_or(0, |(_, stats)| stats.persists)
         });
         let cut_log = stats.log.start > Lsn::ZERO;
-        let has_tables = |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
+        let has_tables =
+            |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
         let levels = stats.keyspaces.iter().map(|(_, stats)| has_tables(&stats.levels)).max().unwrap_or(0);
         if self.plan.closes {
             self.db.clone().close().expect("a good disk");

@@ -8,8 +8,12 @@ use super::*;
 use crate::span::{End, hull};
 
 const TABLE_BYTES: u64 = 1000;
-const LIMITS: Limits =
-    Limits { base_bytes: 4000, size_ratio: SIZE_RATIO, job_bytes_max: TABLE_BYTES * JOB_TABLES_MAX, layout: Layout::Leveled };
+const LIMITS: Limits = Limits {
+    base_bytes: 4000,
+    size_ratio: SIZE_RATIO,
+    job_bytes_max: TABLE_BYTES * JOB_TABLES_MAX,
+    layout: Layout::Leveled,
+};
 /// Steps after which a shape counts as one that never comes to rest.
 const STEPS_MAX: usize = 20_000;
 

@@ -1,6 +1,7 @@
 //! Levels: what goes when, and what must stay.
 
 use super::*;
+use crate::merge::pick::SIZE_RATIO;
 use crate::tuning::Layout;
 use crate::version::Run;
 
@@ -85,6 +86,9 @@ fn a_tombstone_stays_over_what_lies_in_any_level_below() {
 #[test]
 fn tables_of_a_level_never_overlap_and_bytes_lie_in_the_last() {
     let mut bench = Bench::new(disk());
+    bench.lsm = None;
+    let tuning = Tuning { size_ratio: SIZE_RATIO, base_bytes: 1 << 10, ..tiny() };
+    bench.lsm = Some(Lsm::open_tuned(env(&bench.disk, &bench.host, 4096, 1024), tuning).expect("whole"));
     busy(&mut bench, 300);
     load(&mut bench, 900);
     let sv = bench.store().current();
