@@ -30,7 +30,7 @@ fn main() {
     let (windows, seconds, keys) = (number(0, 6).max(2), number(1, 5).max(1), number(2, 200_000));
     let (memtable_bytes, memory_bytes) = (number(3, 1024) << 10, number(4, 32) << 20);
     let kind = if args.get(5).is_some_and(|kind| kind == "btree") { BackendKind::BTree } else { BackendKind::Lsm };
-    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder on a real disk");
+    let folder = duramen_benches::bed::folder();
     let db = Database::builder().memory_bytes(memory_bytes).open(folder.path().join("db")).expect("a new database");
     let ks = db
         .create_keyspace("k", KeyspaceOptions { memtable_bytes, ..KeyspaceOptions::new(kind) })
