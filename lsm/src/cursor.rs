@@ -256,8 +256,9 @@ impl LsmCursor {
         let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
         let found = match &self.sources[first] {
             Source::Mem(memtable) => InPiece::begin(first, memtable, way, other, &bounds).map(Stretch::InPiece),
-            Source::Run(run) => run.block_and_slot().and_then(|(image, slot)| {
-                InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room).map(Stretch::InBlock)
+            Source::Run(run) => run.block_and_slot(self.at).and_then(|(image, slot, stamp)| {
+                let begun = InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room)?;
+                Some(Stretch::InBlock(InBlock { stamp, ..begun }))
             }),
         };
         self.stretch = found.unwrap_or(Stretch::Nowhere);
@@ -273,7 +274,7 @@ impl LsmCursor {
                 }
                 self.current.key.clear();
                 self.current.key.extend_from_slice(&in_block.key);
-                self.current.ts = in_block.image.record(in_block.slot).ts;
+                self.current.ts = in_block.ts();
                 self.current.value = Stored::InImage(in_block.image, in_block.located.value_range());
                 self.room = in_block.key;
             }
@@ -564,7 +565,7 @@ impl BackendCursor for LsmCursor {
 
     fn ts(&self) -> Timestamp {
         match &self.stretch {
-            Stretch::InBlock(in_block) => in_block.image.record(in_block.slot).ts,
+            Stretch::InBlock(in_block) => in_block.ts(),
             Stretch::InPiece(in_piece) => match &self.sources[in_piece.source] {
                 Source::Mem(memtable) => memtable.piece().ts(in_piece.index),
                 Source::Run(_) => self.shown().ts,

@@ -112,9 +112,9 @@ impl RunCursor {
         self.cursor.as_ref().map_or(Ok(None), |cursor| cursor.version_at(at))
     }
 
-    /// The block and the slot that it stands on.
-    pub(crate) fn block_and_slot(&self) -> Option<(&Arc<Image>, usize)> {
-        self.cursor.as_ref()?.block_and_slot()
+    /// As that of a table's cursor.
+    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Arc<Image>, usize, Option<Timestamp>)> {
+        self.cursor.as_ref()?.block_and_slot(ts)
     }
 
     /// Goes to another slot of that block.

@@ -27,6 +27,8 @@ pub(super) struct InBlock {
     pub(super) located: Located,
     ahead: Option<Located>,
     at: Timestamp,
+    /// The commit of all entries of the block, if they have no timestamps of their own.
+    pub(super) stamp: Option<Timestamp>,
     pub(super) key: KeyBuffer,
 }
 
@@ -86,7 +88,23 @@ impl InBlock {
         let located = image.locate_value(slot, at)?;
         let mut key = std::mem::take(key);
         image.set_key(slot, &mut key);
-        Some(InBlock { source, image: Arc::clone(image), way, slots, slot, located, ahead: Some(ahead), at, key })
+        Some(InBlock {
+            source,
+            image: Arc::clone(image),
+            way,
+            slots,
+            slot,
+            located,
+            ahead: Some(ahead),
+            at,
+            stamp: None,
+            key,
+        })
+    }
+
+    /// The commit of the entry that it stands on.
+    pub(super) fn ts(&self) -> Timestamp {
+        self.stamp.unwrap_or_else(|| self.image.record(self.slot).ts)
     }
 
     #[inline(always)]

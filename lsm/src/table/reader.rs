@@ -165,16 +165,19 @@ impl TableCursor {
         Ok(None)
     }
 
-    /// The block and the slot that it stands on.
-    pub(crate) fn block_and_slot(&self) -> Option<(&Arc<Image>, usize)> {
-        self.at.as_ref().map(|at| (&at.block, at.slot))
+    /// The block and the slot that it stands on, if what is stored there is as old as it says, or was ingested by a commit `<= ts` (D6 of
+    /// `table/mod.rs`); in that case with that commit.
+    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Arc<Image>, usize, Option<Timestamp>)> {
+        let stamp = self.table.is_stamped().then(|| self.table.stamped(Timestamp::ZERO));
+        let at = self.at.as_ref().filter(|_| stamp.is_none_or(|stamp| stamp <= ts))?;
+        Some((&at.block, at.slot, stamp))
     }
 
     /// Goes to another slot of the block that it stands in.
     pub(crate) fn set_slot(&mut self, slot: usize) {
         if let Some(at) = &mut self.at {
             at.slot = slot;
-            self.newest = read_slot(&at.block, slot, &mut self.key);
+            self.newest = read_slot(&self.table, &at.block, slot, &mut self.key);
         }
     }
 
