@@ -257,8 +257,9 @@ impl LsmCursor {
         let found = match &self.sources[first] {
             Source::Mem(memtable) => InPiece::begin(first, memtable, way, other, &bounds).map(Stretch::InPiece),
             Source::Run(run) => run.block_and_slot(self.at).and_then(|(image, slot, stamp)| {
-                let begun = InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room)?;
-                Some(Stretch::InBlock(InBlock { stamp, ..begun }))
+                let mut begun = InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room)?;
+                begun.stamp = stamp;
+                Some(Stretch::InBlock(begun))
             }),
         };
         self.stretch = found.unwrap_or(Stretch::Nowhere);
