@@ -9,9 +9,10 @@
 //! FP4  A shard never keeps more than its part of the limit. Cold frames go first, then those that were not used since the clock's hand passed.
 //! FP5 What is granted beside the frames is counted in the budget, and at most a quarter of what the frames may have.
 //!
-//! Next: `pool/shard.rs` (the clock).
+//! Next: `pool/shard.rs` (the clock), `pool/slots.rs` (frames that their owner finds without the pool).
 
 mod shard;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,8 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use shard::Shard;
+use shard::{Home, Shard};
+pub use slots::Slots;
 
 /// Name of a frame: which file of which store, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,15 +100,68 @@ impl FramePool {
         self.shard(key).lock().get(key, true)
     }
 
+    /// The same, from then on also found in `slots` at place `index`, as [`FramePool::get_or_load_at`] has it.
+    ///
+    /// ```
+    /// use duramen_base::pool::{FrameKey, FramePool, Slots};
+    /// let pool = FramePool::new(&duramen_base::Budget::new(1 << 20), 1 << 20);
+    /// assert!(pool.get_at(FrameKey { file: pool.new_file(), offset: 0 }, (&Slots::new(1), 0)).is_none());
+    /// ```
+    pub fn get_at(&self, key: FrameKey, (slots, index): (&Arc<Slots>, usize)) -> Option<Arc<Image>> {
+        self.shard(key).lock().get_at(key, true, || Some(Home { slots: Arc::clone(slots), index }))
+    }
+
     /// The image at `key`, by `load` if it is not here. `keep` false: it enters cold and goes first. `load` runs outside every latch.
     ///
     /// # Errors
     /// Those of `load`; nothing is remembered of them.
     pub fn get_or_load(&self, key: FrameKey, keep: bool, load: impl FnOnce() -> Result<Image>) -> Result<Arc<Image>> {
-        let found = self.shard(key).lock().get(key, keep);
+        self.find_or_load(key, keep, None, load)
+    }
+
+    /// The same, and from then on the image is found in `slots` at place `index`, too, for as long as it is here.
+    ///
+    /// ```
+    /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::pool::{FrameKey, FramePool, Slots};
+    /// use duramen_base::sync::published::Pinned;
+    /// use duramen_base::Budget;
+    ///
+    /// let pool = FramePool::new(&Budget::new(1 << 20), 1 << 20);
+    /// let key = FrameKey { file: pool.new_file(), offset: 4096 };
+    /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 4096, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let slots = Slots::new(1);
+    /// pool.get_or_load_at(key, true, (&slots, 0), || Ok(ImageBuilder::raw(&spec, b"heartwood")))?;
+    /// assert_eq!(slots.get(0, &Pinned::new()).expect("published").raw_body(), b"heartwood");
+    /// pool.give_back(1);
+    /// assert!(slots.get(0, &Pinned::new()).is_none());
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`FramePool::get_or_load`].
+    pub fn get_or_load_at(
+        &self,
+        key: FrameKey,
+        keep: bool,
+        (slots, index): (&Arc<Slots>, usize),
+        load: impl FnOnce() -> Result<Image>,
+    ) -> Result<Arc<Image>> {
+        self.find_or_load(key, keep, Some((slots, index)), load)
+    }
+
+    fn find_or_load(
+        &self,
+        key: FrameKey,
+        keep: bool,
+        place: Option<(&Arc<Slots>, usize)>,
+        load: impl FnOnce() -> Result<Image>,
+    ) -> Result<Arc<Image>> {
+        let home = || place.map(|(slots, index)| Home { slots: Arc::clone(slots), index });
+        let found = self.shard(key).lock().get_at(key, keep, home);
         match found {
             Some(image) => Ok(image),
-            None => Ok(self.insert(key, keep, Arc::new(load()?))),
+            None => Ok(self.insert(key, keep, home(), Arc::new(load()?))),
         }
     }
 
@@ -175,7 +230,7 @@ impl FramePool {
     }
 
     /// Puts `image` in if nobody was faster; the one that is in.
-    fn insert(&self, key: FrameKey, keep: bool, image: Arc<Image>) -> Arc<Image> {
+    fn insert(&self, key: FrameKey, keep: bool, home: Option<Home>, image: Arc<Image>) -> Arc<Image> {
         // Reading must not fail for lack of memory, so it may go over the budget; then the shard shrinks.
         let reservation = self.budget.reserve_anyway(image.memory_bytes() as u64);
         let mut shard = self.shard(key).lock();
@@ -190,7 +245,7 @@ impl FramePool {
             // Its count falls here, its memory with `evicted`.
             evicted.push(frame.uncounted());
         }
-        shard.insert(key, keep, Arc::clone(&image), reservation);
+        shard.insert(key, keep, home, Arc::clone(&image), reservation);
         drop(shard);
         drop(evicted); // FP1: outside the latch
         image

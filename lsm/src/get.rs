@@ -4,24 +4,33 @@
 //!
 //! B1  A source is passed over only if none of its versions could be the answer or tell more about `newer`.
 
+use std::sync::Arc;
+
+use duramen_base::image::Image;
 use duramen_base::{Found, Hit, Result, Timestamp, ValueRef};
 
 use crate::source::{Stored, StoredVersion};
 use crate::superversion::SuperVersion;
-use crate::table::blocks::{BlockSource, Loading};
+use crate::table::blocks::{Block, BlockSource, Loading};
 use crate::table::filter;
 
 /// What a key is at a timestamp, as far as the sources asked so far know.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    version: Option<StoredVersion>,
+#[derive(Debug)]
+pub(crate) struct Answer<B = Arc<Image>> {
+    version: Option<StoredVersion<B>>,
     tomb: Timestamp,
     newer: bool,
 }
 
-impl Answer {
+impl<B> Default for Answer<B> {
+    fn default() -> Answer<B> {
+        Answer { version: None, tomb: Timestamp::ZERO, newer: false }
+    }
+}
+
+impl<B> Answer<B> {
     /// Takes in what one more source knows.
-    pub(crate) fn add(&mut self, version: Option<StoredVersion>, tomb: Timestamp, newer: bool) {
+    pub(crate) fn add(&mut self, version: Option<StoredVersion<B>>, tomb: Timestamp, newer: bool) {
         self.tomb = self.tomb.max(tomb);
         self.newer |= newer;
         if let Some(version) = version
@@ -43,20 +52,20 @@ impl Answer {
     }
 
     /// The value, if the key has one.
-    pub(crate) fn into_value(self) -> Option<(Stored, Timestamp)> {
+    pub(crate) fn into_value(self) -> Option<(Stored<B>, Timestamp)> {
         let version = self.version.filter(|version| version.ts >= self.tomb)?;
         version.value.map(|value| (value, version.ts))
     }
 
-    fn into_found<'p>(self) -> Found<'p> {
+    fn into_found<'p>(self) -> Found<'p>
+    where
+        B: Block + 'p,
+    {
         let newer = self.newer;
         let deleted = self.version.as_ref().map_or(Timestamp::ZERO, |version| version.ts).max(self.tomb);
         let hit = match self.into_value() {
             Some((Stored::Owned(value), ts)) => Hit::Value { bytes: ValueRef::Owned(value), ts },
-            Some((Stored::InImage(image, range), ts)) => {
-                let (start, len) = (range.start as u32, range.len() as u32);
-                Hit::Value { bytes: ValueRef::InImage { image, start, len }, ts }
-            }
+            Some((Stored::InImage(block, range), ts)) => Hit::Value { bytes: block.lend(range), ts },
             None if deleted > Timestamp::ZERO => Hit::Deleted(deleted),
             None => Hit::Absent,
         };
@@ -65,13 +74,16 @@ impl Answer {
 }
 
 /// What `key` is at `at`; `None`: a block would have to be read that `blocks` does not read.
-pub(crate) fn get<'p>(
+pub(crate) fn get<'p, S: BlockSource>(
     sv: &SuperVersion,
     key: &[u8],
     at: Timestamp,
-    blocks: &impl BlockSource,
-) -> Result<Option<Found<'p>>> {
-    let mut answer = Answer::default();
+    blocks: &S,
+) -> Result<Option<Found<'p>>>
+where
+    S::Data: 'p,
+{
+    let mut answer = Answer::<S::Data>::default();
     let (tomb, newer) = sv.version.tombs.at(key, at);
     answer.add(None, tomb, newer);
     for memtable in sv.memtables() {

@@ -19,28 +19,28 @@ const PIECE_KEYS: Range<usize> = 8..256;
 
 /// A value, in memory of its own or in a block.
 #[derive(Clone, Debug)]
-pub(crate) enum Stored {
+pub(crate) enum Stored<B = Arc<Image>> {
     /// Its own.
     Owned(Value),
     /// In a block.
-    InImage(Arc<Image>, Range<usize>),
+    InImage(B, Range<usize>),
 }
 
 /// A version from any source; without a value it is a tombstone.
 #[derive(Clone, Debug)]
-pub(crate) struct StoredVersion {
+pub(crate) struct StoredVersion<B = Arc<Image>> {
     pub(crate) ts: Timestamp,
-    pub(crate) value: Option<Stored>,
+    pub(crate) value: Option<Stored<B>>,
 }
 
-impl From<KeyVersion> for StoredVersion {
-    fn from(version: KeyVersion) -> StoredVersion {
+impl<B> From<KeyVersion> for StoredVersion<B> {
+    fn from(version: KeyVersion) -> StoredVersion<B> {
         StoredVersion { ts: version.ts, value: version.value.map(Stored::Owned) }
     }
 }
 
-impl From<BlockVersion> for StoredVersion {
-    fn from(version: BlockVersion) -> StoredVersion {
+impl<B> From<BlockVersion<B>> for StoredVersion<B> {
+    fn from(version: BlockVersion<B>) -> StoredVersion<B> {
         StoredVersion { ts: version.ts, value: version.value.map(|(image, range)| Stored::InImage(image, range)) }
     }
 }

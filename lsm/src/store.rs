@@ -294,9 +294,11 @@ mod tests;
 impl Backend for Lsm {
     type Cursor = LsmCursor;
 
-    fn get<'p>(&self, _pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
+    fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
         let store = &self.store;
-        if let Some(found) = get::get(&store.current(), key, at, &Resident(&store.prepared))? {
+        if let Some(found) =
+            get::get(&store.current(), key, at, &Resident { prepared: &store.prepared, pin: pin.pinned() })?
+        {
             return Ok(found);
         }
         let (store, key) = (Arc::clone(store), key.to_vec());

@@ -6,9 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{FrameHash, FrameKey};
+use super::{FrameHash, FrameKey, Slots};
 use crate::budget::Reservation;
 use crate::image::Image;
+use crate::mutant;
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -32,6 +33,23 @@ pub(super) struct Frame {
     heat: Heat,
     /// FP2; `None` once evicted and given back.
     reservation: Option<Reservation>,
+    home: Option<Home>,
+}
+
+/// Where else an image is found while it is here (SL1 of `slots.rs`).
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) slots: Arc<Slots>,
+    pub(super) index: usize,
+}
+
+/// Frames are dropped outside of the latch (FP1).
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.as_ref().filter(|_| !mutant!("keep_evicted_published")) {
+            home.slots.clear(home.index);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +65,11 @@ enum Heat {
 impl Frame {
     pub(super) fn bytes(&self) -> u64 {
         self.image.memory_bytes() as u64
+    }
+
+    /// Whether somebody found it without us since this was asked last (SL2 of `slots.rs`).
+    fn was_found_at_home(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.slots.take_used(home.index))
     }
 
     /// The frame with its bytes given back to the budget already.
@@ -76,6 +99,16 @@ impl Shard {
 
     /// The image at `key`, counted as a hit or miss; `keep` warms it.
     pub(super) fn get(&mut self, key: FrameKey, keep: bool) -> Option<Arc<Image>> {
+        self.get_at(key, keep, || None)
+    }
+
+    /// The same, from now on also found at `home`.
+    pub(super) fn get_at(
+        &mut self,
+        key: FrameKey,
+        keep: bool,
+        home: impl FnOnce() -> Option<Home>,
+    ) -> Option<Arc<Image>> {
         let Some(&place) = self.places.get(&key) else {
             self.misses += 1;
             return None;
@@ -84,6 +117,10 @@ impl Shard {
         let frame = &mut self.frames[place];
         if keep {
             frame.heat = Heat::Used;
+        }
+        if let Some(home) = home() {
+            home.slots.publish(home.index, &frame.image);
+            frame.home = Some(home);
         }
         Some(Arc::clone(&frame.image))
     }
@@ -94,7 +131,14 @@ impl Shard {
     }
 
     /// Takes in an image that is not here. Room was made before, so that the newcomer is not its own victim.
-    pub(super) fn insert(&mut self, key: FrameKey, keep: bool, image: Arc<Image>, reservation: Reservation) {
+    pub(super) fn insert(
+        &mut self,
+        key: FrameKey,
+        keep: bool,
+        home: Option<Home>,
+        image: Arc<Image>,
+        reservation: Reservation,
+    ) {
         if reservation.bytes() > self.bytes_max {
             return; // FP4: one image larger than the whole shard is not kept.
         }
@@ -105,7 +149,10 @@ impl Shard {
         }
         let place = self.places.insert(key, self.frames.len());
         debug_assert!(place.is_none(), "FP3: one frame a key");
-        self.frames.push(Frame { key, image, heat, reservation: Some(reservation) });
+        if let Some(home) = &home {
+            home.slots.publish(home.index, &image);
+        }
+        self.frames.push(Frame { key, image, heat, reservation: Some(reservation), home });
     }
 
     /// Evicts until `bytes` more fit; nothing if they never can.
@@ -136,12 +183,23 @@ impl Shard {
             if let Some(&place) = self.places.get(&key)
                 && self.frames[place].heat == Heat::Cold
             {
+                if self.frames[place].was_found_at_home() {
+                    self.frames[place].heat = Heat::Idle;
+                    continue;
+                }
                 return Some(self.take_out(place));
             }
         }
-        // Two rounds at most: the first finds an idle frame or leaves all idle.
+        // Two rounds at most: the first finds an idle frame or leaves all idle. Readers who go on finding frames at home are not heard for ever.
+        let mut hearings = 2 * self.frames.len();
         while !self.frames.is_empty() {
             self.hand = if self.hand < self.frames.len() { self.hand } else { 0 };
+            hearings = hearings.saturating_sub(1);
+            if hearings > 0 && self.frames[self.hand].was_found_at_home() {
+                self.frames[self.hand].heat = Heat::Idle;
+                self.hand += 1;
+                continue;
+            }
             match self.frames[self.hand].heat {
                 Heat::Used => {
                     self.frames[self.hand].heat = Heat::Idle;

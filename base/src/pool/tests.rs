@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Error;
 use crate::image::{ImageBuilder, ImageKind, ImageSpec};
+use crate::sync::published::Pinned;
 
 fn image(offset: u64, body_bytes: usize) -> Image {
     let spec =
@@ -218,4 +219,51 @@ mod schedules {
     fn readers_get_the_image_that_they_ask_for_in_rare_orders() {
         check_pct(2000, 3, contend);
     }
+}
+
+fn load_at(pool: &FramePool, offset: u64, slots: &Arc<Slots>) {
+    pool.get_or_load_at(at(offset), true, (slots, offset as usize), || Ok(image(offset, 1000))).unwrap();
+}
+
+fn found(slots: &Slots, offset: u64) -> bool {
+    slots.get(offset as usize, &Pinned::new()).is_some()
+}
+
+#[test]
+fn what_is_evicted_is_not_found_at_its_place() {
+    let (budget, pool) = pool_of(4);
+    let slots = Slots::new(100);
+    for offset in 0..100 {
+        load_at(&pool, offset, &slots);
+        let (found, here): (Vec<bool>, Vec<bool>) =
+            (0..100).map(|other| (found(&slots, other), is_here(&pool, other))).unzip();
+        assert_eq!(found, here, "SL1: after {offset}");
+    }
+    check(&pool, &budget);
+    pool.forget_file(1);
+    assert!((0..100).all(|offset| !found(&slots, offset)), "SL1: a file that was forgotten");
+}
+
+#[test]
+fn a_frame_that_is_only_found_at_its_place_is_spared() {
+    let (budget, pool) = pool_of(4);
+    let slots = Slots::new(100);
+    load_at(&pool, 0, &slots);
+    for offset in 1..100 {
+        assert!(found(&slots, 0), "SL2: used before each load, gone before {offset}");
+        load_at(&pool, offset, &slots);
+    }
+    check(&pool, &budget);
+}
+
+#[test]
+fn a_frame_that_came_without_a_place_gets_it_when_it_is_asked_for_there() {
+    let (_, pool) = pool_of(4);
+    let slots = Slots::new(4);
+    load(&pool, 2, true);
+    assert!(!found(&slots, 2));
+    assert!(pool.get_at(at(2), (&slots, 2)).is_some());
+    assert!(found(&slots, 2));
+    assert!(pool.get_at(at(3), (&slots, 3)).is_none());
+    assert!(!found(&slots, 3));
 }

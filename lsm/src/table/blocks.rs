@@ -1,5 +1,7 @@
 //! Where blocks come from: the frame pool, the blocks of a ticket that was just run, or the file.
 //!
+//! A data block whose index part stays with its table is found by its place there, under the pin of the get: no look into the pool, no count.
+//!
 //! A get may not read, so it asks [`Resident`]; on a miss its ticket repeats it with [`Gathering`], which reads, and remembers every block
 //! it met in [`Prepared`]. So the get that follows finds all of them, however small the pool is.
 //!
@@ -7,12 +9,14 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use duramen_base::Result;
 use duramen_base::image::{Image, ImageKind};
-use duramen_base::pool::FrameKey;
+use duramen_base::pool::{FrameKey, Slots};
 use duramen_base::sync::Mutex;
+use duramen_base::sync::published::{Lent, Pinned};
+use duramen_base::{Result, ValueRef};
 
 use super::Table;
 use super::index::Handle;
@@ -20,8 +24,65 @@ use super::index::Handle;
 /// Tickets whose blocks are remembered.
 const PREPARED_MAX: usize = 64;
 
+/// Where a data block is found without the pool, if its index part stays with the table: among these, at this place.
+pub(crate) type Place<'t> = Option<(&'t Arc<Slots>, usize)>;
+
+/// A data block, as a reader has it in hand.
+pub(crate) trait Block: Deref<Target = Image> + Clone {
+    /// The value at `range`, for whoever asked the reader.
+    fn lend<'p>(self, range: Range<usize>) -> ValueRef<'p>
+    where
+        Self: 'p;
+}
+
+impl Block for Arc<Image> {
+    fn lend<'p>(self, range: Range<usize>) -> ValueRef<'p> {
+        ValueRef::InImage { image: self, start: range.start as u32, len: range.len() as u32 }
+    }
+}
+
+/// A block under a pin, or one that is counted because it was not found where it is published.
+#[derive(Clone, Debug)]
+pub(crate) enum Resting<'p> {
+    Lent(Lent<'p, Image>),
+    Counted(Arc<Image>),
+}
+
+impl Deref for Resting<'_> {
+    type Target = Image;
+
+    #[inline]
+    fn deref(&self) -> &Image {
+        match self {
+            Resting::Lent(image) => image,
+            Resting::Counted(image) => image,
+        }
+    }
+}
+
+impl Block for Resting<'_> {
+    fn lend<'p>(self, range: Range<usize>) -> ValueRef<'p>
+    where
+        Self: 'p,
+    {
+        match self {
+            Resting::Lent(image) => ValueRef::InPage { image, start: range.start as u32, len: range.len() as u32 },
+            Resting::Counted(image) => image.lend(range),
+        }
+    }
+}
+
 /// Gives blocks of tables.
 pub(crate) trait BlockSource {
+    /// How data blocks are given.
+    type Data: Block;
+
+    /// A data block that is found where it is published.
+    fn published(&self, place: Place<'_>) -> Option<Self::Data>;
+
+    /// A data block, wherever it is found; `None` as for [`BlockSource::block`].
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Self::Data>>;
+
     /// The block of `handle`; `None` if it would have to be read and this source does not read.
     fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>>;
 }
@@ -51,12 +112,32 @@ impl Prepared {
 
 /// Blocks that are in memory.
 #[derive(Debug)]
-pub(crate) struct Resident<'a>(pub(crate) &'a Prepared);
+pub(crate) struct Resident<'a, 'p> {
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) pin: &'p Pinned,
+}
 
-impl BlockSource for Resident<'_> {
+impl<'p> BlockSource for Resident<'_, 'p> {
+    type Data = Resting<'p>;
+
+    #[inline]
+    fn published(&self, place: Place<'_>) -> Option<Resting<'p>> {
+        let (slots, index) = place?;
+        slots.get(index, self.pin).map(Resting::Lent)
+    }
+
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Resting<'p>>> {
+        let key = table.frame(handle.offset);
+        let found = match place {
+            Some(place) => table.pool().get_at(key, place),
+            None => table.pool().get(key),
+        };
+        Ok(found.or_else(|| self.prepared.find(key)).map(Resting::Counted))
+    }
+
     fn block(&self, table: &Table, handle: &Handle, _kind: ImageKind) -> Result<Option<Arc<Image>>> {
         let key = table.frame(handle.offset);
-        Ok(table.pool().get(key).or_else(|| self.0.find(key)))
+        Ok(table.pool().get(key).or_else(|| self.prepared.find(key)))
     }
 }
 
@@ -69,8 +150,21 @@ pub(crate) struct Loading {
 impl Loading {
     /// The block of `handle`.
     pub(crate) fn load(self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Arc<Image>> {
+        self.load_at(table, handle, kind, None)
+    }
+
+    /// A data block, found at `place` from then on.
+    pub(crate) fn load_data(self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Arc<Image>> {
+        self.load_at(table, handle, ImageKind::TableData, place)
+    }
+
+    fn load_at(self, table: &Table, handle: &Handle, kind: ImageKind, place: Place<'_>) -> Result<Arc<Image>> {
         let load = || table.read_block(handle, kind);
-        let image = table.pool().get_or_load(table.frame(handle.offset), self.keep, load)?;
+        let key = table.frame(handle.offset);
+        let image = match place {
+            Some(place) => table.pool().get_or_load_at(key, self.keep, place, load)?,
+            None => table.pool().get_or_load(key, self.keep, load)?,
+        };
         match image.kind() == kind {
             true => Ok(image),
             false => Err(table.file().corruption(handle.offset, "two parents hold one block as different kinds")),
@@ -79,6 +173,16 @@ impl Loading {
 }
 
 impl BlockSource for Loading {
+    type Data = Arc<Image>;
+
+    fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
+        None
+    }
+
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Arc<Image>>> {
+        self.load_data(table, handle, place).map(Some)
+    }
+
     fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>> {
         self.load(table, handle, kind).map(Some)
     }
@@ -96,6 +200,18 @@ impl Gathering {
 }
 
 impl BlockSource for Gathering {
+    type Data = Arc<Image>;
+
+    fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
+        None
+    }
+
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Arc<Image>>> {
+        let image = Loading { keep: true }.load_data(table, handle, place)?;
+        self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));
+        Ok(Some(image))
+    }
+
     fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>> {
         let image = Loading { keep: true }.load(table, handle, kind)?;
         self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));

@@ -64,6 +64,9 @@ pub(crate) fn entry_handles(image: &Image, index: usize) -> Option<(Handle, &[[u
 
 /// Index of the entry whose blocks would hold `key` (N1).
 pub(crate) fn entry_of(image: &Image, key: &[u8]) -> usize {
+    if image.count() <= 1 {
+        return 0; // mostly the top index: nothing to choose from
+    }
     match image.search(key) {
         Ok(index) => index,
         Err(index) => index.saturating_sub(1),

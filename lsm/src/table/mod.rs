@@ -14,6 +14,7 @@
 //! D5  Index parts and filters stay with the table once they were asked for, as long as the pool grants room beside it; else they go through it, too.
 //! D6  A table whose footer says that nothing in it has a timestamp, where the manifest holds one: it was ingested, by that commit (`stamp`). Each of
 //!     its keys has one version.
+//! D7  A kept index part has a place for each of its entries: there the data block of an entry with one block is found under a pin, while the pool has it.
 //!
 //! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not).
 
@@ -30,21 +31,20 @@ mod tests;
 pub(crate) mod tombs;
 pub(crate) mod writer;
 
-use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use duramen_base::bounds::prefix_end;
 use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind, Lookup};
 use duramen_base::options::KEY_BYTES_MAX;
-use duramen_base::pool::{FrameKey, FramePool, RoomBeside};
+use duramen_base::pool::{FrameKey, FramePool, RoomBeside, Slots};
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
 use crate::span::{End, Span};
-use blocks::BlockSource;
+use blocks::{Block, BlockSource};
 use duramen_base::memtable::RangeTombs;
 use filter::Filter;
 use footer::{FOOTER_BYTES, Footer};
@@ -129,31 +129,77 @@ struct Part {
 
 /// An image that stays with its table.
 #[derive(Debug)]
-struct Kept {
+pub(crate) struct Kept {
     image: Arc<Image>,
+    /// Where the blocks of an index part are found (D7); none for a filter.
+    slots: Arc<Slots>,
     _room: RoomBeside,
+}
+
+/// An index or filter part in hand.
+#[derive(Clone, Debug)]
+pub(crate) enum PartImage<'t> {
+    Kept(&'t Kept),
+    Counted(Arc<Image>),
+}
+
+impl Deref for PartImage<'_> {
+    type Target = Image;
+
+    #[inline]
+    fn deref(&self) -> &Image {
+        match self {
+            PartImage::Kept(kept) => &kept.image,
+            PartImage::Counted(image) => image,
+        }
+    }
+}
+
+impl<'t> PartImage<'t> {
+    /// Counted, to outlive the table's borrow.
+    pub(crate) fn into_arc(self) -> Arc<Image> {
+        match self {
+            PartImage::Kept(kept) => Arc::clone(&kept.image),
+            PartImage::Counted(image) => image,
+        }
+    }
+
+    /// Where the blocks of this index part are found.
+    #[inline]
+    fn slots(&self) -> Option<&'t Arc<Slots>> {
+        match self {
+            PartImage::Kept(kept) => Some(&kept.slots),
+            PartImage::Counted(_) => None,
+        }
+    }
 }
 
 /// A version found in a block.
 #[derive(Clone, Debug)]
-pub(crate) struct BlockVersion {
+pub(crate) struct BlockVersion<B = Arc<Image>> {
     pub(crate) ts: Timestamp,
     /// The block and where the value lies in it; `None`: a tombstone.
-    pub(crate) value: Option<(Arc<Image>, Range<usize>)>,
+    pub(crate) value: Option<(B, Range<usize>)>,
 }
 
 /// What a table knows of a key at a timestamp, range tombstones apart.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TableFound {
+#[derive(Clone, Debug)]
+pub(crate) struct TableFound<B = Arc<Image>> {
     /// The newest version with `ts <= at`.
-    pub(crate) version: Option<BlockVersion>,
+    pub(crate) version: Option<BlockVersion<B>>,
     /// The newest version of all.
     pub(crate) newest: Timestamp,
 }
 
-impl TableFound {
+impl<B> Default for TableFound<B> {
+    fn default() -> TableFound<B> {
+        TableFound { version: None, newest: Timestamp::ZERO }
+    }
+}
+
+impl<B> TableFound<B> {
     /// What a reader at `at` finds of a version of the commit `ts` (D6).
-    fn stamped(self, ts: Timestamp, at: Timestamp) -> TableFound {
+    fn stamped(self, ts: Timestamp, at: Timestamp) -> TableFound<B> {
         match self.version {
             None => TableFound::default(),
             Some(version) => TableFound { version: (ts <= at).then_some(BlockVersion { ts, ..version }), newest: ts },
@@ -316,44 +362,63 @@ impl Table {
     }
 
     /// Index part `part`; `None` if it would have to be read and `blocks` does not read.
-    pub(crate) fn index_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<Cow<'_, Arc<Image>>>> {
+    pub(crate) fn index_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<PartImage<'_>>> {
         let handle = || self.part_handles(part).map(|(index, _)| index);
         self.kept(&self.parts[part].index, handle, ImageKind::TableIndex, blocks)
     }
 
     /// Filter part `part`, as [`Table::index_part`].
-    fn filter_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<Cow<'_, Arc<Image>>>> {
+    fn filter_part(&self, part: usize, blocks: &impl BlockSource) -> Result<Option<PartImage<'_>>> {
         let handle = || self.part_handles(part).map(|(_, filter)| filter);
         self.kept(&self.parts[part].filter, handle, ImageKind::Filter, blocks)
     }
 
+    /// Where the block of an entry of an index part is found (D7).
+    pub(crate) fn slot_of(&self, part: usize, entry: usize) -> Option<(&Arc<Slots>, usize)> {
+        self.parts[part].index.get().map(|kept| (&kept.slots, entry))
+    }
+
     /// D5.
+    #[inline]
     fn kept<'t>(
         &'t self,
         place: &'t OnceLock<Kept>,
         handle: impl FnOnce() -> Result<Handle>,
         kind: ImageKind,
         blocks: &impl BlockSource,
-    ) -> Result<Option<Cow<'t, Arc<Image>>>> {
-        if let Some(kept) = place.get() {
-            return Ok(Some(Cow::Borrowed(&kept.image)));
+    ) -> Result<Option<PartImage<'t>>> {
+        match place.get() {
+            Some(kept) => Ok(Some(PartImage::Kept(kept))),
+            None => self.keep(place, handle()?, kind, blocks),
         }
-        let Some(image) = blocks.block(self, &handle()?, kind)? else { return Ok(None) };
-        if let Some(room) = self.pool.keep_beside(image.memory_bytes() as u64) {
+    }
+
+    #[inline(never)]
+    fn keep<'t>(
+        &'t self,
+        place: &'t OnceLock<Kept>,
+        handle: Handle,
+        kind: ImageKind,
+        blocks: &impl BlockSource,
+    ) -> Result<Option<PartImage<'t>>> {
+        let Some(image) = blocks.block(self, &handle, kind)? else { return Ok(None) };
+        let slot_count = if kind == ImageKind::TableIndex { image.count() } else { 0 };
+        let bytes = image.memory_bytes() + Slots::memory_bytes(slot_count);
+        if let Some(room) = self.pool.keep_beside(bytes as u64) {
             // Another may be faster; it is the same image.
-            let _ = place.set(Kept { image: Arc::clone(&image), _room: room });
+            let _ = place.set(Kept { image: Arc::clone(&image), slots: Slots::new(slot_count), _room: room });
         }
-        Ok(Some(Cow::Owned(image)))
+        Ok(Some(PartImage::Counted(image)))
     }
 
     /// What it knows of `key` at `at`; `None`: a block would have to be read that `blocks` does not read. `hash` is that of the key.
-    pub(crate) fn get(
+    pub(crate) fn get<S: BlockSource>(
         &self,
         key: &[u8],
         hash: u64,
         at: Timestamp,
-        blocks: &impl BlockSource,
-    ) -> Result<Option<TableFound>> {
+        blocks: &S,
+    ) -> Result<Option<TableFound<S::Data>>> {
         if !self.covers(key) || self.top.count() == 0 {
             return Ok(Some(TableFound::default()));
         }
@@ -369,11 +434,11 @@ impl Table {
         if index.count() == 0 {
             return Err(self.file.corruption(index.self_id(), "an index part has no entries"));
         }
-        let (first, more) = self.handles_of(&index, index::entry_of(&index, key))?;
+        let entry = index::entry_of(&index, key);
         let found = match self.stamp {
-            None => self.find_in(first, more, key, at, blocks)?,
+            None => self.find_by(&index, entry, key, at, blocks)?,
             Some(ts) => {
-                let found = self.find_in(first, more, key, Timestamp::MAX, blocks)?;
+                let found = self.find_by(&index, entry, key, Timestamp::MAX, blocks)?;
                 found.map(|found| found.stamped(ts, at))
             }
         };
@@ -383,18 +448,39 @@ impl Table {
         Ok(found)
     }
 
-    /// Looks through the blocks of one entry, which go from newer to older versions (N2).
-    fn find_in(
+    /// Looks into the block or blocks of one entry.
+    #[inline]
+    fn find_by<S: BlockSource>(
         &self,
-        first: Handle,
+        index: &PartImage<'_>,
+        entry: usize,
+        key: &[u8],
+        at: Timestamp,
+        blocks: &S,
+    ) -> Result<Option<TableFound<S::Data>>> {
+        let place = index.slots().map(|slots| (slots, entry));
+        if let Some(block) = blocks.published(place)
+            && block.max_ts() <= at
+        {
+            return Ok(Some(newest_in(block, key))); // D7: it is the only block of its entry
+        }
+        let (first, more) = self.handles_of(index, entry)?;
+        let place = place.filter(|_| more.is_empty());
+        self.find_in((first, place), more, key, at, blocks)
+    }
+
+    /// Looks through the blocks of one entry, which go from newer to older versions (N2).
+    fn find_in<S: BlockSource>(
+        &self,
+        (first, place): (Handle, blocks::Place<'_>),
         more: &[[u8; HANDLE_BYTES]],
         key: &[u8],
         at: Timestamp,
-        blocks: &impl BlockSource,
-    ) -> Result<Option<TableFound>> {
+        blocks: &S,
+    ) -> Result<Option<TableFound<S::Data>>> {
         let mut found = TableFound::default();
         for handle in std::iter::once(first).chain(more.iter().map(Handle::decode)) {
-            let Some(block) = blocks.block(self, &handle, ImageKind::TableData)? else { return Ok(None) };
+            let Some(block) = blocks.data(self, &handle, place)? else { return Ok(None) };
             if block.max_ts() <= at {
                 let last = newest_in(block, key);
                 return Ok(Some(TableFound { newest: last.newest.max(found.newest), ..last }));
@@ -411,7 +497,7 @@ impl Table {
 }
 
 /// What a block says of `key` to somebody who reads at or after all of it.
-fn newest_in(block: Arc<Image>, key: &[u8]) -> TableFound {
+fn newest_in<B: Block>(block: B, key: &[u8]) -> TableFound<B> {
     match block.lookup(key, Timestamp::MAX) {
         Lookup::Absent => TableFound::default(),
         Lookup::Deleted(ts) => TableFound { version: Some(BlockVersion { ts, value: None }), newest: ts },
@@ -422,10 +508,10 @@ fn newest_in(block: Arc<Image>, key: &[u8]) -> TableFound {
 }
 
 /// The newest version with `ts <= at` of the key of main record `slot`, as far as this block has it.
-pub(crate) fn version_at(block: &Arc<Image>, slot: usize, key: &[u8], at: Timestamp) -> Option<BlockVersion> {
+pub(crate) fn version_at<B: Block>(block: &B, slot: usize, key: &[u8], at: Timestamp) -> Option<BlockVersion<B>> {
     let of = |ts, body: Body<'_>, range| BlockVersion {
         ts,
-        value: matches!(body, Body::Value(_)).then(|| (Arc::clone(block), range)),
+        value: matches!(body, Body::Value(_)).then(|| (block.clone(), range)),
     };
     let newest = block.record(slot);
     if newest.ts <= at {

@@ -241,7 +241,7 @@ impl TableCursor {
 
     fn index_part(&self, part: usize) -> Result<Arc<Image>> {
         let index = self.table.index_part(part, &self.blocks)?;
-        Ok(index.expect("whoever loads has it").into_owned())
+        Ok(index.expect("whoever loads has it").into_arc())
     }
 
     fn open_entry(&self, part: usize, index: Arc<Image>, entry: usize) -> Result<At> {
@@ -249,8 +249,9 @@ impl TableCursor {
             return Err(self.table.file().corruption(index.self_id(), "an index part has no entries"));
         }
         let (first, more) = self.table.handles_of(&index, entry)?;
+        let place = self.table.slot_of(part, entry).filter(|_| more.is_empty());
         let more = more.iter().map(Handle::decode).collect();
-        let block = self.blocks.load(&self.table, &first, ImageKind::TableData)?;
+        let block = self.blocks.load_data(&self.table, &first, place)?;
         if block.count() == 0 {
             return Err(self.table.file().corruption(block.self_id(), "a data block has no records"));
         }

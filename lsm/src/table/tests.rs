@@ -7,6 +7,8 @@ use duramen_base::image::{Body, ImageKind};
 use duramen_base::vfs::{File, MemVfs, OpenMode, Vfs};
 use duramen_base::{Error, StoreEnv, Timestamp};
 
+use duramen_base::sync::published::Pinned;
+
 use super::blocks::{Gathering, Loading, Prepared, Resident};
 use super::filter::hash;
 use super::reader::TableCursor;
@@ -63,7 +65,7 @@ fn expected(content: &Content, key: &[u8], at: u64) -> Option<(u64, Option<Vec<u
     content.get(key)?.iter().filter(|(number, _)| *number <= at).max_by_key(|(number, _)| *number).cloned()
 }
 
-fn shown(version: Option<BlockVersion>) -> Option<(u64, Option<Vec<u8>>)> {
+fn shown<B: blocks::Block>(version: Option<BlockVersion<B>>) -> Option<(u64, Option<Vec<u8>>)> {
     let version = version?;
     Some((version.ts.get(), version.value.map(|(image, range)| image.bytes()[range].to_vec())))
 }
@@ -140,12 +142,13 @@ fn what_a_ticket_gathered_is_at_hand_without_a_pool() {
     env.pool = duramen_base::pool::FramePool::new(env.host.budget(), 0);
     let content = sample();
     let table = Table::open(&env, write(&env, 1, &content, &RangeTombs::default())).expect("whole");
-    let prepared = Prepared::default();
-    assert!(table.get(&key(7), hash(&key(7)), ts(1000), &Resident(&prepared)).expect("whole").is_none());
+    let (prepared, pin) = (Prepared::default(), Pinned::new());
+    let resident = Resident { prepared: &prepared, pin: &pin };
+    assert!(table.get(&key(7), hash(&key(7)), ts(1000), &resident).expect("whole").is_none());
     let gathering = Gathering::default();
     table.get(&key(7), hash(&key(7)), ts(1000), &gathering).expect("whole").expect("loads");
     prepared.remember(gathering.into_blocks());
-    let found = table.get(&key(7), hash(&key(7)), ts(1000), &Resident(&prepared)).expect("whole").expect("prepared");
+    let found = table.get(&key(7), hash(&key(7)), ts(1000), &resident).expect("whole").expect("prepared");
     assert_eq!(shown(found.version), expected(&content, &key(7), 1000));
 }
 
