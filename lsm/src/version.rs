@@ -80,8 +80,8 @@ impl Sorted for Arc<Table> {
         self.meta().keys == 0
     }
 
-    fn has_history(&self) -> bool {
-        self.meta().versions > self.meta().keys
+    fn history(&self) -> u64 {
+        self.meta().versions.saturating_sub(self.meta().keys)
     }
 
     fn max_ts(&self) -> Timestamp {

@@ -46,8 +46,8 @@ pub(crate) trait Sorted {
     fn tombstones(&self) -> u64;
     /// Whether it has nothing but range tombstones.
     fn is_bare(&self) -> bool;
-    /// Whether it has more than one version of a key.
-    fn has_history(&self) -> bool;
+    /// How many versions are older ones of a key that it has a newer one of.
+    fn history(&self) -> u64;
     /// The newest timestamp in it.
     fn max_ts(&self) -> Timestamp;
 }
@@ -96,6 +96,8 @@ pub(crate) enum Reason {
     Size,
     /// Many of the versions are tombstones.
     Tombstones,
+    /// Many of the versions are older ones that nobody reads any more.
+    History,
     /// Range tombstones hide everything in the inputs.
     Hidden,
     /// Somebody asked for it.

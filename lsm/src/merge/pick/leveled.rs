@@ -5,10 +5,13 @@
 //! (Dong et al. 2017, "Optimizing Space Amplification in RocksDB", section 3.1, dynamic level sizes).
 //!
 //! In order: what range tombstones hide goes first, because it costs nothing; then the level that exceeds its measure most, level 0 by its
-//! runs, one table at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about.
+//! runs, one table at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about, and older versions
+//! that a reader kept who is gone.
 //!
 //! Y1  A level below 0 has one run.
 //! Y2  A job for the sake of tombstones rewrites at most `TOMBSTONE_WORTH` versions for each, and only when nobody reads before them.
+//! Y3  A job for the sake of older versions rewrites one table where it is, at most `HISTORY_WORTH` versions for each, and only when nobody reads
+//!     before its newest: so none of them is left.
 
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
 use duramen_base::Timestamp;
@@ -18,13 +21,15 @@ use crate::version::Run;
 
 /// Versions that may be rewritten for each tombstone that goes (Y2).
 const TOMBSTONE_WORTH: u64 = 4;
+/// Versions that may be rewritten for each older one that goes (Y3).
+const HISTORY_WORTH: u64 = 8;
 /// Scores are in thousandths; a level is due from here on.
 const DUE: u64 = 1000;
 
 /// The next job.
 pub(super) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
     let levels = Levels::new(shape, limits);
-    hidden(shape).or_else(|| levels.by_score()).or_else(|| levels.by_tombstones())
+    hidden(shape).or_else(|| levels.by_score()).or_else(|| levels.by_tombstones()).or_else(|| levels.by_history())
 }
 
 /// The next job of a compaction of everything.
@@ -197,6 +202,20 @@ impl<'a, T: Sorted> Levels<'a, T> {
         (worth >= below).then(|| self.down(level, table, Reason::Tombstones))
     }
 
+    /// Y3.
+    fn by_history(&self) -> Option<Job> {
+        let is_due = |table: &&T| {
+            let history = table.history();
+            history > 0
+                && history.saturating_mul(HISTORY_WORTH) >= table.versions()
+                && table.max_ts() <= self.shape.oldest
+        };
+        (1..=self.last).find_map(|level| {
+            let table = self.run(level)?.all().find(is_due)?;
+            Some(Job { inputs: vec![table.no()], to: level, is_move: false, reason: Reason::History })
+        })
+    }
+
     /// What lies above the last level, from the top.
     fn all_down(&self, first_no: u64) -> Option<Job> {
         let runs = self.shape.levels.first()?;
@@ -209,7 +228,7 @@ impl<'a, T: Sorted> Levels<'a, T> {
 
     /// A table of the last level from before that has more than the newest values.
     fn cleaned(&self, first_no: u64) -> Option<Job> {
-        let is_due = |table: &&T| table.no() < first_no && (table.tombstones() > 0 || table.has_history());
+        let is_due = |table: &&T| table.no() < first_no && (table.tombstones() > 0 || table.history() > 0);
         let table = self.run(self.last)?.all().find(is_due)?;
         Some(Job { inputs: vec![table.no()], to: self.last, is_move: false, reason: Reason::Asked })
     }

@@ -25,6 +25,7 @@ struct Toy {
     bytes: u64,
     versions: u64,
     tombstones: u64,
+    history: u64,
     max_ts: u64,
     hidden: bool,
 }
@@ -54,8 +55,8 @@ impl Sorted for Toy {
         self.versions == 0
     }
 
-    fn has_history(&self) -> bool {
-        false
+    fn history(&self) -> u64 {
+        self.history
     }
 
     fn max_ts(&self) -> Timestamp {
@@ -80,7 +81,7 @@ impl Toys {
     fn toy(&mut self, low: u32, high: u32, bytes: u64, versions: u64, tombstones: u64) -> Toy {
         self.next_no += 1;
         let (low, high) = (low.to_be_bytes(), high.to_be_bytes());
-        Toy { no: self.next_no, low, high, bytes, versions, tombstones, max_ts: 5, hidden: false }
+        Toy { no: self.next_no, low, high, bytes, versions, tombstones, history: 0, max_ts: 5, hidden: false }
     }
 
     /// Puts a run in front of those of a level.
@@ -338,6 +339,20 @@ fn tombstones_that_everybody_sees_go_down_though_no_level_is_full() {
     assert_eq!((job.to, job.reason, job.inputs.len()), (LAST_LEVEL, Reason::Tombstones, 9));
     toys.settle();
     assert!(toys.placed().iter().all(|(.., toy)| toy.tombstones == 0));
+}
+
+#[test]
+fn older_versions_go_once_nobody_reads_them_though_no_level_is_full() {
+    let mut toys = Toys::new(4);
+    let toy = toys.toy(0, 9, 900, 100, 0);
+    toys.add_run(6, vec![Toy { history: 30, ..toy }]);
+    assert_eq!(toys.pick(), None, "a reader needs them");
+    toys.oldest = Timestamp::new(5);
+    let job = toys.pick().expect("they are worth it");
+    assert_eq!((job.to, job.is_move, job.reason), (6, false, Reason::History));
+    toys.settle();
+    toys.levels[6][0].tables[0].history = 12;
+    assert_eq!(toys.pick(), None, "Y3: not for so few");
 }
 
 #[test]

@@ -84,6 +84,24 @@ fn a_tombstone_stays_over_what_lies_in_any_level_below() {
 }
 
 #[test]
+fn older_versions_stay_for_a_reader_and_go_when_it_is_gone() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 300);
+    let before = bench.now;
+    bench.host.set_snapshots(&[before]);
+    load(&mut bench, 300);
+    let (kept, _) = versions(&bench);
+    assert!(kept >= 600, "both versions of each key: {kept}");
+    bench.check(before);
+    bench.host.set_snapshots(&[]);
+    bench.settle();
+    let (left, _) = versions(&bench);
+    assert!(left < 400, "{left} versions of 300 keys, {kept} before");
+    bench.check(bench.now);
+    bench.verify();
+}
+
+#[test]
 fn tables_of_a_level_never_overlap_and_bytes_lie_in_the_last() {
     let mut bench = Bench::new(disk());
     bench.lsm = None;
