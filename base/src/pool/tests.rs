@@ -245,15 +245,20 @@ fn what_is_evicted_is_not_found_at_its_place() {
 }
 
 #[test]
-fn a_frame_that_is_only_found_at_its_place_is_spared() {
-    let (budget, pool) = pool_of(4);
+fn a_frame_that_is_only_found_at_its_place_outlives_those_that_nobody_asks_for() {
+    let (budget, pool) = pool_of(8);
     let slots = Slots::new(100);
-    load_at(&pool, 0, &slots);
-    for offset in 1..100 {
-        assert!(found(&slots, 0), "SL2: used before each load, gone before {offset}");
+    (0..8).for_each(|offset| load_at(&pool, offset, &slots));
+    let others_left = || (0..8).filter(|&offset| offset != 5 && is_here(&pool, offset)).count();
+    // The first victim leaves all others idle.
+    for offset in 8..100 {
         load_at(&pool, offset, &slots);
+        if others_left() == 0 {
+            return check(&pool, &budget);
+        }
+        assert!(found(&slots, 5), "SL2: gone with {offset}, while {} unused ones are here", others_left());
     }
-    check(&pool, &budget);
+    panic!("unused frames stay for ever");
 }
 
 #[test]
