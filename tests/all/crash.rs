@@ -115,7 +115,8 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     assert!(tally.persists[0] > 0 && tally.persists[1] > 0 && tally.runs_with_cut_log > 0, "upkeep ran");
     let has_levels = tally.levels_max >= 3 || !backends.contains(&BackendKind::Lsm);
     assert!(has_levels, "only {} levels below the first", tally.levels_max);
-    for kind in KINDS {
+    // An LSM alone cuts no file.
+    for kind in KINDS.into_iter().filter(|kind| *kind != OpKind::SetLen || backends != [BackendKind::Lsm; 2]) {
         assert!(tally.by_kind.contains_key(&kind), "no state behind a {kind:?}");
     }
 }
