@@ -1,10 +1,15 @@
 //! Databases to measure: where they lie, what they hold.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use duramen::{BackendKind, Builder, Database, Durability, Keyspace, KeyspaceOptions, Reader, TxnOptions};
+use duramen::{
+    BackendKind, Builder, Concurrency, Database, Durability, Keyspace, KeyspaceOptions, Reader, Transaction, TxnOptions,
+};
 use tempfile::TempDir;
 
+use crate::compare::data::Picker;
 use crate::keys::{Random, key, value};
 
 /// Both backends, with the name that the table shows.
@@ -83,6 +88,37 @@ impl Bed {
             let tx = db.begin_with(options.clone()).expect("begins");
             tx.put(&ks, key(index), value(index)).expect("puts");
             tx.commit().expect("commits");
+        }
+    }
+
+    /// A loop body: each call is one operation of YCSB as a transaction of its own, on a keyspace for commits. `writes` of twenty replace a value,
+    /// the others read one.
+    pub fn ycsb(&self, options: &TxnOptions, writes: u64, seed: u64) -> impl FnMut() + Send + use<> {
+        let (db, ks) = (self.db.clone(), self.ks.clone());
+        let (mut picker, mut random) = (Picker::zipfian(seed, COMMIT_KEYS), Random::new(seed + 100));
+        let options = options.clone();
+        move || {
+            let (picked, writes) = (picker.pick(), random.below(20) < writes);
+            let run = |tx: &Transaction| match writes {
+                true => tx.put(&ks, key(picked), value(picked)),
+                false => tx.get(&ks, key(picked)).map(|found| assert!(found.is_some(), "every key is there")),
+            };
+            db.update_with(options.clone(), run).expect("commits");
+        }
+    }
+
+    /// A loop body: each call reads and replaces the first key under its row lock, and notes in `longest` how long it took at most, in nanoseconds.
+    pub fn modifier<'a>(&self, durability: Durability, longest: &'a AtomicU64) -> impl FnMut() + Send + use<'a> {
+        let (db, ks) = (self.db.clone(), self.ks.clone());
+        let options = TxnOptions::default().durability(durability).concurrency(Concurrency::Pessimistic);
+        let add_one = move |tx: &Transaction| {
+            let before = tx.get_for_update(&ks, key(0))?.map_or(0, |value| value[0]);
+            tx.put(&ks, key(0), [before.wrapping_add(1); 84])
+        };
+        move || {
+            let begun = Instant::now();
+            db.update_with(options.clone(), &add_one).expect("commits");
+            longest.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
     }
 

@@ -1,11 +1,13 @@
-//! `Buffered` commits of many threads, for `perf stat` and `perf record`: no rounds and no floor, only the load.
+//! Commits of many threads, for `perf stat` and `perf record`: no rounds and no floor, only the load.
 //!
-//! `buffered_load [btree|lsm] [threads] [seconds] [none|buffered|sync]`. Wall times of a shared machine say little; the processor's time and
+//! `buffered_load [btree|lsm] [threads] [seconds] [none|buffered|sync] [put|hot|ycsb-a|ycsb-b] [snapshot|serializable]`: puts of random keys, one
+//! key that all read and replace under its row lock, or an operation of YCSB in each transaction. Wall times of a shared machine say little; the processor's time and
 //! the writes for each commit say more, and `perf stat -e context-switches` around it the rest.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use duramen::{BackendKind, Durability};
+use duramen::{BackendKind, Durability, IsolationLevel, TxnOptions};
 use duramen_benches::bed::Bed;
 use duramen_benches::rounds::calls_per_second;
 
@@ -21,16 +23,28 @@ fn main() {
         Some("sync") => Durability::Sync,
         _ => Durability::Buffered,
     };
+    let level = if arg(5) == Some("serializable") { IsolationLevel::Serializable } else { IsolationLevel::Snapshot };
     let bed = Bed::for_commits(kind);
-    let mut committers: Vec<_> = (0..threads).map(|seed| bed.committer(durability, seed)).collect();
+    let options = TxnOptions::default().durability(durability).isolation(level);
+    let longest = AtomicU64::new(0);
+    let body = |seed: u64| -> Box<dyn FnMut() + Send + '_> {
+        match arg(4) {
+            Some("hot") => Box::new(bed.modifier(durability, &longest)),
+            Some("ycsb-a") => Box::new(bed.ycsb(&options, 10, seed)),
+            Some("ycsb-b") => Box::new(bed.ycsb(&options, 1, seed)),
+            _ => Box::new(bed.committer(durability, seed)),
+        }
+    };
+    let mut committers: Vec<_> = (0..threads).map(body).collect();
     let before = (bed.db.stats(), Usage::now());
     let rate = calls_per_second(Duration::from_secs(seconds), &mut committers);
     let after = (bed.db.stats(), Usage::now());
     let commits = (after.0.commits - before.0.commits).max(1) as f64;
     let used = after.1.since(before.1);
     println!(
-        "{kind} {threads} threads: {:.0} k/s; a commit: {:.2} us of processor ({:.2} system), {:.2} writes, {:.3} syncs",
+        "{kind} {threads} threads: {:.0} k/s, longest {:.2} ms; a commit: {:.2} us of processor ({:.2} system), {:.2} writes, {:.3} syncs",
         rate / 1e3,
+        longest.load(Ordering::Relaxed) as f64 / 1e6,
         (used.user_ticks + used.system_ticks) as f64 * 1e4 / commits,
         used.system_ticks as f64 * 1e4 / commits,
         (after.0.log.writes - before.0.log.writes) as f64 / commits,

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duramen::{Concurrency, Database, Durability, IsolationLevel, Reader, Transaction, TxnOptions};
+use duramen::{Concurrency, Database, Durability, IsolationLevel, TxnOptions};
 use duramen_base::clock::SystemClock;
 use duramen_base::{Budget, Error, KeyspaceId, LockMode, LockOp, VictimPolicy};
 use duramen_benches::bed::{BACKENDS, Bed, COMMIT_KEYS, folder};
-use duramen_benches::compare::data::Picker;
 use duramen_benches::floor;
 use duramen_benches::keys::{Random, key, value};
 use duramen_benches::report::{Goal, Row, number};
@@ -140,21 +139,6 @@ pub(crate) fn modes() -> Vec<Row> {
     beds.iter().zip(figures.chunks(2)).map(row).collect()
 }
 
-/// One operation of YCSB as a transaction of its own: `writes` of twenty replace a value, the others read one.
-fn ycsb(bed: &Bed, options: &TxnOptions, writes: u64, seed: u64) -> impl FnMut() + Send + use<> {
-    let (db, ks) = (bed.db.clone(), bed.ks.clone());
-    let (mut picker, mut random) = (Picker::zipfian(seed, COMMIT_KEYS), Random::new(seed + 100));
-    let options = options.clone();
-    move || {
-        let (picked, writes) = (picker.pick(), random.below(20) < writes);
-        let run = |tx: &Transaction| match writes {
-            true => tx.put(&ks, key(picked), value(picked)),
-            false => tx.get(&ks, key(picked)).map(|found| assert!(found.is_some(), "every key is there")),
-        };
-        db.update_with(options.clone(), run).expect("commits");
-    }
-}
-
 /// Serializable, optimistic, over Snapshot: YCSB A and B on two threads.
 pub(crate) fn serializable() -> Vec<Row> {
     const THREADS: u64 = 2;
@@ -165,7 +149,7 @@ pub(crate) fn serializable() -> Vec<Row> {
         for (_, bed) in &beds {
             for isolation in [IsolationLevel::Snapshot, IsolationLevel::Serializable] {
                 let options = TxnOptions::default().isolation(isolation).durability(Durability::Buffered);
-                let mut bodies: Vec<_> = (0..THREADS).map(|seed| ycsb(bed, &options, writes, seed)).collect();
+                let mut bodies: Vec<_> = (0..THREADS).map(|seed| bed.ycsb(&options, writes, seed)).collect();
                 subjects.push(Box::new(move || calls_per_second(SLICE, &mut bodies) / 1e3));
             }
         }
@@ -180,21 +164,6 @@ pub(crate) fn serializable() -> Vec<Row> {
         }));
     }
     rows
-}
-
-/// Reads and replaces one key under its row lock; notes the longest time that one took, in nanoseconds.
-fn modify_hot<'a>(bed: &Bed, durability: Durability, longest: &'a AtomicU64) -> impl FnMut() + Send + use<'a> {
-    let (db, ks) = (bed.db.clone(), bed.ks.clone());
-    let options = TxnOptions::default().durability(durability).concurrency(Concurrency::Pessimistic);
-    let add_one = move |tx: &Transaction| {
-        let before = tx.get_for_update(&ks, key(0))?.map_or(0, |value| value[0]);
-        tx.put(&ks, key(0), [before.wrapping_add(1); 84])
-    };
-    move || {
-        let begun = Instant::now();
-        db.update_with(options.clone(), &add_one).expect("commits");
-        longest.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-    }
 }
 
 /// One key that everybody wants.
@@ -216,9 +185,9 @@ pub(crate) fn hot_key() -> Vec<Row> {
     let waits = std::cell::RefCell::new(vec![Vec::new(); beds.len()]);
     let mut subjects: Vec<Subject<'_>> = vec![Box::new(move || 1e9 / ns_per_call(SLICE, &mut raw))];
     for (index, (_, bed)) in beds.iter().enumerate() {
-        let mut alone = [modify_hot(bed, Durability::Buffered, &ignored)];
+        let mut alone = [bed.modifier(Durability::Buffered, &ignored)];
         subjects.push(Box::new(move || calls_per_second(SLICE, &mut alone) / 1e3));
-        let mut many: Vec<_> = (0..BUFFERED).map(|_| modify_hot(bed, Durability::Buffered, &longest[index])).collect();
+        let mut many: Vec<_> = (0..BUFFERED).map(|_| bed.modifier(Durability::Buffered, &longest[index])).collect();
         let (longest, waits) = (&longest[index], &waits);
         subjects.push(Box::new(move || {
             longest.store(0, Ordering::Relaxed);
@@ -226,7 +195,7 @@ pub(crate) fn hot_key() -> Vec<Row> {
             waits.borrow_mut()[index].push(longest.load(Ordering::Relaxed) as f64 / 1e6);
             rate
         }));
-        let mut synced: Vec<_> = (0..SYNC).map(|_| modify_hot(bed, Durability::Sync, &ignored)).collect();
+        let mut synced: Vec<_> = (0..SYNC).map(|_| bed.modifier(Durability::Sync, &ignored)).collect();
         subjects.push(Box::new(move || calls_per_second(SLICE, &mut synced)));
     }
     let figures = interleaved(ROUNDS, subjects);

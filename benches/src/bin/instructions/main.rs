@@ -1,4 +1,4 @@
-//! Instructions of the ten hottest operations, counted by valgrind, against a committed baseline.
+//! Instructions of the hottest operations, counted by valgrind, against a committed baseline.
 //!
 //! Without arguments: counts all, prints a table, and ends with 1 if one grew by more than [`GROWTH_MAX`]. `--bless` writes the baseline.
 //! `--op NAME COUNT` is what valgrind runs. `--peers [ENGINE,...]` compares engines instead; it has no baseline. A count is the difference of two runs, so that filling and starting do not count; memory is the

@@ -1,14 +1,16 @@
-//! The ten operations, each on a database in memory that no thread works on beside.
+//! The operations, each on a database in memory that no thread works on beside.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use duramen::seams::{ManualClock, ManualExecutor, MemVfs};
-use duramen::{BackendKind, Database, Durability, Keyspace, Reader, TxnOptions};
+use duramen::{BackendKind, Concurrency, Database, Durability, IsolationLevel, Keyspace, Reader, TxnOptions};
 use duramen_benches::keys::{Random, key, value};
 
 /// Keys of the keyspace.
 const KEYS: u64 = 8_000;
+/// Keys of it that are read and replaced under their locks.
+const HOT_KEYS: u64 = 100;
 /// Puts of one commit that fills it.
 const FILL_STEP: u64 = 500;
 /// Entries of one scan.
@@ -26,7 +28,7 @@ pub(crate) struct Operation {
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 10] = [
+pub(crate) const ALL: [Operation; 12] = [
     Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
     Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
     Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
@@ -37,6 +39,8 @@ pub(crate) const ALL: [Operation; 10] = [
     Operation { name: "commit of one put B-tree", run: |count| commit(BackendKind::BTree, count, false) },
     Operation { name: "commit of one put LSM", run: |count| commit(BackendKind::Lsm, count, false) },
     Operation { name: "read-modify-write B-tree", run: |count| commit(BackendKind::BTree, count, true) },
+    Operation { name: "read-modify-write under a row lock B-tree", run: modify },
+    Operation { name: "read-modify-write, serializable B-tree", run: commit_serializable },
 ];
 
 /// A filled keyspace whose content is in its files.
@@ -83,8 +87,30 @@ fn scan(kind: BackendKind, count: u64) {
 }
 
 fn commit(kind: BackendKind, count: u64, reads: bool) {
+    commit_with(kind, count, reads, TxnOptions::default());
+}
+
+fn commit_serializable(count: u64) {
+    commit_with(BackendKind::BTree, count, true, TxnOptions::default().isolation(IsolationLevel::Serializable));
+}
+
+/// Reads and replaces one key of a hundred under its row lock.
+fn modify(count: u64) {
+    let (db, ks) = bed(BackendKind::BTree);
+    let options = TxnOptions::default().durability(Durability::None).concurrency(Concurrency::Pessimistic);
+    let mut random = Random::new(1);
+    for _ in 0..count {
+        let index = random.below(HOT_KEYS);
+        let tx = db.begin_with(options.clone()).expect("begins");
+        black_box(tx.get_for_update(&ks, key(index)).expect("reads"));
+        tx.put(&ks, key(index), value(index)).expect("puts");
+        tx.commit().expect("commits");
+    }
+}
+
+fn commit_with(kind: BackendKind, count: u64, reads: bool, options: TxnOptions) {
     let (db, ks) = bed(kind);
-    let (options, mut random) = (TxnOptions::default().durability(Durability::None), Random::new(1));
+    let (options, mut random) = (options.durability(Durability::None), Random::new(1));
     for _ in 0..count {
         let index = random.below(KEYS);
         let tx = db.begin_with(options.clone()).expect("begins");
