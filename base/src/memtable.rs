@@ -18,8 +18,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::budget::SharedReservation;
-use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Padded, RwLock};
 use crate::{Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
 
 use crate::image::Body;
@@ -145,6 +145,13 @@ pub struct Memtable {
     /// Counted by cursors, copied on the next write if one does.
     tombs: RwLock<Arc<RangeTombs>>,
     has_tombs: AtomicBool,
+    /// Apart from what every reader looks at.
+    counts: Padded<Counts>,
+}
+
+/// What each apply changes.
+#[derive(Debug)]
+struct Counts {
     min_ts: AtomicU64,
     max_ts: AtomicU64,
     applies: AtomicU64,
@@ -159,10 +166,12 @@ impl Default for Memtable {
             arena,
             tombs: RwLock::default(),
             has_tombs: AtomicBool::new(false),
-            min_ts: AtomicU64::new(u64::MAX),
-            max_ts: AtomicU64::new(0),
-            applies: AtomicU64::new(0),
-            held: SharedReservation::default(),
+            counts: Padded(Counts {
+                min_ts: AtomicU64::new(u64::MAX),
+                max_ts: AtomicU64::new(0),
+                applies: AtomicU64::new(0),
+                held: SharedReservation::default(),
+            }),
         }
     }
 }
@@ -176,12 +185,12 @@ impl Memtable {
     /// Smallest timestamp applied, `MAX` if none.
     pub fn min_ts(&self) -> Timestamp {
         // Acquire: pairs with the AcqRel of `apply`; who saw the commit published sees it counted here (T2).
-        Timestamp::new(self.min_ts.load(Ordering::Acquire))
+        Timestamp::new(self.counts.min_ts.load(Ordering::Acquire))
     }
 
     /// Largest timestamp applied, `ZERO` if none.
     pub fn max_ts(&self) -> Timestamp {
-        Timestamp::new(self.max_ts.load(Ordering::Acquire))
+        Timestamp::new(self.counts.max_ts.load(Ordering::Acquire))
     }
 
     /// Whether nothing was ever applied.
@@ -191,31 +200,34 @@ impl Memtable {
 
     /// Memory of the content in bytes.
     pub fn bytes(&self) -> u64 {
-        self.held.bytes()
+        self.counts.held.bytes()
     }
 
     /// Notes an apply that is about to begin, by somebody who keeps the memtable from leaving the active place meanwhile.
     pub fn begin_apply(&self) {
-        self.applies.fetch_add(1, Ordering::AcqRel);
+        self.counts.applies.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether no apply is in flight.
     pub fn is_quiet(&self) -> bool {
         // Acquire: pairs with the Release at the end of `apply`; a flush sees all of it (T3).
-        self.applies.load(Ordering::Acquire) == 0
+        self.counts.applies.load(Ordering::Acquire) == 0
     }
 
     /// Takes operations in, after [`Memtable::begin_apply`]. They come in the order of a batch: range deletes first, and both carry one ts.
     pub fn apply(&self, ops: &OpsOfKeyspace<'_>, at: Timestamp, held: Reservation, host: &dyn StoreHost) {
-        self.min_ts.fetch_min(at.get(), Ordering::AcqRel);
-        self.max_ts.fetch_max(at.get(), Ordering::AcqRel);
+        // Mostly not the first: then the look is enough.
+        if self.counts.min_ts.load(Ordering::Acquire) > at.get() {
+            self.counts.min_ts.fetch_min(at.get(), Ordering::AcqRel);
+        }
+        self.counts.max_ts.fetch_max(at.get(), Ordering::AcqRel);
         let mut snaps = None;
         let mut change = 0;
         for op in ops.iter() {
             change += self.apply_one(&op, at, &mut || Arc::clone(snaps.get_or_insert_with(|| host.snapshots())));
         }
-        self.held.keep(held, change); // T5
-        self.applies.fetch_sub(1, Ordering::Release);
+        self.counts.held.keep(held, change); // T5
+        self.counts.applies.fetch_sub(1, Ordering::Release);
     }
 
     /// Returns by how many bytes the memory changed.

@@ -32,6 +32,36 @@ mod imp {
     pub mod thread {
         pub use std::thread::{JoinHandle, ThreadId, current, sleep, yield_now};
 
+        use std::sync::OnceLock;
+
+        /// A number that this thread has and no other; zero for all whose thread-locals are gone.
+        #[inline]
+        pub fn number() -> u64 {
+            thread_local! {
+                static NUMBER: u64 = crate::sync::unique_number();
+            }
+            NUMBER.try_with(|number| *number).unwrap_or(0)
+        }
+
+        /// Of the looks at what another thread does, so many come after a moment of spinning, each twice as long as the one before: some
+        /// microseconds in all, as long as two switches of threads and longer than a transaction holds a lock that it does not wait with.
+        const SPINNING_LOOKS: u32 = 7;
+        /// Turns before the first look.
+        const TURNS_MIN: u32 = 2;
+
+        /// To be called before each look (0, 1, ..) at whether another thread has done what is waited for. The first times it spins, so that who waits for
+        /// a short step of a thread on another processor loses no switch to it; then it gives way, as it does at once where there is but one processor.
+        pub fn pause(look: u32) {
+            static HAS_OTHERS: OnceLock<bool> = OnceLock::new();
+            let has_others =
+                || *HAS_OTHERS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|count| count.get() > 1));
+            if look < SPINNING_LOOKS && has_others() {
+                (0..TURNS_MIN << look).for_each(|_| std::hint::spin_loop());
+            } else {
+                yield_now();
+            }
+        }
+
         /// Starts a thread called `name`.
         pub fn spawn_named<F>(name: &str, run: F) -> JoinHandle<()>
         where
@@ -73,7 +103,12 @@ mod imp {
 #[allow(unsafe_code)]
 pub mod published;
 
+mod many_readers;
+mod padded;
+
 pub use imp::*;
+pub use many_readers::{ManyReaders, Replacing};
+pub use padded::Padded;
 pub use std::sync::Arc;
 
 /// A number that no other call in this process returns. No point of scheduling, also under `duramen_sim`: nothing is ordered by it.

@@ -14,8 +14,8 @@
 use std::collections::VecDeque;
 
 use duramen_base::memtable::{MemFound, Memtable, RangeTombs};
-use duramen_base::sync::atomic::{AtomicBool, Ordering};
-use duramen_base::sync::{Arc, RwLock};
+use duramen_base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use duramen_base::sync::{Arc, ManyReaders, Replacing};
 use duramen_base::{OpsOfKeyspace, Reservation, StoreHost, Timestamp, mutant};
 
 use crate::ingest::{Looked, Run};
@@ -130,8 +130,10 @@ impl Layers {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    layers: RwLock<Arc<Layers>>,
+    layers: ManyReaders<Arc<Layers>>,
     has_any: AtomicBool,
+    /// How many are frozen, for those whom an answer of a moment ago serves.
+    frozen_count: AtomicUsize,
 }
 
 /// What the buffers know of a key at a timestamp.
@@ -148,7 +150,8 @@ pub(crate) enum Buffered {
 impl Buffers {
     pub(crate) fn new() -> Buffers {
         let layers = Layers { active: Arc::default(), frozen: VecDeque::new() };
-        Buffers { layers: RwLock::new(Arc::new(layers)), has_any: AtomicBool::new(false) }
+        let (has_any, frozen_count) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Buffers { layers: ManyReaders::new(Arc::new(layers)), has_any, frozen_count }
     }
 
     /// The buffers as they are now.
@@ -159,6 +162,12 @@ impl Buffers {
     /// The same, or `None` if all are empty.
     pub(crate) fn layers_if_any(&self) -> Option<Arc<Layers>> {
         self.has_any().then(|| self.layers())
+    }
+
+    /// Whether any was frozen a moment ago.
+    pub(crate) fn has_frozen(&self) -> bool {
+        // Relaxed: who acts on it looks at the layers.
+        self.frozen_count.load(Ordering::Relaxed) > 0
     }
 
     fn has_any(&self) -> bool {
@@ -188,22 +197,31 @@ impl Buffers {
 
     /// Freezes the active buffer if it has anything and `is_due` agrees; whether it did.
     pub(crate) fn rotate_if(&self, is_due: impl FnOnce(&Arc<Memtable>) -> bool) -> bool {
-        let mut layers = self.layers.write();
+        let mut replacing = self.layers.replace();
+        let layers = replacing.value();
         let rotates = !layers.active.is_empty() && is_due(&layers.active);
         if rotates {
-            *layers = Arc::new(layers.rotated());
+            let next = layers.rotated();
+            self.put(&mut replacing, next);
         }
         rotates
     }
 
+    /// Replaces the layers; what they were.
+    fn put(&self, replacing: &mut Replacing<'_, Arc<Layers>>, next: Layers) -> Arc<Layers> {
+        self.frozen_count.store(next.frozen.len(), Ordering::Relaxed);
+        replacing.set(Arc::new(next))
+    }
+
     /// Puts a run in front of all that was applied before it (W5).
     pub(crate) fn attach(&self, run: Run) {
-        let mut layers = self.layers.write();
+        let mut replacing = self.layers.replace();
+        let layers = replacing.value();
         let is_bare = layers.active.is_empty() && layers.active.is_quiet();
-        let mut next = if is_bare { Layers::clone(&layers) } else { layers.rotated() };
+        let mut next = if is_bare { Layers::clone(layers) } else { layers.rotated() };
         next.frozen.push_front(Layer::Run(Arc::new(run)));
         self.has_any.store(true, Ordering::Release); // W4
-        *layers = Arc::new(next);
+        self.put(&mut replacing, next);
     }
 
     /// The oldest frozen layer, if no apply is in flight in it: it never changes again.
@@ -217,15 +235,16 @@ impl Buffers {
 
     /// Lets the oldest frozen layer go: all of it is in pages (W1).
     pub(crate) fn remove_drained(&self, drained: &Layer) {
-        let mut layers = self.layers.write();
+        let mut replacing = self.layers.replace();
+        let layers = replacing.value();
         assert!(layers.frozen.back().is_some_and(|oldest| oldest.is(drained)), "W1: the oldest goes first");
-        let mut next = Layers::clone(&layers);
+        let mut next = Layers::clone(layers);
         next.frozen.pop_back();
         if next.frozen.is_empty() && next.active.is_empty() && next.active.is_quiet() {
             self.has_any.store(false, Ordering::Release); // W4
         }
-        let before = std::mem::replace(&mut *layers, Arc::new(next));
-        drop(layers);
+        let before = self.put(&mut replacing, next);
+        drop(replacing);
         drop(before); // outside the latch: this may free a whole buffer
     }
 

@@ -95,7 +95,10 @@ impl Store {
     }
 
     fn pace(&self) -> Pace {
-        let Some(layers) = self.buffers.layers_if_any() else { return Pace::Free };
+        if !self.buffers.has_frozen() {
+            return Pace::Free;
+        }
+        let layers = self.buffers.layers();
         let frozen = layers.frozen_buffers();
         if frozen == 0 {
             return Pace::Free;

@@ -210,6 +210,9 @@ impl Store {
 
     /// Y3: who comes although no buffer is left drains until one is, unless somebody is at it. An error is left for upkeep to meet.
     pub(crate) fn catch_up(&self) {
+        if !self.buffers.has_frozen() {
+            return;
+        }
         for _ in 0..CATCH_UP_STEPS {
             if self.buffers.layers_if_any().is_none_or(|layers| layers.frozen_buffers() < 2) {
                 return;

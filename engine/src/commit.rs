@@ -42,10 +42,14 @@ use crate::transaction::OnBoard;
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Looks at `acked`, giving way in between, before a reader syncs the log for what it read: a write and some switches of threads are over by then.
 const LOOKS_BEFORE_SYNC: u32 = if cfg!(duramen_sim) { 2 } else { 16 };
-/// Room made for a batch before its size is known: that of all but long transactions, in one allocation.
+/// Room made for a batch before its size is known: that of all but long transactions, in one allocation. A thread keeps it for its next commit.
+const BATCH_ROOM_MIN: usize = 512;
 const BATCH_ROOM_MAX: usize = 16 << 10;
 /// From this size on the encoded batch is counted in the memory budget for as long as it lives: the same from which on write sets are.
 const COUNTED_BATCH_BYTES_MIN: usize = 64 << 10;
+
+/// Commits of a thread between two moments in which it gives way: a fraction of a millisecond, and a switch for so many costs little.
+const COMMITS_PER_TURN: u32 = 64;
 
 /// Of the keyspaces of a commit: mostly one or two.
 type Admissions = SmallVec<[Admission; 2]>;
@@ -124,7 +128,7 @@ impl Core {
         self.throttle_committer(request)?;
         let locks = self.lock_and_validate(request)?;
 
-        let mut batch = Batch::with_capacity(BATCH_ROOM_MAX.min(request.write_set.bytes() as usize));
+        let mut batch = empty_batch(request.write_set.bytes() as usize);
         request.write_set.encode(&mut batch);
         let gates = request.keyspaces.iter().map(|keyspace| keyspace.enter()).collect::<Result<SmallVec<[_; 2]>>>()?;
         let admissions = match self.admit(request, &batch, deadline)? {
@@ -152,6 +156,7 @@ impl Core {
             keyspace.store.apply(admission, &ops, ts);
         }
         drop(gates);
+        keep_batch(batch);
         let held = Held { _locks: locks.into_held(), _posted: request.posted.take(), origin: request.origin };
         self.order.applied(ts, Some(held));
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -168,13 +173,20 @@ impl Core {
                 self.wake_log();
                 Ok(())
             }
-            Durability::Buffered => self.wal.write_through(sequenced.end),
+            Durability::Buffered => {
+                // Not for this record: to have the next segment ready in time.
+                self.wake_log();
+                self.wal.write_through(sequenced.end)
+            }
             Durability::Sync if waits_for_wrong_horizon() => self.wal.write_through(sequenced.end),
             Durability::Sync => self.wal.sync_through(sequenced.end),
         };
         self.order.wait_visible(ts);
         outcome.map_err(|_| Error::Indeterminate { ts })?;
         self.horizons.acknowledge(ts);
+        if durability != Durability::Sync {
+            give_way_in_turn();
+        }
         Ok(())
     }
 
@@ -222,6 +234,44 @@ impl Core {
             }
         }
         Ok(Ok(admissions))
+    }
+}
+
+/// Gives way after every so many commits of a thread that does not sleep for them. With more threads than processors each is stopped somewhere anyway,
+/// when its slice of some milliseconds is over: mostly in the middle of a transaction, which waits until its turn comes again, and whose locks others
+/// wait for. Here nobody does.
+fn give_way_in_turn() {
+    thread_local! {
+        static COMMITS: Cell<u32> = const { Cell::new(0) };
+    }
+    let is_over = COMMITS.try_with(|commits| {
+        let count = commits.get() + 1;
+        commits.set(count % COMMITS_PER_TURN);
+        count == COMMITS_PER_TURN
+    });
+    // Simulated threads share one real thread, and the scheduler stops them wherever it likes.
+    if is_over.unwrap_or(false) && !cfg!(duramen_sim) {
+        thread::yield_now();
+    }
+}
+
+thread_local! {
+    /// The memory of the batch that this thread committed last.
+    static SPARE_BATCH: Cell<Option<Batch>> = const { Cell::new(None) };
+}
+
+/// An empty batch, for a write set of so many bytes.
+fn empty_batch(bytes: usize) -> Batch {
+    // While thread-locals are being destroyed there is none.
+    let spare = SPARE_BATCH.try_with(Cell::take).ok().flatten();
+    spare.unwrap_or_else(|| Batch::with_capacity(bytes.clamp(BATCH_ROOM_MIN, BATCH_ROOM_MAX)))
+}
+
+/// Keeps the memory of a small batch for the next one of this thread.
+fn keep_batch(mut batch: Batch) {
+    if batch.bytes().len() <= BATCH_ROOM_MAX {
+        batch.clear();
+        let _ = SPARE_BATCH.try_with(|spare| spare.set(Some(batch)));
     }
 }
 

@@ -9,7 +9,7 @@ use duramen_base::clock::Clock;
 use duramen_base::executor::JobHandle;
 use duramen_base::pool::FramePool;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Arc, Mutex};
+use duramen_base::sync::{Arc, Mutex, Padded};
 use duramen_base::vfs::{FileLock, Vfs};
 use duramen_base::{Budget, DbUuid, Error, Lsn, Result, StoreEnv};
 use duramen_base::{KeyspaceId, KeyspaceOptions, StoreHost};
@@ -26,6 +26,8 @@ use crate::options::Durability;
 /// Facts about serializable transactions take this part of the memory at most.
 const SSI_SHARE: u64 = 16;
 
+/// Apart from the counts of its `Arc`, which each transaction changes; so is what each commit writes.
+#[repr(align(128))]
 pub(crate) struct Core {
     /// A number of the process, to tell keyspace handles of different open databases apart.
     pub(crate) instance: u64,
@@ -45,8 +47,8 @@ pub(crate) struct Core {
     pub(crate) concurrency: Concurrency,
     pub(crate) log_bytes_before_checkpoint: u64,
     pub(crate) snapshot_age_max: Option<Duration>,
-    pub(crate) counters: Counters,
-    pub(crate) log_wakeup: LogWakeup,
+    pub(crate) counters: Padded<Counters>,
+    pub(crate) log_wakeup: Padded<LogWakeup>,
     /// Whether upkeep last failed for lack of space.
     disk_full: AtomicBool,
     /// Whether the last commit was refused for lack of space in the log.
@@ -175,8 +177,8 @@ impl Core {
             concurrency: opened.concurrency,
             log_bytes_before_checkpoint: opened.log_bytes_before_checkpoint,
             snapshot_age_max: opened.snapshot_age_max,
-            counters: Counters::default(),
-            log_wakeup: LogWakeup::default(),
+            counters: Padded::default(),
+            log_wakeup: Padded::default(),
             disk_full: AtomicBool::new(false),
             log_full: AtomicBool::new(false),
             last_checkpoint,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
+use duramen_base::sync::{Arc, Condvar, ManyReaders, Mutex, RwLockReadGuard};
 use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Timestamp, Value};
 use duramen_base::{Hit, LoadTicket};
 use duramen_txn::Registration;
@@ -34,6 +34,8 @@ pub struct Keyspace {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Apart from the counts of its `Arc`, which each commit changes.
+#[repr(align(128))]
 pub(crate) struct Inner {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
@@ -43,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) store: AnyBackend,
     /// Number of the store's files in the newest mark logged of it since opening.
     pub(crate) marked_seq: AtomicU64,
-    gate: RwLock<()>,
+    gate: ManyReaders<()>,
     dropped: AtomicBool,
     /// Ingests that are building files.
     building: Mutex<usize>,
@@ -112,7 +114,7 @@ impl Inner {
             instance,
             store,
             marked_seq,
-            gate: RwLock::new(()),
+            gate: ManyReaders::new(()),
             dropped: AtomicBool::new(false),
             building: Mutex::new(0),
             built: Condvar::new(),
@@ -131,7 +133,7 @@ impl Inner {
     pub(crate) fn close_gate(&self) {
         // Acquire and Release by the gate: who enters after this sees it.
         self.dropped.store(true, Ordering::SeqCst);
-        drop(self.gate.write());
+        drop(self.gate.replace());
         let mut building = self.building.lock();
         while *building > 0 {
             self.built.wait(&mut building);

@@ -82,6 +82,11 @@ impl RowLocks {
         self.owner.lock().as_ref().is_some_and(|owner| owner.lock_count() > 0)
     }
 
+    /// As [`LockOwner::has_looked_at`].
+    pub(crate) fn have_looked_at(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+        self.owner.lock().as_ref().is_some_and(|owner| owner.has_looked_at(keyspace, key))
+    }
+
     /// Whether the transaction has ended.
     pub(crate) fn have_ended(&self) -> bool {
         self.owner.lock().is_none()

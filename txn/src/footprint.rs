@@ -6,12 +6,16 @@
 //! F2  Ranges ascend and are disjoint: those that overlap or touch were merged.
 
 use duramen_base::{ConflictPlace, KeyspaceId};
+use smallvec::SmallVec;
 
 use crate::key::Key;
 use crate::lock_item::{LockItem, LockKind};
 
 /// Memory of one entry beside the bytes outside it.
 const ENTRY_BYTES: usize = 56;
+
+/// Most transactions that are short touch one.
+pub(crate) type Keys = SmallVec<[(KeyspaceId, Key); 1]>;
 
 /// A range of keys of one keyspace: `[low, high)`, or to the end of the keyspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +73,17 @@ pub(crate) fn successor(key: &[u8]) -> Key {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
-    keys: Vec<(KeyspaceId, Key)>,
+    keys: Keys,
     ranges: Vec<KeyRange>,
 }
 
 impl Footprint {
     /// The set of all of these.
-    pub fn new(mut keys: Vec<(KeyspaceId, Key)>, mut ranges: Vec<KeyRange>) -> Footprint {
+    pub fn new(keys: impl IntoIterator<Item = (KeyspaceId, Key)>, ranges: Vec<KeyRange>) -> Footprint {
+        Footprint::of_keys(keys.into_iter().collect(), ranges)
+    }
+
+    pub(crate) fn of_keys(mut keys: Keys, mut ranges: Vec<KeyRange>) -> Footprint {
         keys.sort_unstable();
         keys.dedup();
         ranges.retain(|range| !range.is_empty());
@@ -120,7 +128,7 @@ impl Footprint {
         if (all_keys.len(), all_ranges.len()) == (keys_before, ranges_before) {
             return Footprint { keys: all_keys, ranges: all_ranges };
         }
-        Footprint::new(all_keys, all_ranges)
+        Footprint::of_keys(all_keys, all_ranges)
     }
 
     /// Whether it has neither a key nor a range.
@@ -219,7 +227,7 @@ mod tests {
             low: key(low),
             high: (high < 12).then(|| key(high)),
         };
-        Footprint::new(keys.iter().map(|&(ks, k)| (id(ks), key(k))).collect(), ranges.iter().map(range).collect())
+        Footprint::new(keys.iter().map(|&(ks, k)| (id(ks), key(k))), ranges.iter().map(range).collect())
     }
 
     fn has((keys, ranges): &Plain, ks: u8, k: u8) -> bool {

@@ -15,10 +15,9 @@
 //! H3  Once the calls that raised them have returned, `acked >= min(visible, durable)`.
 //! H4  Who reads a horizon with `ts <= it` sees everything that happened before it was raised.
 
+use duramen_base::sync::Padded;
 use duramen_base::sync::atomic::{AtomicU64, Ordering, fence};
 use duramen_base::{Timestamp, mutant};
-
-use crate::padded::Padded;
 
 /// The horizons of one database.
 ///

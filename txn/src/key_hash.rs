@@ -23,6 +23,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 /// p of the module.
 const PRIME: u64 = (1 << 61) - 1;
 const WORD_BYTES: usize = 7;
+const SEVEN_BYTES: u64 = (1 << (8 * WORD_BYTES)) - 1;
 /// Odd, without a pattern of its bits.
 const MIX: u64 = 0xd6e8_feb8_6659_fd93;
 
@@ -75,16 +76,17 @@ impl KeyHasher {
 impl Hasher for KeyHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<WORD_BYTES>();
-        for word in words {
-            let mut eight = [0; 8];
-            eight[..WORD_BYTES].copy_from_slice(word);
-            self.word(u64::from_le_bytes(eight));
+        let mut rest = bytes;
+        // Eight bytes at once, of which seven count: as many times as there are eight.
+        while let Some(eight) = rest.first_chunk::<8>() {
+            self.word(u64::from_le_bytes(*eight) & SEVEN_BYTES);
+            rest = &rest[WORD_BYTES..];
         }
-        if !rest.is_empty() {
-            let mut eight = [0; 8];
-            eight[..rest.len()].copy_from_slice(rest);
-            self.word(u64::from_le_bytes(eight));
+        // At most seven are left, and at least one if there were eight.
+        match (rest.len(), bytes.last_chunk::<8>()) {
+            (0, _) => {}
+            (left, Some(last)) => self.word(u64::from_le_bytes(*last) >> (8 * (8 - left))),
+            (_, None) => self.word(rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))),
         }
         self.word(bytes.len() as u64);
     }

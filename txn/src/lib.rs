@@ -16,7 +16,6 @@ mod key;
 mod key_hash;
 pub mod lock_item;
 pub mod locks;
-mod padded;
 #[cfg(test)]
 mod prune_rule;
 pub mod read_set;

@@ -41,10 +41,9 @@ use std::time::Duration;
 
 use duramen_base::clock::{Clock, SystemClock};
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
-use duramen_base::sync::{Arc, MutexGuard};
+use duramen_base::sync::{Arc, MutexGuard, Padded};
 use duramen_base::{Budget, Deadline, DeadlockReport, KeyspaceId, LockClaim, LockWait, TxnId, VictimPolicy};
 
-use crate::padded::Padded;
 use counters::Counters;
 pub use counters::LockStats;
 use grant::Order;

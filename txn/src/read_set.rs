@@ -13,14 +13,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use duramen_base::sync::{Arc, Mutex};
-use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp, mutant};
-use smallvec::SmallVec;
-
-use crate::footprint::{Footprint, KeyRange, successor};
+use crate::footprint::{Footprint, KeyRange, Keys, successor};
 use crate::isolation::TrackReads;
 use crate::key::Key;
 use crate::lock_item::LockItem;
+use duramen_base::sync::{Arc, Mutex};
+use duramen_base::{KeyBounds, KeyspaceId, LockMode, Timestamp, mutant};
 
 /// With fewer keys than this nobody looks for doubles.
 const KEYS_BEFORE_DEDUP: usize = 256;
@@ -44,7 +42,7 @@ const ENTRY_BYTES: usize = 40;
 #[derive(Debug)]
 pub struct ReadSet {
     track: TrackReads,
-    keys: SmallVec<[(KeyspaceId, Key); 1]>,
+    keys: Keys,
     /// Length of `keys` at which doubles are looked for next.
     dedup_at: usize,
     bytes: usize,
@@ -58,7 +56,7 @@ impl ReadSet {
     pub fn new(track: TrackReads) -> ReadSet {
         ReadSet {
             track,
-            keys: SmallVec::new(),
+            keys: Keys::new(),
             dedup_at: KEYS_BEFORE_DEDUP,
             bytes: 0,
             scans: Vec::new(),
@@ -169,12 +167,12 @@ impl ReadSet {
 
     /// Everything read by plain reads; scans that still run give nothing from now on (R2).
     pub fn footprint(&mut self) -> Footprint {
-        let mut keys = std::mem::take(&mut self.keys).into_vec();
+        let mut keys = std::mem::take(&mut self.keys);
         let mut ranges = Vec::new();
         for scan in self.scans.drain(..) {
             scan.close(&mut keys, &mut ranges);
         }
-        Footprint::new(keys, ranges)
+        Footprint::of_keys(keys, ranges)
     }
 
     /// What locking reads looked at, keys and ranges, each with the ts to validate it against; scans that still run give
@@ -184,7 +182,7 @@ impl ReadSet {
         let mut ranges = Vec::new();
         for (scan, ts) in self.locked_scans.drain(..) {
             let mut walked = Vec::new();
-            scan.close(&mut Vec::new(), &mut walked);
+            scan.close(&mut Keys::new(), &mut walked);
             ranges.extend(walked.into_iter().map(|range| (range, ts)));
         }
         LockedReads { keys: keys.collect(), ranges }
@@ -280,7 +278,7 @@ impl Scan {
     }
 
     /// Says what was walked (R1), and ends the scan (R2).
-    fn close(&self, keys: &mut Vec<(KeyspaceId, Key)>, ranges: &mut Vec<KeyRange>) {
+    fn close(&self, keys: &mut Keys, ranges: &mut Vec<KeyRange>) {
         let mut walked = self.walked.lock();
         walked.closed = true;
         keys.extend(walked.keys.drain(..).map(|key| (self.keyspace, key)));

@@ -31,10 +31,9 @@
 use std::cell::RefCell;
 
 use duramen_base::sync::atomic::{AtomicU64, Ordering, fence};
-use duramen_base::sync::{Arc, Mutex};
+use duramen_base::sync::{Arc, Mutex, Padded};
 use duramen_base::{SnapSet, Timestamp, TxnOrigin, mutant};
 
-use crate::padded::Padded;
 pub(crate) use slot::Role;
 use slot::{Home, Slot};
 use watch::Listed;

@@ -37,11 +37,10 @@ use std::fmt;
 use std::time::Duration;
 
 use duramen_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use duramen_base::sync::{Arc, Condvar, Mutex};
+use duramen_base::sync::{Arc, Condvar, Mutex, Padded};
 use duramen_base::{Budget, Error, Result, Timestamp, TxnOrigin, mutant};
 
 use crate::footprint::Footprint;
-use crate::padded::Padded;
 use crate::snapshots::{ReaderHandle, Registration, Role, Snapshots, WritersBelow};
 use facts::{Facts, Position};
 use rule::Check;

@@ -2,6 +2,8 @@
 //!
 //! I1  A batch followed by nothing for about half a second is synced, and then followed by a durable record that knows it was. From then on
 //!     damage in it is told from a torn tail, and (by `LOG-END`, which is written at that time) so is the loss of it as a whole.
+//! I2  What is written and nobody syncs is synced every `SYNC_AHEAD_BYTES`: who opens the next segment must first sync this one (D2 of `write.rs`), and all
+//!     who commit meanwhile wait for that.
 
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ const IDLE_AFTER: Duration = Duration::from_millis(500);
 
 /// Between two notes in `LOG-END`, while commits go on.
 const NOTE_PAUSE: Duration = Duration::from_millis(500);
+
+/// I2.
+const SYNC_AHEAD_BYTES: u64 = 512 << 10;
 
 /// Since when nothing was placed.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +63,7 @@ impl Idle {
 
 impl Wal {
     /// Background work; call it every 5 ms or sooner, from one thread. Writes what was placed and nobody writes, prepares the next
-    /// segment when the current one is half full, closes the last batch after about half a second of silence, and says outside of
+    /// segment when the current one is half full, syncs what is written every half a megabyte, closes the last batch after about half a second of silence, and says outside of
     /// the log how far it is durable (written, not synced: it costs committers nothing).
     ///
     /// A full disk is no error here: the observer is told, and a later call tries again.
@@ -81,6 +86,7 @@ impl Wal {
         if prepare {
             forgive_lack_of_space(self.prepare_segments(2))?;
         }
+        self.sync_ahead()?;
         if close_batch {
             self.core.lock().idle.since = Some(now);
             forgive_lack_of_space(self.close_batch(end))?;
@@ -88,6 +94,18 @@ impl Wal {
         if note || close_batch {
             forgive_lack_of_space(self.note_end(Note::Unsynced))?;
         }
+        Ok(())
+    }
+
+    /// Syncs what was written, if that is much (I2).
+    fn sync_ahead(&self) -> Result<()> {
+        // Read before the sync: what others write meanwhile may not be covered by it.
+        let written = self.core.lock().placement.written().clone();
+        if written.lsn.get().saturating_sub(self.synced().get()) < SYNC_AHEAD_BYTES {
+            return Ok(());
+        }
+        self.sync_file(&written.segment.file)?;
+        self.publish(written.lsn, written.ts);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use duramen_base::sync::{Condvar, Mutex};
+use duramen_base::sync::{Condvar, Mutex, Padded};
 use duramen_base::{Error, Lsn, Result, Timestamp};
 
 use crate::buffer::Placement;
@@ -48,16 +48,16 @@ pub struct Wal {
     pub(crate) end_file: EndFile,
     /// One at a time prepares or removes segments.
     pub(crate) maintenance: Mutex<Maintenance>,
-    pub(crate) core: Mutex<Core>,
+    pub(crate) core: Padded<Mutex<Core>>,
     /// `written` moved, a chunk was put back, staged room was used, or the log was poisoned or closed.
     pub(crate) progress: Condvar,
     pub(crate) group: Group,
     /// One sync at a time: of two on one file that fails, the second would report success.
     pub(crate) gate: Mutex<()>,
     /// The placement's `written`, readable without the latch (D3 of `write.rs`).
-    pub(crate) written: AtomicU64,
+    pub(crate) written: Padded<AtomicU64>,
     /// Threads that wait for another's write.
-    pub(crate) waiting: AtomicUsize,
+    pub(crate) waiting: Padded<AtomicUsize>,
     synced: AtomicU64,
     synced_ts: AtomicU64,
     pub(crate) poison_flag: AtomicBool,
@@ -65,7 +65,7 @@ pub struct Wal {
     log_epoch: u64,
     /// What the observer was last told; held while telling, so that it hears the changes in order.
     pub(crate) told_stalled: Mutex<bool>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Padded<Counters>,
 }
 
 /// What only the holder of `maintenance` changes.
@@ -163,18 +163,18 @@ impl Wal {
             folder,
             end_file,
             maintenance: Mutex::new(Maintenance { next_no }),
-            core: Mutex::new(core),
+            core: Padded(Mutex::new(core)),
             progress: Condvar::new(),
             group: Group::default(),
             gate: Mutex::new(()),
-            written: AtomicU64::new(first_lsn.get()),
-            waiting: AtomicUsize::new(0),
+            written: Padded(AtomicU64::new(first_lsn.get())),
+            waiting: Padded::default(),
             synced: AtomicU64::new(first_lsn.get()),
             synced_ts: AtomicU64::new(last_ts.get()),
             poison_flag: AtomicBool::new(false),
             log_epoch,
             told_stalled: Mutex::new(false),
-            counters: Counters::default(),
+            counters: Padded::default(),
         })
     }
 

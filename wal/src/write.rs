@@ -28,8 +28,8 @@ use crate::wal::{Core, Phase, Wal};
 /// Between two attempts to write to a full disk.
 const STALL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Looks at `written`, giving way in between, before a waiter sleeps: a write of a few records takes as long as two switches of threads.
-const LOOKS_BEFORE_SLEEP: u32 = if cfg!(duramen_sim) { 2 } else { 32 };
+/// Looks at `written`, spinning and then giving way in between, before a waiter sleeps: a write of a few records takes as long as two switches of threads.
+const LOOKS_BEFORE_SLEEP: u32 = if cfg!(duramen_sim) { 2 } else { 39 };
 
 /// What to do when the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ impl Wal {
         // Relaxed: a hint for the next writer.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         drop(core);
-        let is_over = |_| {
-            thread::yield_now();
+        let is_over = |look| {
+            thread::pause(look);
             self.written() > seen
         };
         if !(0..LOOKS_BEFORE_SLEEP).any(is_over) {

@@ -28,6 +28,19 @@ pub mod thread {
         yield_now();
     }
 
+    /// As in the plain build. Simulated threads share one real thread, and so its thread-locals.
+    pub fn number() -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        current().id().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// As in the plain build; whoever spins gives way.
+    pub fn pause(_look: u32) {
+        yield_now();
+    }
+
     /// Starts a thread called `name`.
     pub fn spawn_named<F>(name: &str, run: F) -> JoinHandle<()>
     where

@@ -17,7 +17,7 @@
 //! O4  At most `SLOT_COUNT` commits are sequenced and not visible, so each has a slot of its own.
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use duramen_base::sync::{Arc, Condvar, Mutex, thread};
+use duramen_base::sync::{Arc, Condvar, Mutex, Padded, thread};
 use duramen_base::{Timestamp, TxnOrigin, mutant};
 use duramen_txn::{HeldLocks, Horizons};
 
@@ -25,21 +25,22 @@ use crate::transaction::OnBoard;
 
 /// Commits in flight between sequencing and visibility, at most.
 const SLOT_COUNT: u64 = 1024;
-/// Looks at the horizon, giving way in between, before a waiter sleeps: most waits are for a commit that is being applied.
+/// Looks at the horizon, spinning and then giving way in between, before a waiter sleeps: most waits are for a commit that is being applied.
 const LOOKS_BEFORE_SLEEP: u32 = 64;
 
 pub(crate) struct CommitOrder {
     horizons: Arc<Horizons>,
     /// The next timestamp. Held while the log position is taken.
-    sequencer: Mutex<Timestamp>,
+    sequencer: Padded<Mutex<Timestamp>>,
     slots: Box<[Slot]>,
-    ratcheting: AtomicBool,
+    ratcheting: Padded<AtomicBool>,
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
     advanced: Condvar,
 }
 
 #[derive(Default)]
+#[repr(align(128))]
 struct Slot {
     /// The commit that was applied here last.
     applied: AtomicU64,
@@ -67,9 +68,9 @@ impl CommitOrder {
         let next = horizons.visible().next();
         CommitOrder {
             horizons,
-            sequencer: Mutex::new(next),
+            sequencer: Padded(Mutex::new(next)),
             slots: (0..SLOT_COUNT).map(|_| Slot::default()).collect(),
-            ratcheting: AtomicBool::new(false),
+            ratcheting: Padded::default(),
             sleepers: AtomicUsize::new(0),
             sleep: Mutex::new(()),
             advanced: Condvar::new(),
@@ -177,11 +178,11 @@ impl CommitOrder {
 
     /// Returns when every commit up to `ts` is visible. What was sequenced is applied without waiting for anything, so this ends soon.
     pub(crate) fn wait_visible(&self, ts: Timestamp) {
-        for _ in 0..LOOKS_BEFORE_SLEEP {
+        for look in 0..LOOKS_BEFORE_SLEEP {
             if self.horizons.visible() >= ts {
                 return;
             }
-            thread::yield_now();
+            thread::pause(look);
         }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.sleep.lock();

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use duramen_base::sync::Arc;
-use duramen_base::{Result, Timestamp};
-use duramen_txn::{Claim, Footprint, LockedReads, Serial, TrackReads};
+use duramen_base::{KeyspaceId, Result, Timestamp};
+use duramen_txn::{Claim, Footprint, Key, LockedReads, Serial, TrackReads};
 
 use super::{Transaction, Writes};
 use crate::commit::{ReadChecks, Request, Sequenced, position_of};
@@ -100,22 +100,25 @@ impl Transaction {
         }
         let LockedReads { mut keys, ranges } = reads.set.locked();
         let plain = reads.set.footprint();
-        let claim = is_serial.then(|| Claim {
-            snapshot_ts: self.snapshot_ts(),
-            reads: plain.clone().with(
-                keys.iter().map(|(keyspace, key, _)| (*keyspace, key.clone())),
-                ranges.iter().map(|(range, _)| range.clone()),
-            ),
-            writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(writes.set.lock_items())),
-            origin: self.origin,
-            enlisted,
-        });
-        if self.plan.track_reads == TrackReads::Keys
-            && writes.is_some()
-            && let Some(snapshot_ts) = self.snapshot_ts()
-        {
-            keys.extend(plain.keys().iter().map(|(keyspace, key)| (*keyspace, key.clone(), snapshot_ts)));
-        }
+        let of_locked = |(keyspace, key, _): &(KeyspaceId, Key, Timestamp)| (*keyspace, key.clone());
+        let claim = match is_serial {
+            true => Some(Claim {
+                snapshot_ts: self.snapshot_ts(),
+                reads: plain.with(keys.iter().map(of_locked), ranges.iter().map(|(range, _)| range.clone())),
+                writes: writes.map_or_else(Footprint::default, |writes| Footprint::of_items(writes.set.lock_items())),
+                origin: self.origin,
+                enlisted,
+            }),
+            false => {
+                if self.plan.track_reads == TrackReads::Keys
+                    && writes.is_some()
+                    && let Some(snapshot_ts) = self.snapshot_ts()
+                {
+                    keys.extend(plain.keys().iter().map(|(keyspace, key)| (*keyspace, key.clone(), snapshot_ts)));
+                }
+                None
+            }
+        };
         let keyspaces = std::mem::take(&mut reads.keyspaces);
         let checks = (!keys.is_empty() || !ranges.is_empty()).then_some(ReadChecks { keyspaces, keys, ranges });
         (checks, claim)

@@ -335,12 +335,14 @@ impl Transaction {
             grant = lock(locks.wait())?;
         }
         locks.note_writes(self.writes.borrow().set.len() + 1);
-        // A lock that it has already is no proof: `lock` takes it without a look at the key. An own write is.
-        let was_written = match target {
-            Target::Key(key) => self.own(keyspace, key).is_some(),
+        // A lock that it has already is no proof: `lock` takes it without a look at the key. An own write is, and so is what it read under the lock.
+        let is_known = match target {
+            Target::Key(key) => {
+                locks.have_looked_at(keyspace.id(), key) || grant == Grant::Held && self.own(keyspace, key).is_some()
+            }
             Target::Range(..) | Target::Keyspace => false,
         };
-        if grant == Grant::Granted || !was_written { check() } else { Ok(()) }
+        if is_known { Ok(()) } else { check() }
     }
 
     /// Locks `key` and reads it as of the grant; `None` too if it is to be skipped.
@@ -351,22 +353,51 @@ impl Transaction {
         read: LockRead,
         op: LockOp,
     ) -> Result<Option<Value>> {
-        let locking = self.locking(Strategy::Keys, read, op)?;
         let value = match self.plan.read_point {
-            ReadPoint::Snapshot => {
-                // The snapshot is taken after the grant of the first locking read.
-                if locking.lock_key(&keyspace.inner, key)? == Grant::Skipped {
-                    return Ok(None);
-                }
-                let at = Some(Arc::clone(&self.snapshot()?.registration));
-                Locking { at, ..locking }.read_key(&keyspace.inner, key)?
+            ReadPoint::Snapshot => self.read_locked_at_snapshot(keyspace, key, read, op)?,
+            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => {
+                self.locking(Strategy::Keys, read, op)?.read_key(&keyspace.inner, key)?
             }
-            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => locking.read_key(&keyspace.inner, key)?,
         };
         if self.plan.track_reads != TrackReads::No && value.is_some() {
             self.reads.borrow_mut().set.note_key(keyspace.id(), key);
         }
         Ok(value.flatten())
+    }
+
+    /// As [`Locking::read_key`], at the snapshot: which is taken after the grant of the first locking read.
+    fn read_locked_at_snapshot(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        read: LockRead,
+        op: LockOp,
+    ) -> Result<Option<Option<Value>>> {
+        let (locks, wait) = self.locks_to_read(read)?;
+        if locks.lock(keyspace.id(), Target::Key(key), read.mode, op, wait)? == Grant::Skipped {
+            return Ok(None);
+        }
+        // Whoever wrote the key before let go of it when that was visible: a snapshot taken under the lock has it.
+        let may_be_newer = self.snapshot.get().is_some();
+        let snapshot = self.snapshot()?;
+        if may_be_newer && let newer @ Some(_) = keyspace.inner.store.newer_than(key, snapshot.ts())? {
+            return Err(self.core.conflict(keyspace.id(), key, None, snapshot.ts(), newer));
+        }
+        keyspace.inner.read(key, &snapshot.registration).map(Some)
+    }
+
+    /// Its locks, and how a locking read waits for one. Under pressure it is slowed down before it holds anything.
+    fn locks_to_read(&self, read: LockRead) -> Result<(&Arc<RowLocks>, Wait)> {
+        let locks = self.locks.as_ref().expect("only a pessimistic transaction locks as it reads");
+        if self.writes.borrow().set.is_empty() {
+            self.core.throttle()?;
+        }
+        let wait = match read.wait {
+            WaitFor::Lock => locks.wait(),
+            WaitFor::Nobody => Wait::NoWait,
+            WaitFor::Skip => Wait::SkipLocked,
+        };
+        Ok((locks, wait))
     }
 
     /// A scan that locks as it goes.
@@ -394,15 +425,7 @@ impl Transaction {
     }
 
     fn locking(&self, strategy: Strategy, read: LockRead, op: LockOp) -> Result<Locking> {
-        let locks = self.locks.as_ref().expect("only a pessimistic transaction locks as it reads");
-        if self.writes.borrow().set.is_empty() {
-            self.core.throttle()?;
-        }
-        let wait = match read.wait {
-            WaitFor::Lock => locks.wait(),
-            WaitFor::Nobody => Wait::NoWait,
-            WaitFor::Skip => Wait::SkipLocked,
-        };
+        let (locks, wait) = self.locks_to_read(read)?;
         let (core, locks) = (Arc::clone(&self.core), Arc::clone(locks));
         Ok(Locking { core, locks, strategy, mode: read.mode, op, wait, who: self.origin, at: None })
     }

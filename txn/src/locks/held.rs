@@ -71,24 +71,35 @@ pub struct LockMark(usize);
 #[derive(Debug)]
 pub struct HeldLocks {
     manager: Arc<LockManager>,
-    list: List,
+    /// There until it is dropped. Behind a pointer, since it goes from hand to hand on its way to where the commit becomes visible.
+    list: Option<Box<List>>,
 }
 
 impl HeldLocks {
+    fn list(&self) -> &List {
+        self.list.as_ref().expect("it is there until the end")
+    }
+
+    fn list_mut(&mut self) -> (&mut List, &LockManager) {
+        (self.list.as_mut().expect("it is there until the end"), &self.manager)
+    }
+
     /// Number of lock requests that were granted and not given back; a raise counts as one.
     pub fn len(&self) -> usize {
-        self.list.entries.len()
+        self.list().entries.len()
     }
 
     /// Whether nothing is locked.
     pub fn is_empty(&self) -> bool {
-        self.list.entries.is_empty()
+        self.list().entries.is_empty()
     }
 }
 
 impl Drop for HeldLocks {
     fn drop(&mut self) {
-        self.list.release_all(&self.manager); // F2
+        let Some(mut list) = self.list.take() else { return };
+        list.release_all(&self.manager); // F2
+        List::keep(list);
     }
 }
 
@@ -116,22 +127,22 @@ pub struct LockOwner {
 
 impl LockOwner {
     pub(super) fn new(manager: Arc<LockManager>, owner: Owner) -> LockOwner {
-        LockOwner { held: HeldLocks { manager, list: List::new(owner) } }
+        LockOwner { held: HeldLocks { manager, list: Some(List::begin(owner)) } }
     }
 
     /// Its number.
     pub fn id(&self) -> TxnId {
-        self.held.list.owner.id
+        self.held.list().owner.id
     }
 
     /// Its age; give it to the next attempt.
     pub fn age(&self) -> AgeTicket {
-        self.held.list.owner.ticket
+        self.held.list().owner.ticket
     }
 
     /// As reports name it.
     pub fn info(&self) -> TxnInfo {
-        self.held.list.owner.info(self.held.manager.now())
+        self.held.list().owner.info(self.held.manager.now())
     }
 
     /// Locks `key`, present or not. Who holds it in a weaker mode raises it, before all others that wait for the key.
@@ -149,12 +160,25 @@ impl LockOwner {
         op: LockOp,
         wait: Wait,
     ) -> Result<Grant> {
-        self.held.list.request(
-            &self.held.manager,
-            keyspace,
-            Claim { target: Target::Key(Key::from(key)), strength: mode.into(), op },
-            wait,
-        )
+        let (list, manager) = self.held.list_mut();
+        list.request(manager, keyspace, Claim { target: Target::Key(Key::from(key)), strength: mode.into(), op }, wait)
+    }
+
+    /// Whether it holds `key` since one of its last requests, by a call that then gave back what stands at `key`. If so, nobody has changed it since;
+    /// if not, nothing is said.
+    ///
+    /// ```
+    /// use duramen_base::{KeyspaceId, LockMode, LockOp};
+    /// use duramen_txn::{LockManager, OwnerSpec, Wait};
+    /// let (locks, ks) = (LockManager::standalone(), KeyspaceId::new(1));
+    /// let mut owner = locks.owner(OwnerSpec::here());
+    /// owner.lock_key(ks, b"a", LockMode::Update, LockOp::GetForUpdate, Wait::NoWait)?;
+    /// owner.lock_key(ks, b"b", LockMode::Update, LockOp::Lock, Wait::NoWait)?;
+    /// assert!(owner.has_looked_at(ks, b"a") && !owner.has_looked_at(ks, b"b"));
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn has_looked_at(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+        self.held.list().has_looked_at(keyspace, key)
     }
 
     /// Locks the keys from `low` up to, without, `high` (`None`: to the end of the keyspace), present or not. A range is held shared
@@ -179,12 +203,8 @@ impl LockOwner {
             LockMode::Shared => LockStrength::Shared,
             LockMode::Update | LockMode::Exclusive => LockStrength::Exclusive,
         };
-        self.held.list.request(
-            &self.held.manager,
-            keyspace,
-            Claim { target: Target::Range(Arc::new(range)), strength, op },
-            wait,
-        )
+        let (list, manager) = self.held.list_mut();
+        list.request(manager, keyspace, Claim { target: Target::Range(Arc::new(range)), strength, op }, wait)
     }
 
     /// Locks the whole keyspace.
@@ -210,12 +230,8 @@ impl LockOwner {
         op: LockOp,
         wait: Wait,
     ) -> Result<Grant> {
-        self.held.list.request(
-            &self.held.manager,
-            keyspace,
-            Claim { target: Target::Whole, strength: mode.into(), op },
-            wait,
-        )
+        let (list, manager) = self.held.list_mut();
+        list.request(manager, keyspace, Claim { target: Target::Whole, strength: mode.into(), op }, wait)
     }
 
     /// Takes the locks of a commit: what it writes exclusively, what it must find unchanged shared. In ascending order, commits alone
@@ -245,7 +261,8 @@ impl LockOwner {
             };
             (keyspace, Claim { target, strength: mode.into(), op: LockOp::Commit })
         });
-        match self.held.list.request_all(&self.held.manager, claims, wait)? {
+        let (list, manager) = self.held.list_mut();
+        match list.request_all(manager, claims, wait)? {
             Grant::Granted | Grant::Held => Ok(()),
             Grant::Skipped => Err(Error::InvalidArgument { what: "a commit cannot skip what is locked" }),
         }
@@ -265,23 +282,26 @@ impl LockOwner {
     /// # Ok::<(), duramen_base::Error>(())
     /// ```
     pub fn downgrade_key(&mut self, keyspace: KeyspaceId, key: &[u8], mode: LockMode) {
-        self.held.list.downgrade(&self.held.manager, keyspace, &Target::Key(Key::from(key)), mode);
+        let (list, manager) = self.held.list_mut();
+        list.downgrade(manager, keyspace, &Target::Key(Key::from(key)), mode);
     }
 
     /// Shares the range from now on, which it locked exclusively by a request for these very bounds.
     pub fn downgrade_range(&mut self, keyspace: KeyspaceId, low: &[u8], high: Option<&[u8]>) {
         let range = KeyRange { low: Key::from(low), high: high.map(Key::from) };
-        self.held.list.downgrade(&self.held.manager, keyspace, &Target::Range(Arc::new(range)), LockMode::Shared);
+        let (list, manager) = self.held.list_mut();
+        list.downgrade(manager, keyspace, &Target::Range(Arc::new(range)), LockMode::Shared);
     }
 
     /// Shares the keyspace from now on, which it locked exclusively.
     pub fn downgrade_keyspace(&mut self, keyspace: KeyspaceId) {
-        self.held.list.downgrade(&self.held.manager, keyspace, &Target::Whole, LockMode::Shared);
+        let (list, manager) = self.held.list_mut();
+        list.downgrade(manager, keyspace, &Target::Whole, LockMode::Shared);
     }
 
     /// This point.
     pub fn mark(&self) -> LockMark {
-        LockMark(self.held.list.entries.len())
+        LockMark(self.held.list().entries.len())
     }
 
     /// Gives back what was locked since `mark` by calls that returned nothing to the program (a blind put or delete), and lets what
@@ -300,19 +320,20 @@ impl LockOwner {
     /// # Ok::<(), duramen_base::Error>(())
     /// ```
     pub fn rollback_to(&mut self, mark: LockMark) {
-        self.held.list.rollback_to(&self.held.manager, mark);
+        let (list, manager) = self.held.list_mut();
+        list.rollback_to(manager, mark);
     }
 
     /// Notes that the calling thread uses the transaction now.
     #[inline]
     pub fn note_call(&self) {
-        self.held.list.owner.note_thread();
+        self.held.list().owner.note_thread();
     }
 
     /// Notes how much it has written, for the policy `LeastWork` and for reports.
     #[inline]
     pub fn note_writes(&self, count: u64) {
-        self.held.list.owner.write_count.store(count, Ordering::Relaxed);
+        self.held.list().owner.write_count.store(count, Ordering::Relaxed);
     }
 
     /// To be called before the commit is sequenced: from then on nobody wounds it.
@@ -321,17 +342,17 @@ impl LockOwner {
     /// [`Error::Deadlock`]: an older transaction wounded it before. Roll it back.
     #[inline]
     pub fn seal(&self) -> Result<()> {
-        if self.held.list.owner.seal() { Ok(()) } else { Err(self.held.list.wounded(&self.held.manager)) }
+        if self.held.list().owner.seal() { Ok(()) } else { Err(self.held.list().wounded(&self.held.manager)) }
     }
 
     /// Whether an older transaction wounded it, so that it should end soon; its next lock request and its commit fail.
     pub fn is_wounded(&self) -> bool {
-        self.held.list.owner.is_wounded()
+        self.held.list().owner.is_wounded()
     }
 
     /// What it holds, to be given back when the commit is visible.
     pub fn into_held(self) -> HeldLocks {
-        self.held.list.owner.forget_thread();
+        self.held.list().owner.forget_thread();
         self.held
     }
 

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use duramen_base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use duramen_base::sync::{Condvar, Mutex};
+use duramen_base::sync::{Condvar, Mutex, thread};
 use duramen_base::{DeadlockReport, TxnId, TxnInfo, TxnOrigin};
 
 use super::queue::WaiterId;
@@ -151,7 +151,7 @@ impl Owner {
     /// Notes which thread calls.
     #[inline]
     pub(super) fn note_thread(&self) {
-        self.thread.store(this_thread(), Ordering::Relaxed);
+        self.thread.store(thread::number(), Ordering::Relaxed);
     }
 
     /// Its end depends on no thread of the program any more.
@@ -161,7 +161,7 @@ impl Owner {
 
     pub(super) fn was_last_called_here(&self) -> bool {
         let thread = self.thread.load(Ordering::Relaxed);
-        thread != 0 && thread == this_thread()
+        thread != 0 && thread == thread::number()
     }
 
     /// Says that nothing may stop it any more; `false`: it was wounded before.
@@ -188,23 +188,4 @@ impl Owner {
     pub(super) fn wound_report(&self) -> Option<Box<DeadlockReport>> {
         self.wound.lock().clone()
     }
-}
-
-/// A number that this thread has and no other.
-#[cfg(not(duramen_sim))]
-fn this_thread() -> u64 {
-    thread_local! {
-        static NUMBER: u64 = duramen_base::sync::unique_number();
-    }
-    // While thread-locals are being destroyed: nobody's number.
-    NUMBER.try_with(|number| *number).unwrap_or(0)
-}
-
-/// Simulated threads share one real thread, and so its thread-locals.
-#[cfg(duramen_sim)]
-fn this_thread() -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    duramen_base::sync::thread::current().id().hash(&mut hasher);
-    hasher.finish()
 }

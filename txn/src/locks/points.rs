@@ -32,6 +32,7 @@ impl<V> Default for Points<V> {
 }
 
 impl<V> Points<V> {
+    #[cfg(all(test, not(duramen_sim)))]
     pub(super) fn len(&self) -> usize {
         self.by_hash.len()
     }

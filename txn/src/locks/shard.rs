@@ -4,10 +4,9 @@
 //! S2  A keyspace keeps its place while anybody is a member of it.
 
 use duramen_base::KeyspaceId;
-use duramen_base::sync::{Mutex, MutexGuard};
+use duramen_base::sync::{Mutex, MutexGuard, Padded};
 
 use super::grant::Keyspace;
-use crate::padded::Padded;
 
 /// Keyspaces are spread over this many shards by their id. Two that share one share only its latch.
 pub(super) const SHARD_COUNT: usize = 32;

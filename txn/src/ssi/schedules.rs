@@ -57,7 +57,7 @@ fn is_in(keys: u32, key: usize) -> bool {
 
 fn footprint(keys: u32) -> Footprint {
     let key = |n: usize| (KeyspaceId::new(1), Key::from(&[n as u8][..]));
-    Footprint::new((0..KEYS).filter(|&n| is_in(keys, n)).map(key).collect(), vec![])
+    Footprint::new((0..KEYS).filter(|&n| is_in(keys, n)).map(key), vec![])
 }
 
 impl World {

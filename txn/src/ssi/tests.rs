@@ -69,7 +69,7 @@ struct World {
 
 fn footprint(keys: u32) -> Footprint {
     let key = |n: u32| (KeyspaceId::new(1), Key::from(&[n as u8][..]));
-    Footprint::new((0..8).filter(|n| keys >> n & 1 == 1).map(key).collect(), vec![])
+    Footprint::new((0..8).filter(|n| keys >> n & 1 == 1).map(key), vec![])
 }
 
 impl World {

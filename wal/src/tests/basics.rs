@@ -1,12 +1,13 @@
 //! Open, append, flush, recover.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duramen_base::vfs::MemVfs;
 use duramen_base::{Error, Timestamp};
 
 use super::rig::*;
-use crate::{Claims, EventKind, Mark, MarkSet, Recovery, Wal};
+use crate::{Claims, EventKind, Mark, MarkSet, Recovery, Wal, WalConfig};
 
 #[test]
 fn what_was_committed_is_replayed_in_order() {
@@ -54,6 +55,20 @@ fn big_commits_come_back_whole_and_abandoned_ones_not_at_all() {
     commit_sync(&wal, 300_000);
     let recovery = scan(&config).unwrap();
     assert_eq!(replayed(&recovery, 0), [(1, 16 << 10), (2, (16 << 10) + 1), (3, 300_000)]);
+}
+
+#[test]
+fn what_nobody_syncs_is_synced_in_the_background_when_it_is_much() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    // One segment for all of it: the next one would sync it when it is opened.
+    let wal = Wal::create(WalConfig { segment_bytes_first: 2 << 20, segment_bytes_max: 2 << 20, ..config }).unwrap();
+    let write = |bytes| wal.write_through(commit(&wal, bytes).unwrap().end).unwrap();
+    write(1_000);
+    wal.tick(Duration::ZERO).unwrap();
+    assert_eq!(wal.stats().synced_ts, Timestamp::ZERO, "I2: little is left to whoever wants it durable");
+    (0..60).for_each(|_| write(10_000));
+    wal.tick(Duration::ZERO).unwrap();
+    assert_eq!((wal.stats().synced_ts, wal.stats().segments), (Timestamp::new(61), 1), "I2");
 }
 
 #[test]

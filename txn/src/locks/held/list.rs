@@ -3,6 +3,8 @@
 //! Knows its locks, not who else waits; is told the manager by each caller, so that no request counts another reference to it. The
 //! numbered invariants are those of `held.rs`.
 
+use std::cell::RefCell;
+
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, MutexGuard, thread};
 use duramen_base::{Error, KeyspaceId, LockMode, LockOp, LockStrength, Reservation, Result, mutant};
@@ -20,13 +22,17 @@ use crate::locks::table::Found;
 use crate::locks::{LockManager, Wait};
 
 /// Memory that one lock takes: its entry here with the room a vector keeps, and its place in the table.
-const LOCK_BYTES: usize = 128;
+const LOCK_BYTES: usize = 144;
 /// What a transaction may hold without asking the budget: most hold few locks.
 const UNCOUNTED_BYTES: usize = 2 << 10;
 /// The budget is asked in steps of this many bytes.
 const RESERVE_STEP_BYTES: usize = 16 << 10;
-/// Looks at a lock, giving way in between, before a request queues up for it.
-const LOOKS_BEFORE_QUEUE: u32 = if cfg!(duramen_sim) { 1 } else { 8 };
+/// Looks at a lock, spinning and then giving way in between, before a request queues up for it.
+const LOOKS_BEFORE_QUEUE: u32 = if cfg!(duramen_sim) { 1 } else { 15 };
+/// How many empty lists a thread keeps: it may release what others locked, as it makes their commits visible.
+const SPARE_LISTS_MAX: usize = 8;
+/// How many of its last requests are looked through for one that read a key.
+const ENTRIES_LOOKED_BACK: usize = 8;
 /// How many of its last requests a report shows.
 const LAST_OPERATIONS: usize = 3;
 
@@ -41,7 +47,8 @@ pub(super) struct Entry {
 }
 
 // A vector has room for twice its entries at most; a hash map is filled to 7/16 at least after it grew, and has a byte more for each place.
-const _: () = assert!(2 * size_of::<Entry>() + (size_of::<(Key, crate::locks::table::Hold)>() + 1) * 16 / 7 <= 160);
+const _: () =
+    assert!(2 * size_of::<Entry>() + (size_of::<Key>() + crate::locks::table::HOLDERS_BYTES + 1) * 16 / 7 <= 176);
 
 /// Where a transaction is a member.
 #[derive(Clone, Copy, Debug)]
@@ -56,22 +63,53 @@ pub(in crate::locks) struct Membership {
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) owner: Arc<Owner>,
-    // One lock, or a few in one keyspace, is what most transactions take.
+    // One key, read and then written, or a few in one keyspace, is what most transactions lock.
     pub(super) memberships: SmallVec<[Membership; 1]>,
-    pub(super) entries: SmallVec<[Entry; 1]>,
+    pub(super) entries: SmallVec<[Entry; 2]>,
     bytes: usize,
     reserved: Option<Reservation>,
 }
 
+thread_local! {
+    /// Empty lists whose transactions ended in this thread, for the next ones that begin in it.
+    #[expect(clippy::vec_box, reason = "a list is handed around as a pointer, and that memory is what is kept")]
+    static SPARE: RefCell<Vec<Box<List>>> = const { RefCell::new(Vec::new()) };
+}
+
 impl List {
-    pub(super) fn new(owner: Owner) -> List {
-        List {
-            owner: Arc::new(owner),
-            memberships: SmallVec::new(),
-            entries: SmallVec::new(),
-            bytes: 0,
-            reserved: None,
+    /// Nothing is held.
+    #[inline]
+    pub(super) fn begin(owner: Owner) -> Box<List> {
+        // While thread-locals are being destroyed there is none.
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        let Some(mut list) = spare else {
+            let (memberships, entries) = (SmallVec::new(), SmallVec::new());
+            return Box::new(List { owner: Arc::new(owner), memberships, entries, bytes: 0, reserved: None });
+        };
+        match Arc::get_mut(&mut list.owner) {
+            Some(last) => *last = owner,
+            // Somebody who looks for circles still looks at the last one.
+            None => list.owner = Arc::new(owner),
         }
+        list
+    }
+
+    /// Everything was released: keeps the memory for the next one, if it is small and there are not many.
+    #[inline]
+    pub(super) fn keep(mut list: Box<List>) {
+        // A simulated lock belongs to its simulation, and simulated threads share their thread-locals.
+        if cfg!(duramen_sim) || list.entries.spilled() || list.memberships.spilled() {
+            return;
+        }
+        list.entries.clear();
+        list.memberships.clear();
+        (list.bytes, list.reserved) = (0, None);
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_LISTS_MAX {
+                spare.push(list);
+            }
+        });
     }
 
     pub(super) fn request(
@@ -163,9 +201,9 @@ impl List {
         let clock = || manager.now();
         let looks = if manager.order() == Order::Age { 0 } else { LOOKS_BEFORE_QUEUE };
         let at = self.memberships[index];
-        for _ in 0..looks {
+        for look in 0..looks {
             drop(guard);
-            thread::yield_now();
+            thread::pause(look);
             guard = manager.latch(at.shard);
             // The time of this look: meanwhile a waiter may have become overdue.
             let mut rules = Rules::new(manager.order(), &clock);
@@ -194,6 +232,22 @@ impl List {
         let member = guard.keyspaces[place].table.members.join(Arc::clone(&self.owner));
         self.memberships.push(Membership { keyspace, shard, place, member });
         self.memberships.len() - 1
+    }
+
+    /// Whether one of the last requests locked `key` itself and gave back what stands there: since then nobody has changed it.
+    #[inline]
+    pub(super) fn has_looked_at(&self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+        self.entries.iter().rev().take(ENTRIES_LOOKED_BACK).any(|entry| {
+            let looks = match entry.op {
+                LockOp::Get | LockOp::GetForShare | LockOp::GetForUpdate | LockOp::Update => true,
+                LockOp::Scan | LockOp::ScanForShare | LockOp::ScanForUpdate => true,
+                LockOp::Put | LockOp::Delete | LockOp::DeleteRange | LockOp::Commit => false,
+                LockOp::Lock => mutant!("hand_lock_is_a_look"),
+            };
+            looks
+                && matches!(&entry.target, Target::Key(own) if **own == *key)
+                && self.memberships[entry.membership as usize].keyspace == keyspace
+        })
     }
 
     /// Makes sure that there is memory for one more lock.

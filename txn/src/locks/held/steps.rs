@@ -67,7 +67,7 @@ impl LockOwner {
 
     fn begin(&mut self, keyspace: KeyspaceId, claim: Claim, wait: Wait) -> Result<Step> {
         let manager = Arc::clone(&self.held.manager);
-        let held = &mut self.held.list;
+        let (held, _) = self.held.list_mut();
         held.begin_call(&manager)?;
         let clock = || manager.now();
         let mut rules = Rules::new(manager.order(), &clock);
@@ -94,7 +94,7 @@ impl LockOwner {
         let Step::Waiting { index, claim, mut waiting } = step else { return Ok(step) };
         let manager = Arc::clone(&self.held.manager);
         match manager.poll(manager.latch(waiting.at.shard), &mut waiting)? {
-            Polled::Granted(found) => Ok(Step::Done(self.held.list.note(index, claim, found))),
+            Polled::Granted(found) => Ok(Step::Done(self.held.list_mut().0.note(index, claim, found))),
             Polled::Sleep { .. } => Ok(Step::Waiting { index, claim, waiting }),
         }
     }
