@@ -18,6 +18,12 @@ use crate::key_hash::KeyHash;
 /// Room for so many keys, or twice as many, is kept when nothing is held any more.
 const CAPACITY_KEPT: usize = 1 << 10;
 
+#[cfg(all(test, not(duramen_sim)))]
+thread_local! {
+    /// Keys that this thread came by on its way through ranges.
+    pub(super) static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Points<V> {
@@ -32,7 +38,6 @@ impl<V> Default for Points<V> {
 }
 
 impl<V> Points<V> {
-    #[cfg(all(test, not(duramen_sim)))]
     pub(super) fn len(&self) -> usize {
         self.by_hash.len()
     }
@@ -99,7 +104,12 @@ impl<V> Points<V> {
         };
         let one = single.and_then(|key| if self.is_empty() { None } else { self.by_hash.get_key_value(key) });
         let many = single.is_none() && !self.is_empty();
-        let many = many.then(|| self.order().range::<[u8], _>(bounds).map(|key| (key, &self.by_hash[&**key])));
+        let looked_up = |key: &'a Key| {
+            #[cfg(all(test, not(duramen_sim)))]
+            WALKED.set(WALKED.get() + 1);
+            (key, &self.by_hash[&**key])
+        };
+        let many = many.then(|| self.order().range::<[u8], _>(bounds).map(looked_up));
         one.into_iter().chain(many.into_iter().flatten())
     }
 

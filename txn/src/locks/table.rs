@@ -4,7 +4,7 @@
 //! nothing by itself.
 //!
 //! H1  Holders of one place are pairwise compatible, transactions being compatible with themselves.
-//! H2  A key is held exclusively by one transaction, or by some that share it: its [`Holders`] are one or the other.
+//! H2  A key is in `exclusive` or in `shared`, not in both: a transaction that holds it exclusively is the only one.
 //! H3  Looking for somebody in the way costs no more than logarithmic time in what others hold, unless it finds one.
 
 use std::collections::BTreeMap;
@@ -34,27 +34,16 @@ const _: () = assert!(size_of::<Hold>() == 8, "a lock names its holder in few by
 /// costs another lock.
 const OWN_RANGE_LOOKS_MAX: usize = 16;
 
-/// Who holds a key (H2): nearly always one.
+/// Holders of a key that share it: nearly always one.
 #[derive(Debug)]
-enum Holders {
-    /// One, exclusively.
-    Exclusive(Hold),
-    /// One, in Shared or Update mode.
+enum Sharers {
     One(Hold),
-    Many(Box<Sharers>),
+    /// At least one of them holds in Update mode, if `update` says so.
+    Many {
+        holds: BTreeMap<Member, Hold>,
+        update: Option<Member>,
+    },
 }
-
-/// Those that share a key.
-#[derive(Debug)]
-struct Sharers {
-    holds: BTreeMap<Member, Hold>,
-    /// Which of them holds in Update mode, if one does.
-    update: Option<Member>,
-}
-
-/// Memory that stands beside each key that is held.
-pub(super) const HOLDERS_BYTES: usize = size_of::<Holders>();
-const _: () = assert!(HOLDERS_BYTES <= 16, "a key costs little beside itself");
 
 /// Called with a holder, and the lock it holds; whether to go on.
 pub(super) type Visit<'a> = dyn FnMut(Member, HeldTarget<'_>, (LockStrength, LockOp)) -> bool + 'a;
@@ -73,56 +62,49 @@ pub(super) enum Found {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    points: Points<Holders>,
+    exclusive: Points<Hold>,
+    shared: Points<Sharers>,
     shared_ranges: Intervals<Hold>,
     exclusive_ranges: Intervals<Hold>,
     pub(super) members: Members,
 }
 
-impl Holders {
-    fn is_exclusive(&self) -> bool {
-        matches!(self, Holders::Exclusive(_))
-    }
-
+impl Sharers {
     fn get(&self, member: Member) -> Option<&Hold> {
         match self {
-            Holders::Exclusive(hold) | Holders::One(hold) => (hold.member == member).then_some(hold),
-            Holders::Many(sharers) => sharers.holds.get(&member),
+            Sharers::One(hold) => (hold.member == member).then_some(hold),
+            Sharers::Many { holds, .. } => holds.get(&member),
         }
     }
 
     fn updater(&self) -> Option<Member> {
         match self {
-            Holders::Exclusive(_) => None,
-            Holders::One(hold) => (hold.mode == LockMode::Update).then_some(hold.member),
-            Holders::Many(sharers) => sharers.update,
+            Sharers::One(hold) => (hold.mode == LockMode::Update).then_some(hold.member),
+            Sharers::Many { update, .. } => *update,
         }
     }
 
     fn is_only(&self, member: Member) -> bool {
         match self {
-            Holders::Exclusive(hold) | Holders::One(hold) => hold.member == member,
-            Holders::Many(sharers) => sharers.holds.len() == 1 && sharers.holds.contains_key(&member),
+            Sharers::One(hold) => hold.member == member,
+            Sharers::Many { holds, .. } => holds.len() == 1 && holds.contains_key(&member),
         }
     }
 
-    /// Notes a lock that is not exclusive.
-    fn share(&mut self, hold: Hold) {
+    fn set(&mut self, hold: Hold) {
         match self {
-            Holders::Exclusive(only) | Holders::One(only) if only.member == hold.member => *self = Holders::One(hold),
-            Holders::Exclusive(only) | Holders::One(only) => {
-                debug_assert!(only.mode != LockMode::Exclusive, "H2: nobody shares with {only:?}");
+            Sharers::One(only) if only.member == hold.member => *only = hold,
+            Sharers::One(only) => {
                 let update = [*only, hold].iter().find(|hold| hold.mode == LockMode::Update).map(|hold| hold.member);
-                let holds = BTreeMap::from([(only.member, *only), (hold.member, hold)]);
-                *self = Holders::Many(Box::new(Sharers { holds, update }));
+                *self = Sharers::Many { holds: BTreeMap::from([(only.member, *only), (hold.member, hold)]), update };
             }
-            Holders::Many(sharers) => {
+            Sharers::Many { holds, update } => {
                 if hold.mode == LockMode::Update {
-                    sharers.update = Some(hold.member);
-                } else if sharers.update == Some(hold.member) {
-                    sharers.update = None;
+                    *update = Some(hold.member);
+                } else if *update == Some(hold.member) {
+                    *update = None;
                 }
-                sharers.holds.insert(hold.member, hold);
+                holds.insert(hold.member, hold);
             }
         }
     }
@@ -130,28 +112,21 @@ impl Holders {
     /// Whether nobody is left.
     fn remove(&mut self, member: Member) -> bool {
         match self {
-            Holders::Exclusive(hold) | Holders::One(hold) => hold.member == member,
-            Holders::Many(sharers) => {
-                sharers.holds.remove(&member);
-                if sharers.update == Some(member) {
-                    sharers.update = None;
+            Sharers::One(hold) => hold.member == member,
+            Sharers::Many { holds, update } => {
+                holds.remove(&member);
+                if *update == Some(member) {
+                    *update = None;
                 }
-                sharers.holds.is_empty()
+                holds.is_empty()
             }
         }
     }
 
     fn each(&self, mut visit: impl FnMut(&Hold) -> bool) -> bool {
         match self {
-            Holders::Exclusive(hold) | Holders::One(hold) => visit(hold),
-            Holders::Many(sharers) => sharers.holds.values().all(visit),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Holders::Exclusive(_) | Holders::One(_) => 1,
-            Holders::Many(sharers) => sharers.holds.len(),
+            Sharers::One(hold) => visit(hold),
+            Sharers::Many { holds, .. } => holds.values().all(visit),
         }
     }
 }
@@ -210,42 +185,45 @@ impl Table {
     }
 
     fn request_exclusive(&mut self, member: Member, key: &Key, op: LockOp) -> Found {
+        let mut raised_from = None;
+        if let Some(sharers) = self.shared.get(key) {
+            if !sharers.is_only(member) {
+                return Found::InTheWay;
+            }
+            raised_from = sharers.get(member).map(|hold| hold.mode);
+            self.shared.remove_if(key, |_| true);
+        }
         let hold = Hold { member, mode: LockMode::Exclusive, op, blind: op.is_blind() };
-        match self.points.get_or_insert(key, Holders::Exclusive(hold)) {
-            None => Found::Granted { raised_from: None },
-            Some(Holders::Exclusive(held)) if held.member == member => {
+        match self.exclusive.get_or_insert(key, hold) {
+            None => Found::Granted { raised_from },
+            Some(held) if held.member == member => {
                 held.blind &= op.is_blind();
                 Found::Held
-            }
-            Some(holders) if !holders.is_exclusive() && holders.is_only(member) => {
-                let raised_from = holders.get(member).map(|hold| hold.mode);
-                *holders = Holders::Exclusive(hold);
-                Found::Granted { raised_from }
             }
             Some(_) => Found::InTheWay,
         }
     }
 
     fn request_shared(&mut self, member: Member, key: &Key, mode: LockMode, op: LockOp) -> Found {
-        let hold = Hold { member, mode, op, blind: op.is_blind() };
-        let Some(holders) = self.points.get_or_insert(key, Holders::One(hold)) else {
-            return Found::Granted { raised_from: None };
-        };
-        if let Holders::Exclusive(held) = holders {
-            if held.member != member {
+        if let Some(hold) = self.exclusive.get_mut(key) {
+            if hold.member != member {
                 return Found::InTheWay;
             }
-            held.blind &= op.is_blind();
+            hold.blind &= op.is_blind();
             return Found::Held;
         }
-        let own = holders.get(member).map(|hold| hold.mode);
+        let hold = Hold { member, mode, op, blind: op.is_blind() };
+        let Some(sharers) = self.shared.get_or_insert(key, Sharers::One(hold)) else {
+            return Found::Granted { raised_from: None };
+        };
+        let own = sharers.get(member).map(|hold| hold.mode);
         if own.is_some_and(|own| own.covers(mode)) {
             return Found::Held;
         }
-        if mode == LockMode::Update && holders.updater().is_some() {
+        if mode == LockMode::Update && sharers.updater().is_some() {
             return Found::InTheWay;
         }
-        holders.share(hold);
+        sharers.set(hold);
         Found::Granted { raised_from: own }
     }
 
@@ -300,7 +278,8 @@ impl Table {
 
     /// What the member holds on the key itself.
     fn hold_on(&self, key: &Key, member: Member) -> Option<&Hold> {
-        self.points.get(key)?.get(member)
+        let exclusive = self.exclusive.get(key).filter(|hold| hold.member == member);
+        exclusive.or_else(|| self.shared.get(key)?.get(member))
     }
 
     /// Whether the member holds a key or a range that shares a key with the claim: then the claim is an upgrade.
@@ -312,7 +291,8 @@ impl Table {
         let mut found = match &claim.target {
             Target::Key(key) => self.hold_on(key, member).is_some(),
             Target::Range(_) | Target::Whole => {
-                self.points.range(span.bounds()).any(|(_, holders)| holders.get(member).is_some())
+                self.exclusive.range(span.bounds()).any(|(_, hold)| hold.member == member)
+                    || self.shared.range(span.bounds()).any(|(_, sharers)| sharers.get(member).is_some())
             }
         };
         for ranges in [&self.shared_ranges, &self.exclusive_ranges] {
@@ -349,18 +329,18 @@ impl Table {
         let bounds = claim.target.span().bounds();
         let mut show =
             |key: &Key, hold: &Hold| hold.member == member || visit(hold.member, HeldTarget::Key(key), hold.shown());
-        let mut exclusive = self.points.range(bounds).filter(|(_, holders)| holders.is_exclusive());
-        if !exclusive.all(|(key, holders)| holders.each(|hold| show(key, hold))) {
+        if !self.exclusive.range(bounds).all(|(key, hold)| show(key, hold)) {
             return false;
         }
-        let mut shared = self.points.range(bounds).filter(|(_, holders)| !holders.is_exclusive());
         match claim.strength {
             LockStrength::Shared | LockStrength::IntentShared | LockStrength::IntentExclusive => true,
-            LockStrength::Update => shared.all(|(key, holders)| {
-                let hold = holders.updater().and_then(|updater| holders.get(updater));
+            LockStrength::Update => self.shared.range(bounds).all(|(key, sharers)| {
+                let hold = sharers.updater().and_then(|updater| sharers.get(updater));
                 hold.is_none_or(|hold| show(key, hold))
             }),
-            LockStrength::Exclusive => shared.all(|(key, holders)| holders.each(|hold| show(key, hold))),
+            LockStrength::Exclusive => {
+                self.shared.range(bounds).all(|(key, sharers)| sharers.each(|hold| show(key, hold)))
+            }
         }
     }
 
@@ -368,7 +348,9 @@ impl Table {
     pub(super) fn remove(&mut self, member: Member, target: &Target, strength: LockStrength) {
         match target {
             Target::Key(key) => {
-                self.points.remove_if(key, |holders| holders.remove(member));
+                if !self.exclusive.remove_if(key, |hold| hold.member == member) {
+                    self.shared.remove_if(key, |sharers| sharers.remove(member));
+                }
             }
             Target::Range(range) => {
                 let gone = self.ranges_of(strength).remove(range, |hold| hold.member == member);
@@ -402,8 +384,9 @@ impl Table {
             return;
         }
         let hold = Hold { mode, blind: false, ..hold };
-        if let Some(holders) = self.points.get_mut(key) {
-            holders.share(hold);
+        self.exclusive.remove_if(key, |hold| hold.member == member);
+        if let Some(sharers) = self.shared.get_or_insert(key, Sharers::One(hold)) {
+            sharers.set(hold);
         }
     }
 
@@ -412,14 +395,14 @@ impl Table {
         for (member, strength) in self.members.holders_of_whole() {
             visit(member, HeldTarget::Whole, (strength, LockOp::Lock));
         }
-        let points = self.points.sorted();
-        for exclusive in [true, false] {
-            for (key, holders) in points.iter().filter(|(_, holders)| holders.is_exclusive() == exclusive) {
-                holders.each(|hold| {
-                    visit(hold.member, HeldTarget::Key(key), hold.shown());
-                    true
-                });
-            }
+        for (key, hold) in self.exclusive.sorted() {
+            visit(hold.member, HeldTarget::Key(key), hold.shown());
+        }
+        for (key, sharers) in self.shared.sorted() {
+            sharers.each(|hold| {
+                visit(hold.member, HeldTarget::Key(key), hold.shown());
+                true
+            });
         }
         for ranges in [&self.shared_ranges, &self.exclusive_ranges] {
             ranges.overlapping(&Span::ALL, |range, hold| {
@@ -431,23 +414,29 @@ impl Table {
 
     /// Whether `key` is held exclusively.
     pub(super) fn is_held_exclusively(&self, key: &[u8]) -> bool {
-        self.points.get(key).is_some_and(Holders::is_exclusive)
+        self.exclusive.get(key).is_some()
     }
 
     /// Locks on keys and ranges.
     pub(super) fn len(&self) -> usize {
-        self.points.values().map(Holders::len).sum::<usize>() + self.shared_ranges.len() + self.exclusive_ranges.len()
+        let sharers = |sharers: &Sharers| match sharers {
+            Sharers::One(_) => 1,
+            Sharers::Many { holds, .. } => holds.len(),
+        };
+        self.exclusive.len()
+            + self.shared.values().map(sharers).sum::<usize>()
+            + self.shared_ranges.len()
+            + self.exclusive_ranges.len()
     }
 
     /// Checks H1 and H2 from scratch.
     #[cfg(all(test, not(duramen_sim)))]
     pub(super) fn check(&self) {
         self.members.check();
-        self.points.check();
-        for (key, holders) in self.points.sorted() {
-            let mode = if holders.is_exclusive() { "exclusively" } else { "shared" };
-            let fits = |hold: &Hold| holders.is_exclusive() == (hold.mode == LockMode::Exclusive);
-            assert!(holders.each(fits), "H2: {key:?} is held {mode}: {holders:?}");
+        self.exclusive.check();
+        self.shared.check();
+        for (key, _) in self.exclusive.sorted() {
+            assert!(self.shared.get(key).is_none(), "H2: {key:?}");
         }
         let mut all: Vec<(Member, Claim)> = Vec::new();
         self.each(|member, target, (strength, op)| {

@@ -43,6 +43,22 @@ fn all_that_was_locked_falls_together() {
 }
 
 #[test]
+fn a_shared_range_costs_the_same_however_many_keys_in_it_others_share() {
+    let locks = LockManager::standalone();
+    let (mut others, mut reader) = (locks.owner(OwnerSpec::here()), locks.owner(OwnerSpec::here()));
+    for number in 0..1_000_u32 {
+        others.lock_key(KS, &number.to_be_bytes(), S, LockOp::Get, Wait::NoWait).unwrap();
+    }
+    let walked = || points::WALKED.replace(0);
+    walked();
+    reader.lock_range(KS, &[], None, S, LockOp::Scan, Wait::NoWait).unwrap();
+    assert_eq!(walked(), 0, "H3: none of them is in the way");
+    let mut writer = locks.owner(OwnerSpec::here());
+    assert!(writer.lock_range(KS, &[], None, X, LockOp::DeleteRange, Wait::NoWait).is_err());
+    assert!(walked() < 10, "H3: the first one is");
+}
+
+#[test]
 fn memory_that_others_hold_refuses_no_lock() {
     let budget = Budget::new(64 << 10);
     let _others = budget.reserve_anyway(1 << 20);

@@ -22,7 +22,7 @@ use crate::locks::table::Found;
 use crate::locks::{LockManager, Wait};
 
 /// Memory that one lock takes: its entry here with the room a vector keeps, and its place in the table.
-const LOCK_BYTES: usize = 144;
+const LOCK_BYTES: usize = 128;
 /// What a transaction may hold without asking the budget: most hold few locks.
 const UNCOUNTED_BYTES: usize = 2 << 10;
 /// The budget is asked in steps of this many bytes.
@@ -47,8 +47,7 @@ pub(super) struct Entry {
 }
 
 // A vector has room for twice its entries at most; a hash map is filled to 7/16 at least after it grew, and has a byte more for each place.
-const _: () =
-    assert!(2 * size_of::<Entry>() + (size_of::<Key>() + crate::locks::table::HOLDERS_BYTES + 1) * 16 / 7 <= 176);
+const _: () = assert!(2 * size_of::<Entry>() + (size_of::<(Key, crate::locks::table::Hold)>() + 1) * 16 / 7 <= 160);
 
 /// Where a transaction is a member.
 #[derive(Clone, Copy, Debug)]
