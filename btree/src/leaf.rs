@@ -199,9 +199,7 @@ impl<'a> Content<'a> {
         let (mut left, mut right) = (Vec::new(), Vec::new());
         self.groups[index - 1].key_into(&mut left);
         self.groups[index].key_into(&mut right);
-        let common = left.iter().zip(&right).take_while(|(a, b)| a == b).count();
-        right.truncate(common + 1);
-        right
+        separator(&left, &right).to_vec()
     }
 
     /// Builds the image of some groups. `spill`: where history goes that does not fit; `None`: it is dropped, and readers below the
@@ -284,6 +282,16 @@ pub(crate) fn leaf_spec<'a>(
     high: &'a [u8],
 ) -> ImageSpec<'a> {
     ImageSpec { kind: ImageKind::Leaf, self_id: pid, ks_id: keyspace.get(), level: 0, right_pid, low, high }
+}
+
+/// Bytes that both begin with.
+pub(crate) fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+/// Shortest key above `left` and not above `right`, which is above `left`.
+pub(crate) fn separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
+    &right[..common_prefix(left, right) + 1]
 }
 
 /// Cuts items of these sizes into runs of at most `room` bytes (or one item). `appended`: fill pages from the left, else even runs.

@@ -9,7 +9,7 @@ use duramen_base::image::Image;
 use duramen_base::sync::Arc;
 
 use crate::inner::{self, Child};
-use crate::leaf::{Content, LeafRef, Rules, leaf_spec};
+use crate::leaf::{Content, LeafRef, Rules, common_prefix, leaf_spec};
 use crate::pid_table::{Page, ROOT_PID};
 use crate::read::{LeafView, Missing};
 use crate::split::{Change, Step};
@@ -143,7 +143,7 @@ impl Store {
         let rules = Rules::new(&snaps, &tombs);
         let mut content = Content::merge(left.leaf(), &[], &rules);
         let (low, high) = (left.image().low_fence(), right.image().high_fence());
-        let prefix_bytes = low.iter().zip(high).take_while(|(a, b)| a == b).count();
+        let prefix_bytes = common_prefix(low, high);
         content.append(Content::merge(right.leaf(), &[], &rules), prefix_bytes);
         if content.image_bytes() > bytes_max {
             return false;

@@ -61,9 +61,14 @@ impl Wal {
         self.gather();
         let target = self.core.lock().placement.end();
         self.write_through(target)?;
+        self.sync_written(1)
+    }
+
+    /// Syncs what is written, if that is so many bytes more than what is synced; the time it took.
+    pub(crate) fn sync_written(&self, bytes_min: u64) -> Result<Option<Duration>> {
         // Read before the sync: what others write meanwhile may not be covered by it.
         let written = self.core.lock().placement.written().clone();
-        if written.lsn <= self.synced() {
+        if written.lsn.get().saturating_sub(self.synced().get()) < bytes_min {
             return Ok(None);
         }
         let begun = self.config.clock.now();

@@ -63,8 +63,8 @@ impl Idle {
 
 impl Wal {
     /// Background work; call it every 5 ms or sooner, from one thread. Writes what was placed and nobody writes, prepares the next
-    /// segment when the current one is half full, syncs what is written every half a megabyte, closes the last batch after about half a second of silence, and says outside of
-    /// the log how far it is durable (written, not synced: it costs committers nothing).
+    /// segment when the current one is half full, syncs what is written every half a megabyte, closes the last batch after about half a
+    /// second of silence, and says outside of the log how far it is durable (written, not synced: it costs committers nothing).
     ///
     /// A full disk is no error here: the observer is told, and a later call tries again.
     ///
@@ -86,7 +86,7 @@ impl Wal {
         if prepare {
             forgive_lack_of_space(self.prepare_segments(2))?;
         }
-        self.sync_ahead()?;
+        self.sync_written(SYNC_AHEAD_BYTES)?; // I2
         if close_batch {
             self.core.lock().idle.since = Some(now);
             forgive_lack_of_space(self.close_batch(end))?;
@@ -94,18 +94,6 @@ impl Wal {
         if note || close_batch {
             forgive_lack_of_space(self.note_end(Note::Unsynced))?;
         }
-        Ok(())
-    }
-
-    /// Syncs what was written, if that is much (I2).
-    fn sync_ahead(&self) -> Result<()> {
-        // Read before the sync: what others write meanwhile may not be covered by it.
-        let written = self.core.lock().placement.written().clone();
-        if written.lsn.get().saturating_sub(self.synced().get()) < SYNC_AHEAD_BYTES {
-            return Ok(());
-        }
-        self.sync_file(&written.segment.file)?;
-        self.publish(written.lsn, written.ts);
         Ok(())
     }
 

@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use duramen::{BackendKind, Database, Durability, Keyspace, KeyspaceOptions, Reader, Snapshot, TxnOptions};
+use duramen_benches::bed::Bed;
 use duramen_benches::floor::{self, PUT_BYTES};
 use duramen_benches::keys::{Random, key, value};
 
 /// The engine's turn, and that of the raw loop.
 const TURN: Duration = Duration::from_millis(180);
 const FLOOR_TURN: Duration = Duration::from_millis(20);
-/// Keys of one commit of the load before the run.
-const FILL_STEP: u64 = 1000;
 /// Entries of a scan of the reader, and gets between two scans.
 const SCAN: usize = 100;
 /// How long upkeep may take to come to rest.
@@ -30,12 +29,10 @@ fn main() {
     let (windows, seconds, keys) = (number(0, 6).max(2), number(1, 5).max(1), number(2, 200_000));
     let (memtable_bytes, memory_bytes) = (number(3, 1024) << 10, number(4, 32) << 20);
     let kind = if args.get(5).is_some_and(|kind| kind == "btree") { BackendKind::BTree } else { BackendKind::Lsm };
-    let folder = duramen_benches::bed::folder();
-    let db = Database::builder().memory_bytes(memory_bytes).open(folder.path().join("db")).expect("a new database");
-    let ks = db
-        .create_keyspace("k", KeyspaceOptions { memtable_bytes, ..KeyspaceOptions::new(kind) })
-        .expect("a new keyspace");
-    fill(&db, &ks, keys);
+    let options = KeyspaceOptions { memtable_bytes, ..KeyspaceOptions::new(kind) };
+    let bed = Bed::with_options(options, Database::builder().memory_bytes(memory_bytes));
+    bed.fill(keys);
+    let Bed { db, ks, folder } = bed;
     let old = db.snapshot().expect("a snapshot");
     let shown = digest(&old, &ks);
     let stop = AtomicBool::new(false);
@@ -55,16 +52,6 @@ fn main() {
     println!("files over live data, quiet: {:.2} (goal 1.25)", files as f64 / live as f64);
     db.compact(&ks).expect("a compaction");
     println!("after a compaction: {:.2}", stats(&db).disk_bytes as f64 / live as f64);
-}
-
-fn fill(db: &Database, ks: &Keyspace, keys: u64) {
-    for start in (0..keys).step_by(FILL_STEP as usize) {
-        let end = (start + FILL_STEP).min(keys);
-        db.update_with(TxnOptions::default().durability(Durability::Buffered), |tx| {
-            (start..end).try_for_each(|index| tx.put(ks, key(index), value(index)))
-        })
-        .expect("a commit");
-    }
 }
 
 /// Prints a row for each window; the ratios, and the most memory held.
