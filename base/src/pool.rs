@@ -8,6 +8,7 @@
 //! FP3  Of two loads of one key at once the first one in stays, and both callers get that one.
 //! FP4  A shard never keeps more than its part of the limit. Cold frames go first, then those that were not used since the clock's hand passed.
 //! FP5 What is granted beside the frames is counted in the budget, and at most a quarter of what the frames may have.
+//! FP6  What is offered unasked enters cold, where there is room or only cold frames give way, and leaves a quarter of the budget to others.
 //!
 //! Next: `pool/shard.rs` (the clock), `pool/slots.rs` (frames that their owner finds without the pool).
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use crate::budget::{Budget, Reservation};
 use crate::error::Result;
 use crate::image::Image;
+use crate::mutant;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use shard::{Home, Shard};
@@ -38,6 +40,8 @@ pub struct FrameKey {
 
 /// Of the pool's bytes, as much again may be kept beside it as this part.
 const BESIDE_PART: u64 = 4;
+/// Of the budget, this part is not filled with what nobody asked for yet (FP6).
+const UNASKED_SPARE_PART: u64 = 4;
 const SHARD_COUNT_MAX: u64 = 16;
 /// A shard holds several of the largest images, so that a small pool is one exact clock and not sixteen that hold nothing.
 const SHARD_BYTES_MIN: u64 = 1 << 20;
@@ -93,6 +97,56 @@ impl FramePool {
     pub fn new_file(&self) -> u64 {
         // Relaxed: only uniqueness is asked of it.
         self.last_file.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The image at `key` if it is here, looked at without a trace: neither warmed nor counted. For whoever reads what is about to go.
+    ///
+    /// ```
+    /// use duramen_base::pool::{FrameKey, FramePool};
+    /// let pool = FramePool::new(&duramen_base::Budget::new(1 << 20), 1 << 20);
+    /// assert!(pool.peek(FrameKey { file: pool.new_file(), offset: 0 }).is_none());
+    /// assert_eq!(pool.hits_and_misses(), (0, 0));
+    /// ```
+    pub fn peek(&self, key: FrameKey) -> Option<Arc<Image>> {
+        self.shard(key).lock().peek(key)
+    }
+
+    /// Takes in an image that was just written and may be read soon, cold: if there is free room, or, with `over_cold`, if frames that nobody asked
+    /// for again give way. Whether it is kept (FP6).
+    ///
+    /// ```
+    /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::pool::{FrameKey, FramePool};
+    /// use duramen_base::Budget;
+    ///
+    /// let pool = FramePool::new(&Budget::new(1 << 20), 1 << 20);
+    /// let key = FrameKey { file: pool.new_file(), offset: 4096 };
+    /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 4096, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// assert!(pool.offer(key, ImageBuilder::raw(&spec, b"sapwood"), false));
+    /// assert_eq!(pool.get(key).expect("kept").raw_body(), b"sapwood");
+    /// ```
+    pub fn offer(&self, key: FrameKey, image: Image, over_cold: bool) -> bool {
+        let bytes = image.memory_bytes() as u64;
+        let limit = self.budget.limit();
+        if self.budget.used().saturating_add(bytes) > limit - limit / UNASKED_SPARE_PART {
+            return false;
+        }
+        let Some(reservation) = self.budget.try_reserve(bytes) else { return false };
+        let mut shard = self.shard(key).lock();
+        let mut evicted = Vec::new();
+        while shard.lacks(bytes)
+            && (over_cold || mutant!("offer_over_hot"))
+            && let Some(frame) = if mutant!("offer_over_hot") { shard.evict() } else { shard.evict_cold() }
+        {
+            evicted.push(frame);
+        }
+        let fits = !shard.lacks(bytes) && shard.peek(key).is_none();
+        if fits {
+            shard.insert(key, false, None, Arc::new(image), reservation);
+        }
+        drop(shard);
+        drop(evicted); // FP1: outside the latch
+        fits
     }
 
     /// The image at `key` if it is here.

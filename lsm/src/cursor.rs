@@ -88,7 +88,7 @@ impl LsmCursor {
             at,
             lower: bounds.lower.map(<[u8]>::to_vec),
             upper: bounds.upper.map(<[u8]>::to_vec),
-            blocks: Loading { keep: opts.fill_cache },
+            blocks: Loading { keep: opts.fill_cache, is_last: false },
             sv,
             sources: Vec::new(),
             order: Vec::new(),

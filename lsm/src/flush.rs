@@ -38,7 +38,9 @@ impl Flush {
     pub(crate) fn new(store: &Store, memtable: Arc<Memtable>) -> Flush {
         let tombs = memtable.tombs();
         let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), |_, _| false);
-        let writer = RunWriter::new(store.tuning.table_bytes, carried);
+        let mut writer = RunWriter::new(store.tuning.table_bytes, carried);
+        // What was written last is read soonest.
+        writer.set_over_cold(true, &store.env);
         let layer = Layer::Memtable(Arc::clone(&memtable));
         Flush { layer, memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
     }

@@ -117,7 +117,7 @@ pub(crate) fn newer_than(sv: &SuperVersion, key: &[u8], since: Timestamp) -> Res
     }
     for run in sv.runs() {
         if let Some(table) = run.table_of(key).filter(|table| table.meta().max_ts > newest) {
-            let found = table.get(key, filter::hash(key), Timestamp::MAX, &Loading { keep: true })?;
+            let found = table.get(key, filter::hash(key), Timestamp::MAX, &Loading::KEEP)?;
             newest = newest.max(found.map_or(Timestamp::ZERO, |found| found.newest));
         }
     }

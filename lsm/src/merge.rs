@@ -7,9 +7,11 @@
 //! Tombstones go when nothing below needs them (`merge/below.rs`). Which range tombstones go is decided when the merge begins: by then
 //! nobody reads before them, so every version they cover is left out whenever it is met, as horizons only move on.
 //!
-//! MG1 Output tables begin and end between those that stay in their run (I3), and each has the range tombstones over its own stretch of keys:
+//! MG1  Output tables begin and end between those that stay in their run (I3), and each has the range tombstones over its own stretch of keys:
 //!     so what a range tombstone covers never lies above it.
-//! MG2 A table that is hidden whole is not read.
+//! MG2  A table that is hidden whole is not read.
+//! MG3  What is written is offered to the frame pool, where room is free; where the inputs lay in it, cold frames give way. What is read for the last
+//!     time does not enter it.
 //!
 //! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones).
 
@@ -65,7 +67,7 @@ impl Merge {
         let carried = carried.pruned(&pruner, |fragment, ts| ts <= oldest && !below.needs(fragment, ts));
         let is_read = |table: &&Arc<Table>| is_input(table) && !is_hidden(table, &version.tombs, oldest); // MG2
         let read = version.runs().map(|run| run.tables.iter().filter(is_read).map(Arc::clone).collect());
-        let cursors = read.map(|tables| RunCursor::of(tables, Loading { keep: false })).filter(|run| !run.is_empty());
+        let cursors = read.map(|tables| RunCursor::of(tables, Loading::LAST)).filter(|run| !run.is_empty());
         Merge {
             run: run_of_output(version, &job),
             below,
@@ -114,6 +116,7 @@ impl Merge {
         let snaps = store.env.host.snapshots();
         let pruner = Pruner::new(&snaps);
         let mut done_bytes = 0;
+        let reads = self.reads();
         while done_bytes < bytes {
             let Some(key) = self.cursors.iter().filter_map(RunCursor::key).min() else {
                 return Ok(true);
@@ -132,7 +135,14 @@ impl Merge {
             kv.prune(self.tombs.covering(&kv.key), &pruner, is_bottom);
             self.writer.push(kv, &store.env, &mut upkeep.next_table_no)?;
         }
+        let was_cached = self.reads() == reads;
+        self.writer.set_over_cold(was_cached, &store.env); // MG3
         Ok(false)
+    }
+
+    /// Blocks of the inputs that were read from files.
+    fn reads(&self) -> u64 {
+        self.inputs.iter().map(|table| table.reads()).sum()
     }
 }
 

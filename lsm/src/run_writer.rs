@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use duramen_base::{Result, StoreEnv};
+use duramen_base::{Result, StoreEnv, mutant};
 
 use crate::table::writer::TableWriter;
 use crate::table::{Table, TableMeta};
@@ -21,7 +21,10 @@ pub(crate) struct RunWriter {
     carried: RangeTombs,
     below: LevelBelow,
     writer: Option<TableWriter>,
-    done: Vec<TableMeta>,
+    /// What was written, with the frames offered to the pool.
+    done: Vec<(TableMeta, Option<u64>)>,
+    /// Whether what is written may take the place of cold frames of the pool.
+    over_cold: bool,
     /// Numbers of all files begun.
     begun: Vec<u64>,
 }
@@ -58,7 +61,16 @@ impl RunWriter {
     /// A run of tables of `table_bytes`, with these range tombstones.
     pub(crate) fn new(table_bytes: u64, carried: RangeTombs) -> RunWriter {
         let (below, done, begun) = (LevelBelow::default(), Vec::new(), Vec::new());
-        RunWriter { table_bytes, carried, below, writer: None, done, begun }
+        RunWriter { table_bytes, carried, below, writer: None, done, over_cold: false, begun }
+    }
+
+    /// Says whether what comes now is worth more than frames of the pool that nobody asked for again.
+    pub(crate) fn set_over_cold(&mut self, over_cold: bool, env: &StoreEnv) {
+        if std::mem::replace(&mut self.over_cold, over_cold) != over_cold
+            && let Some(writer) = &mut self.writer
+        {
+            writer.offer_to(&env.pool, over_cold);
+        }
     }
 
     /// The same, with no table over more than so many bytes of a level whose tables end with these keys and have so many bytes.
@@ -87,7 +99,11 @@ impl RunWriter {
             self.writer(env, next_no)?;
         }
         self.end_table()?;
-        self.done.iter().map(|meta| Table::open(env, meta.clone()).map(Arc::new)).collect()
+        let open = |(meta, frames): &(TableMeta, Option<u64>)| {
+            let frames = frames.unwrap_or_else(|| env.pool.new_file());
+            Table::open_at(env, meta.clone(), frames).map(Arc::new)
+        };
+        self.done.iter().map(open).collect()
     }
 
     /// Numbers of all files it has begun, for whoever gives up.
@@ -100,14 +116,19 @@ impl RunWriter {
             let no = *next_no;
             *next_no += 1;
             self.begun.push(no);
-            self.writer = Some(TableWriter::create(env, no)?);
+            let mut writer = TableWriter::create(env, no)?;
+            if !mutant!("offer_nothing_written") {
+                writer.offer_to(&env.pool, self.over_cold);
+            }
+            self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("just made"))
     }
 
     fn end_table(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            self.done.push(writer.finish(&std::mem::take(&mut self.carried))?);
+            let frames = writer.frames();
+            self.done.push((writer.finish(&std::mem::take(&mut self.carried))?, frames));
         }
         Ok(())
     }

@@ -177,8 +177,13 @@ impl Shard {
         evicted
     }
 
-    /// Takes out the frame that is needed least (FP4); `None` if there is none.
-    pub(super) fn evict(&mut self) -> Option<Frame> {
+    /// Whether another `bytes` would be too many.
+    pub(super) fn lacks(&self, bytes: u64) -> bool {
+        self.bytes + bytes > self.bytes_max
+    }
+
+    /// Takes out the oldest frame that entered cold and that nobody asked for since; `None` if there is none.
+    pub(super) fn evict_cold(&mut self) -> Option<Frame> {
         while let Some(key) = self.cold.pop_front() {
             if let Some(&place) = self.places.get(&key)
                 && self.frames[place].heat == Heat::Cold
@@ -189,6 +194,14 @@ impl Shard {
                 }
                 return Some(self.take_out(place));
             }
+        }
+        None
+    }
+
+    /// Takes out the frame that is needed least (FP4); `None` if there is none.
+    pub(super) fn evict(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.evict_cold() {
+            return Some(frame);
         }
         // Two rounds at most: the first finds an idle frame or leaves all idle. Readers who go on finding frames at home are not heard for ever.
         let mut hearings = 2 * self.frames.len();

@@ -272,3 +272,38 @@ fn a_frame_that_came_without_a_place_gets_it_when_it_is_asked_for_there() {
     assert!(pool.get_at(at(3), (&slots, 3)).is_none());
     assert!(!found(&slots, 3));
 }
+
+#[test]
+fn what_is_offered_takes_free_room_and_no_place_of_what_is_used() {
+    let (budget, pool) = pool_of(4);
+    (0..3).for_each(|offset| drop(load(&pool, offset, true)));
+    assert!(pool.offer(at(10), image(10, 1000), false), "there is room");
+    assert!(!pool.offer(at(11), image(11, 1000), false), "FP6: none is left");
+    assert!(is_here(&pool, 10) && !is_here(&pool, 11));
+    assert!(pool.offer(at(12), image(12, 1000), true), "nobody asked for what was offered before");
+    assert!(is_here(&pool, 12) && !is_here(&pool, 10));
+    assert!(pool.get(at(12)).is_some());
+    assert!(!pool.offer(at(13), image(13, 1000), true), "FP6: all are used");
+    assert!((0..3).all(|offset| is_here(&pool, offset)) && is_here(&pool, 12));
+    check(&pool, &budget);
+}
+
+#[test]
+fn what_is_offered_leaves_a_quarter_of_the_budget() {
+    let bytes = image(0, 1000).memory_bytes() as u64;
+    let budget = Budget::new(8 * bytes);
+    let pool = FramePool::new(&budget, 8 * bytes);
+    let kept = (0..8).filter(|&offset| pool.offer(at(offset), image(offset, 1000), true)).count();
+    assert_eq!(kept, 6, "FP6");
+    check(&pool, &budget);
+}
+
+#[test]
+fn a_look_without_a_trace_warms_nothing() {
+    let (budget, pool) = pool_of(1);
+    load(&pool, 1, false);
+    assert!(pool.peek(at(1)).is_some() && pool.peek(at(2)).is_none());
+    assert_eq!(pool.hits_and_misses(), (0, 1));
+    assert!(pool.offer(at(2), image(2, 1000), true), "it is as cold as before");
+    check(&pool, &budget);
+}

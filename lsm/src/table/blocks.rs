@@ -145,9 +145,16 @@ impl<'p> BlockSource for Resident<'_, 'p> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loading {
     pub(crate) keep: bool,
+    /// Whether the tables are about to go: what is read stays out of the pool, and what is there is not warmed.
+    pub(crate) is_last: bool,
 }
 
 impl Loading {
+    /// For a reader that may come again.
+    pub(crate) const KEEP: Loading = Loading { keep: true, is_last: false };
+    /// For a merge, after which nobody reads these tables.
+    pub(crate) const LAST: Loading = Loading { keep: false, is_last: true };
+
     /// The block of `handle`.
     pub(crate) fn load(self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Arc<Image>> {
         self.load_at(table, handle, kind, None)
@@ -162,6 +169,10 @@ impl Loading {
         let load = || table.read_block(handle, kind);
         let key = table.frame(handle.offset);
         let image = match place {
+            _ if self.is_last => match table.pool().peek(key) {
+                Some(image) => image,
+                None => Arc::new(load()?),
+            },
             Some(place) => table.pool().get_or_load_at(key, self.keep, place, load)?,
             None => table.pool().get_or_load(key, self.keep, load)?,
         };
@@ -207,13 +218,13 @@ impl BlockSource for Gathering {
     }
 
     fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Arc<Image>>> {
-        let image = Loading { keep: true }.load_data(table, handle, place)?;
+        let image = Loading::KEEP.load_data(table, handle, place)?;
         self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));
         Ok(Some(image))
     }
 
     fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>> {
-        let image = Loading { keep: true }.load(table, handle, kind)?;
+        let image = Loading::KEEP.load(table, handle, kind)?;
         self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));
         Ok(Some(image))
     }

@@ -210,6 +210,11 @@ impl<B> TableFound<B> {
 impl Table {
     /// Opens the table that the manifest describes. A missing or foreign file is `Corruption`.
     pub(crate) fn open(env: &StoreEnv, meta: TableMeta) -> Result<Table> {
+        Table::open_at(env, meta, env.pool.new_file())
+    }
+
+    /// The same with the frames that its writer offered to the pool (OU1 of `output.rs`).
+    pub(crate) fn open_at(env: &StoreEnv, meta: TableMeta, frames: u64) -> Result<Table> {
         let path = table_path(&env.dir, meta.no);
         let file = File::open(&*env.vfs, &path, OpenMode::Read).map_err(|error| match error {
             Error::Io { op: IoOp::Open, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -239,7 +244,7 @@ impl Table {
             let last = fragments.last().unwrap_or(first);
             (first.low.to_vec(), last.high.to_vec())
         });
-        let (frames, pool) = (env.pool.new_file(), Arc::clone(&env.pool));
+        let pool = Arc::clone(&env.pool);
         let [reads, denials, vain_passes] = [const { AtomicU64::new(0) }; 3];
         let parts = (0..top.count()).map(|_| Part::default()).collect();
         let stamp = (footer.max_ts < meta.max_ts).then_some(meta.max_ts);

@@ -1,7 +1,13 @@
 //! The file of a table that is being written: a buffer before it, and the digest of everything that went through.
+//!
+//! OU1  Blocks offered to the pool are found there only by whoever opens the table under the number of their frames: once it is whole. Frames of a
+//!     table that came to nothing are cold and nobody's, so they go first.
+
+use std::sync::Arc;
 
 use duramen_base::Result;
 use duramen_base::image::Image;
+use duramen_base::pool::{FrameKey, FramePool};
 use duramen_base::vfs::File;
 
 use super::index::Handle;
@@ -19,12 +25,33 @@ pub(super) struct Output {
     pub(super) offset: u64,
     buffer: Vec<u8>,
     digest: crc32fast::Hasher,
+    offering: Option<Offering>,
+}
+
+/// The pool that is offered what was written, and under which number of a file.
+#[derive(Debug)]
+pub(super) struct Offering {
+    pub(super) pool: Arc<FramePool>,
+    pub(super) frames: u64,
+    /// As in `FramePool::offer`.
+    pub(super) over_cold: bool,
 }
 
 impl Output {
     pub(super) fn new(file: File, ks_id: u32, no: u64) -> Output {
         let (buffer, digest) = (Vec::with_capacity(WRITE_BYTES), crc32fast::Hasher::new());
-        Output { file, ks_id, write_seq: no as u32, offset: 0, buffer, digest }
+        Output { file, ks_id, write_seq: no as u32, offset: 0, buffer, digest, offering: None }
+    }
+
+    /// From now on blocks are offered.
+    pub(super) fn offer_to(&mut self, pool: &Arc<FramePool>, over_cold: bool) {
+        let frames = self.frames().unwrap_or_else(|| pool.new_file());
+        self.offering = Some(Offering { pool: Arc::clone(pool), frames, over_cold });
+    }
+
+    /// The number under which blocks were offered.
+    pub(super) fn frames(&self) -> Option<u64> {
+        self.offering.as_ref().map(|offering| offering.frames)
     }
 
     /// Appends bytes.
@@ -42,6 +69,15 @@ impl Output {
         let crc = u32::from_le_bytes(*stored.first_chunk().expect("an image begins with its checksum"));
         let handle = Handle { offset: self.offset, len: stored.len() as u32, crc };
         self.put(&stored)?;
+        Ok(handle)
+    }
+
+    /// The same for an image that readers will ask for (OU1).
+    pub(super) fn put_block(&mut self, image: Image) -> Result<Handle> {
+        let handle = self.put_image(&image)?;
+        if let Some(Offering { pool, frames, over_cold }) = &self.offering {
+            pool.offer(FrameKey { file: *frames, offset: handle.offset }, image, *over_cold);
+        }
         Ok(handle)
     }
 

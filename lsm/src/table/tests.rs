@@ -19,7 +19,7 @@ use duramen_base::memtable::KeyVersions;
 
 type Content = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;
 
-const KEEP: Loading = Loading { keep: true };
+const KEEP: Loading = Loading::KEEP;
 
 fn setup() -> (MemVfs, StoreEnv) {
     let disk = disk();

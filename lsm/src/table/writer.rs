@@ -5,8 +5,11 @@
 //! Y1  Keys come strictly ascending (D2): out of order they would be lost to readers, so that is an assert.
 //! Y2  What it has written is part of nothing until the manifest names it: a failure at any point leaves a file to be removed.
 
+use std::sync::Arc;
+
 use duramen_base::framed::FileHeader;
 use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+use duramen_base::pool::FramePool;
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
@@ -75,6 +78,16 @@ impl TableWriter {
             min_ts: Timestamp::MAX,
             max_ts: Timestamp::ZERO,
         })
+    }
+
+    /// Offers blocks, filters and index parts to the pool as they are written, from now on. `over_cold` as in `FramePool::offer`.
+    pub(crate) fn offer_to(&mut self, pool: &Arc<FramePool>, over_cold: bool) {
+        self.out.offer_to(pool, over_cold);
+    }
+
+    /// The number of the pool's frames under which blocks were offered, for opening the table.
+    pub(crate) fn frames(&self) -> Option<u64> {
+        self.out.frames()
     }
 
     /// Bytes it has so far, about.
@@ -147,7 +160,7 @@ impl TableWriter {
 
     fn put_block(&mut self) -> Result<Handle> {
         let image = self.block.build(self.out.offset, self.out.ks_id);
-        self.out.put_image(&image)
+        self.out.put_block(image)
     }
 
     fn end_entry(&mut self, first: &[u8], last: &[u8], handles: &[Handle]) -> Result<()> {
@@ -167,10 +180,10 @@ impl TableWriter {
         let (offset, ks_id) = (self.out.offset, self.out.ks_id);
         let spec =
             ImageSpec { kind: ImageKind::Filter, self_id: offset, ks_id, level: 0, right_pid: 0, low: b"", high: b"" };
-        let filter = self.out.put_image(&ImageBuilder::raw(&spec, &self.filter.build()))?;
+        let filter = self.out.put_block(ImageBuilder::raw(&spec, &self.filter.build()))?;
         let separator = self.index.first_separator().to_vec();
         let index_image = self.index.build(self.out.offset, self.out.ks_id, 0);
-        let index = self.out.put_image(&index_image)?;
+        let index = self.out.put_block(index_image)?;
         self.top.push(&separator, &[index, filter]);
         self.part_start = self.out.offset;
         Ok(())

@@ -48,3 +48,36 @@ fn a_writer_short_of_memory_merges_rather_than_pile_up_runs() {
     assert!(levels[0].len() < crate::merge::pick::RUNS_MIN, "left alone, merging catches up");
     assert!(levels.len() > 1, "and brings runs down");
 }
+
+#[test]
+fn what_a_flush_or_a_merge_wrote_is_read_without_the_file() {
+    let mut bench = Bench::new(disk());
+    for number in 0..600u32 {
+        bench.put(&format!("key-{:04}", number.wrapping_mul(0x9e37_79b1) % 400), &"v".repeat(60));
+    }
+    bench.settle();
+    let levels = &bench.store().current().version.levels;
+    assert!(levels.len() > 1 && bench.lsm().stats().write_amplification() > 1.0, "there were merges");
+    bench.check(bench.now);
+    assert_eq!(bench.lsm().stats().reads, 0, "MG3: all blocks are in the pool since they were written");
+    bench.open().expect("whole");
+    bench.check(bench.now);
+    assert!(bench.lsm().stats().reads > 0, "what was opened is read");
+}
+
+#[test]
+fn a_merge_leaves_what_it_reads_for_the_last_time_out_of_the_pool() {
+    let mut bench = Bench::new(disk());
+    for number in 0..100u32 {
+        bench.put(&format!("key-{:04}", number.wrapping_mul(0x9e37_79b1) % 400), &"v".repeat(60));
+    }
+    bench.settle();
+    bench.open().expect("whole");
+    let request = bench.lsm().compact();
+    while bench.lsm().compacted() < request {
+        bench.work();
+    }
+    let pool = &bench.store().env.pool;
+    assert_eq!(pool.hits_and_misses(), (0, 0), "MG3: inputs are looked at without a trace");
+    assert!(bench.store().current().tables().map(|table| table.reads()).sum::<u64>() == 0 && pool.bytes() > 0);
+}
