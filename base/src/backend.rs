@@ -163,6 +163,9 @@ impl std::fmt::Debug for LoadTicket {
     }
 }
 
+/// What a commit that is in the log did to a keyspace.
+pub type LoggedOps<'a> = (Timestamp, OpsOfKeyspace<'a>);
+
 /// Until when a call may wait, on the clock of the database; `None`: as long as it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deadline(pub Option<Duration>);
@@ -447,11 +450,16 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
-    /// As `admit`, for a batch that is in the log: makes what room it can and then goes over the budget for this once (K7).
-    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission>;
+    /// As `admit`, for commits that are in the log: makes what room it can and then goes over the budget for this once (K7).
+    fn admit_logged(&self, commits: &[LoggedOps<'_>]) -> Result<Admission>;
 
     /// Takes the operations of the commit `at` in (K2).
-    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp);
+    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+        self.apply_logged(admission, &[(at, *ops)]);
+    }
+
+    /// Takes the operations of several commits in, oldest first, as `apply` would one after the other (K2).
+    fn apply_logged(&self, admission: Admission, commits: &[LoggedOps<'_>]);
 
     /// From how many bytes of sorted pairs on it is worth the while to build files of them ([`Backend::ingest`]); `None`: this store takes puts
     /// alone.

@@ -43,8 +43,8 @@ pub mod varint;
 pub mod vfs;
 
 pub use backend::{
-    Admission, Admit, Backend, BackendCursor, Deadline, Found, Hit, LevelStats, LoadTicket, Pin, Problem, ScanOpts,
-    StoreEnv, StoreMark, StoreStats, Urgency, ValueRef, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BackendCursor, Deadline, Found, Hit, LevelStats, LoadTicket, LoggedOps, Pin, Problem,
+    ScanOpts, StoreEnv, StoreMark, StoreStats, Urgency, ValueRef, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
 pub use bounds::KeyBounds;

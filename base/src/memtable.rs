@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::budget::SharedReservation;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Padded, RwLock};
-use crate::{Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
+use crate::{LoggedOps, Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
 
 use crate::image::Body;
 use arena::Arena;
@@ -49,14 +49,15 @@ const OP_OVERHEAD_BYTES: u64 = 128;
 ///
 /// ```
 /// use duramen_base::memtable::bytes_to_admit;
-/// use duramen_base::{Batch, KeyspaceId, Op, OpKind};
+/// use duramen_base::{Batch, KeyspaceId, Op, OpKind, Timestamp};
 /// let mut batch = Batch::new();
 /// batch.section(KeyspaceId::new(1), [Op { kind: OpKind::Put, key: b"oak", value: b"hard" }]);
 /// let ops = batch.view().sections().next().expect("one section");
-/// assert!(bytes_to_admit(&ops) > 7);
+/// assert!(bytes_to_admit(&[(Timestamp::new(3), ops)]) > 7);
 /// ```
-pub fn bytes_to_admit(ops: &OpsOfKeyspace<'_>) -> u64 {
-    ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES
+pub fn bytes_to_admit(commits: &[LoggedOps<'_>]) -> u64 {
+    let of_one = |ops: &OpsOfKeyspace<'_>| ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES;
+    commits.iter().map(|(_, ops)| of_one(ops)).sum()
 }
 
 /// One version of a key; without a value it is a tombstone. See [`Memtable`] for an example.
@@ -115,7 +116,7 @@ pub struct MemItem {
 /// let view = BatchView::parse(batch.bytes()).expect("what was just built");
 /// for ops in view.sections() {
 ///     memtable.begin_apply();
-///     memtable.apply(&ops, Timestamp::new(3), host.budget().reserve_anyway(300), &host);
+///     memtable.apply(&[(Timestamp::new(3), ops)], host.budget().reserve_anyway(300), &host);
 /// }
 /// assert!(memtable.is_quiet());
 /// assert_eq!((memtable.min_ts(), memtable.max_ts()), (Timestamp::new(3), Timestamp::new(3)));
@@ -214,17 +215,25 @@ impl Memtable {
         self.counts.applies.load(Ordering::Acquire) == 0
     }
 
-    /// Takes operations in, after [`Memtable::begin_apply`]. They come in the order of a batch: range deletes first, and both carry one ts.
-    pub fn apply(&self, ops: &OpsOfKeyspace<'_>, at: Timestamp, held: Reservation, host: &dyn StoreHost) {
-        // Mostly not the first: then the look is enough.
-        if self.counts.min_ts.load(Ordering::Acquire) > at.get() {
-            self.counts.min_ts.fetch_min(at.get(), Ordering::AcqRel);
+    /// Takes the operations of commits in, oldest first, after [`Memtable::begin_apply`]. Those of one come in the order of a batch: range deletes
+    /// first, and both carry one ts.
+    pub fn apply(&self, commits: &[LoggedOps<'_>], held: Reservation, host: &dyn StoreHost) {
+        debug_assert!(commits.is_sorted_by_key(|&(at, _)| at), "oldest first");
+        if let [(first, _), ..] = commits
+            // Mostly not the first: then the look is enough.
+            && self.counts.min_ts.load(Ordering::Acquire) > first.get()
+        {
+            self.counts.min_ts.fetch_min(first.get(), Ordering::AcqRel);
         }
-        self.counts.max_ts.fetch_max(at.get(), Ordering::AcqRel);
+        if let [.., (last, _)] = commits {
+            self.counts.max_ts.fetch_max(last.get(), Ordering::AcqRel);
+        }
         let mut snaps = None;
         let mut change = 0;
-        for op in ops.iter() {
-            change += self.apply_one(&op, at, &mut || Arc::clone(snaps.get_or_insert_with(|| host.snapshots())));
+        for (at, ops) in commits {
+            for op in ops.iter() {
+                change += self.apply_one(&op, *at, &mut || Arc::clone(snaps.get_or_insert_with(|| host.snapshots())));
+            }
         }
         self.counts.held.keep(held, change); // T5
         self.counts.applies.fetch_sub(1, Ordering::Release);

@@ -18,6 +18,7 @@ pub use cursor::ModelCursor;
 
 use content::Content;
 
+use crate::backend::LoggedOps;
 use crate::backend::{
     Admission, Admit, Backend, Deadline, Found, Hit, Pin, ScanOpts, StoreEnv, StoreMark, StoreStats, Urgency, ValueRef,
     VerifyLevel, VerifyReport, WorkBudget, WorkDone,
@@ -96,18 +97,20 @@ impl Backend for Model {
             return Err(Error::TxnTooLarge { needed, budget });
         }
         // It never gives memory back, so there is nothing to wait for.
-        self.admit_logged(ops).map(Admit::Granted)
+        self.admit_logged(&[(Timestamp::MAX, *ops)]).map(Admit::Granted)
     }
 
-    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-        let reservation = self.env.host.budget().reserve_anyway(bytes_to_reserve(ops));
-        Ok(Admission { reservation, token: None })
+    fn admit_logged(&self, commits: &[LoggedOps<'_>]) -> Result<Admission> {
+        let bytes = commits.iter().map(|(_, ops)| bytes_to_reserve(ops)).sum();
+        Ok(Admission { reservation: self.env.host.budget().reserve_anyway(bytes), token: None })
     }
 
-    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
-        debug_assert_eq!(ops.keyspace(), self.env.keyspace, "the batch of this keyspace");
+    fn apply_logged(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
         let mut content = self.content.write();
-        ops.iter().for_each(|op| content.apply(op, at));
+        for (at, ops) in commits {
+            debug_assert_eq!(ops.keyspace(), self.env.keyspace, "the batch of this keyspace");
+            ops.iter().for_each(|op| content.apply(op, *at));
+        }
         content.hold(admission.reservation);
     }
 

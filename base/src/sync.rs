@@ -52,14 +52,17 @@ mod imp {
         /// To be called before each look (0, 1, ..) at whether another thread has done what is waited for. The first times it spins, so that who waits for
         /// a short step of a thread on another processor loses no switch to it; then it gives way, as it does at once where there is but one processor.
         pub fn pause(look: u32) {
-            static HAS_OTHERS: OnceLock<bool> = OnceLock::new();
-            let has_others =
-                || *HAS_OTHERS.get_or_init(|| std::thread::available_parallelism().is_ok_and(|count| count.get() > 1));
-            if look < SPINNING_LOOKS && has_others() {
+            if look < SPINNING_LOOKS && processors() > 1 {
                 (0..TURNS_MIN << look).for_each(|_| std::hint::spin_loop());
             } else {
                 yield_now();
             }
+        }
+
+        /// Processors that this process may use; one if the system does not say.
+        pub fn processors() -> usize {
+            static COUNT: OnceLock<usize> = OnceLock::new();
+            *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
         }
 
         /// Starts a thread called `name`.

@@ -9,7 +9,7 @@
 
 use duramen_base::memtable::{Memtable, bytes_to_admit};
 use duramen_base::sync::{Arc, thread};
-use duramen_base::{Admission, Deadline, Error, OpsOfKeyspace, Reservation, Result, Timestamp};
+use duramen_base::{Admission, Deadline, Error, LoggedOps, OpsOfKeyspace, Reservation, Result, Timestamp};
 
 use crate::store::Store;
 
@@ -19,17 +19,18 @@ const RELIEF_BYTES: u64 = 1 << 20;
 impl Store {
     /// Sets memory aside for a batch, unless it can never fit (K7).
     pub(crate) fn admit(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
-        let (needed, budget) = (bytes_to_admit(ops), self.budget().limit());
+        let commits = [(Timestamp::MAX, *ops)];
+        let (needed, budget) = (bytes_to_admit(&commits), self.budget().limit());
         if needed > budget {
             return Err(Error::TxnTooLarge { needed, budget });
         }
-        self.admit_any(ops, deadline)
+        self.admit_any(&commits, deadline)
     }
 
-    /// Sets memory aside for a batch of any size (K7).
-    pub(crate) fn admit_any(&self, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admission> {
+    /// Sets memory aside for batches of any size (K7).
+    pub(crate) fn admit_any(&self, commits: &[LoggedOps<'_>], deadline: Deadline) -> Result<Admission> {
         self.catch_up(); // Y3
-        let reservation = self.reserve(bytes_to_admit(ops), deadline)?;
+        let reservation = self.reserve(bytes_to_admit(commits), deadline)?;
         Ok(Admission { reservation, token: None })
     }
 
@@ -75,9 +76,9 @@ impl Store {
         Ok(helps)
     }
 
-    /// Applies the operations of the commit `at` (K2).
-    pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
-        let buffer: Arc<Memtable> = self.buffers.apply(ops, at, admission.reservation, &*self.env.host);
+    /// Applies the operations of commits, oldest first (K2).
+    pub(crate) fn apply(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
+        let buffer: Arc<Memtable> = self.buffers.apply(commits, admission.reservation, &*self.env.host);
         let is_full = buffer.bytes() >= self.buffer_bytes_max();
         if is_full && self.buffers.rotate_if(|active| Arc::ptr_eq(active, &buffer)) {
             self.env.host.wake_upkeep();

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use duramen_base::memtable::{MemFound, Memtable, RangeTombs};
 use duramen_base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use duramen_base::sync::{Arc, ManyReaders, Replacing};
-use duramen_base::{OpsOfKeyspace, Reservation, StoreHost, Timestamp, mutant};
+use duramen_base::{LoggedOps, Reservation, StoreHost, Timestamp, mutant};
 
 use crate::ingest::{Looked, Run};
 use crate::read::Missing;
@@ -176,13 +176,7 @@ impl Buffers {
     }
 
     /// Takes the operations of the commit `at` in; the buffer they went to.
-    pub(crate) fn apply(
-        &self,
-        ops: &OpsOfKeyspace<'_>,
-        at: Timestamp,
-        held: Reservation,
-        host: &dyn StoreHost,
-    ) -> Arc<Memtable> {
+    pub(crate) fn apply(&self, commits: &[LoggedOps<'_>], held: Reservation, host: &dyn StoreHost) -> Arc<Memtable> {
         let buffer = {
             let layers = self.layers.read();
             layers.active.begin_apply(); // W2
@@ -191,7 +185,7 @@ impl Buffers {
             }
             Arc::clone(&layers.active)
         };
-        buffer.apply(ops, at, held, host);
+        buffer.apply(commits, held, host);
         buffer
     }
 

@@ -66,9 +66,9 @@ use std::time::Duration;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{
-    Admission, Admit, Backend, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds, KeyspaceOptions, OpsOfKeyspace,
-    Pin, Result, ScanOpts, SortedSource, StallTimes, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, VerifyLevel,
-    VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds, KeyspaceOptions, LoggedOps,
+    OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StallTimes, StoreEnv, StoreMark, StoreStats, Timestamp,
+    Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::pid_table::Page;
@@ -173,12 +173,12 @@ impl Backend for BTree {
         self.store.throttle(bytes, wait_max)
     }
 
-    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-        self.store.admit_any(ops, Deadline(None))
+    fn admit_logged(&self, commits: &[LoggedOps<'_>]) -> Result<Admission> {
+        self.store.admit_any(commits, Deadline(None))
     }
 
-    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
-        self.store.apply(admission, ops, at);
+    fn apply_logged(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
+        self.store.apply(admission, commits);
     }
 
     fn ingest_bytes_min(&self) -> Option<u64> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use duramen_base::{
     Admission, Admit, Backend, BackendCursor, BackendKind, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds,
-    OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency, Value,
-    VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency,
+    Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 use duramen_btree::{BTree, BTreeCursor};
 use duramen_lsm::{Lsm, LsmCursor};
@@ -97,8 +97,12 @@ impl AnyBackend {
         dispatch!(AnyBackend, self, store => store.throttle(bytes, wait_max))
     }
 
-    pub(crate) fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-        dispatch!(AnyBackend, self, store => store.admit_logged(ops))
+    pub(crate) fn admit_logged(&self, commits: &[LoggedOps<'_>]) -> Result<Admission> {
+        dispatch!(AnyBackend, self, store => store.admit_logged(commits))
+    }
+
+    pub(crate) fn apply_logged(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
+        dispatch!(AnyBackend, self, store => store.apply_logged(admission, commits));
     }
 
     pub(crate) fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {

@@ -13,6 +13,11 @@
 //!
 //! V1  The log reaches back to min(persisted) + 1 of every store, and no store is older than its newest mark; else `Corruption`.
 //! V2  What is shown after recovery is durable: the kept log is synced before it is applied.
+//!
+//! Next: `recovery/replay.rs` (step 5).
+
+mod lanes;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,10 +26,7 @@ use duramen_base::clock::Clock;
 use duramen_base::pool::FramePool;
 use duramen_base::sync::Arc;
 use duramen_base::vfs::{FileLock, Vfs};
-use duramen_base::{
-    Admission, BatchView, Budget, DbUuid, Error, IngestRecord, KeyspaceId, OpsOfKeyspace, Result, StoreHost, Timestamp,
-    Urgency, WorkBudget,
-};
+use duramen_base::{Budget, DbUuid, Error, IngestRecord, KeyspaceId, Result, Timestamp};
 use duramen_txn::{Horizons, Snapshots};
 use duramen_wal::{Claims, Mark, Recovery, WalConfig};
 
@@ -38,14 +40,12 @@ use crate::observer::LogObserver;
 use crate::open::{log_dir, remove_strangers};
 use crate::options::Builder;
 
-/// Upkeep of one store at a time, while replay is over the memory budget.
-const REPLAY_STEP: WorkBudget = WorkBudget { bytes: 4 << 20 };
-
 /// Part of the memory budget that records may take before they are written, and the least of it.
 const LOG_BUFFER_SHARE: u64 = 16;
 const LOG_BUFFER_BYTES_MIN: u64 = 128 << 10;
 
 /// A store that is being recovered, and how far its files reach.
+#[derive(Clone)]
 struct Recovering {
     keyspace: Arc<keyspace::Inner>,
     persisted: Timestamp,
@@ -132,7 +132,7 @@ pub(crate) fn recover(
     remove_strangers(&*parts.vfs, &parts.path, &catalog, &dropped)?;
     finish_drops(&parts, &mut catalog, &dropped)?;
 
-    replay(&rooms, &parts, &catalog, &stores, &log)?;
+    replay::replay(&rooms, &parts, &catalog, &stores, &log, &*builder.executor)?;
     rooms.horizons.raise_visible(log.last_ts());
     rooms.horizons.raise_durable(log.last_ts());
     parts.host.refresh_snap_set();
@@ -247,82 +247,6 @@ fn expect_ingests(rooms: &Rooms, catalog: &Catalog, stores: &Stores, log: &Recov
             Some(_) => {}
             None if catalog.is_dropped(record.keyspace) => {}
             None => return Err(damage("an ingest into a keyspace that never was")),
-        }
-    }
-    Ok(())
-}
-
-/// Attaches what an expected record names.
-fn attach_expected(stores: &Stores, payload: &[u8], ts: Timestamp) {
-    let record = IngestRecord::decode(payload).expect("it was decoded before");
-    if let Some(store) = stores.get(&record.keyspace).filter(|store| ts > store.persisted) {
-        store.keyspace.store.attach_expected(&record, ts);
-    }
-}
-
-fn replay(rooms: &Rooms, parts: &Parts, catalog: &Catalog, stores: &Stores, log: &Recovery) -> Result<()> {
-    // A store may answer for commits that were applied; before the first, for those that every store has.
-    let from = stores.values().map(|store| store.persisted).min().unwrap_or(log.last_ts());
-    rooms.horizons.raise_visible(from);
-    rooms.horizons.raise_durable(from);
-    log.replay(from, &mut |ts, payload| {
-        let damage = |what| Error::corruption(log_dir(&rooms.path), ts.get(), what);
-        let is_ingest = log.ingests().binary_search_by_key(&ts, |ingest| ingest.ts).is_ok();
-        if is_ingest {
-            attach_expected(stores, payload, ts);
-        }
-        let content = if is_ingest { &[] } else { payload };
-        let batch = BatchView::parse(content).ok_or_else(|| damage("a commit's content"))?;
-        for ops in batch.sections() {
-            match stores.get(&ops.keyspace()) {
-                Some(store) if ts > store.persisted => {
-                    let backend = &store.keyspace.store;
-                    let admission = admit(&store.keyspace, &ops, &parts.budget)?;
-                    backend.apply(admission, &ops, ts);
-                }
-                Some(_) => {}
-                None if catalog.is_dropped(ops.keyspace()) => {}
-                None => return Err(damage("a commit to a keyspace that never was")),
-            }
-        }
-        rooms.horizons.raise_visible(ts);
-        rooms.horizons.raise_durable(ts);
-        keep_to_budget(parts, stores)
-    })
-}
-
-/// A store that meets damage while it makes room takes the rest of its commits into memory: its damage keeps no other keyspace from being opened.
-fn admit(keyspace: &keyspace::Inner, ops: &OpsOfKeyspace<'_>, budget: &Arc<Budget>) -> Result<Admission> {
-    if keyspace.damage().is_none() {
-        match keyspace.store.admit_logged(ops) {
-            Err(error) if keyspace.note_damage(&error) => {}
-            admitted => return admitted,
-        }
-    }
-    // What applying takes beyond this is held when it is known.
-    Ok(Admission { reservation: budget.reserve_anyway(0), token: None })
-}
-
-/// Stores persist in the middle of a long replay rather than grow over the budget. One commit alone may be larger than all of it: what was accepted
-/// once, under whatever budget, is taken again (K7), and goes into files before the next.
-fn keep_to_budget(parts: &Parts, stores: &Stores) -> Result<()> {
-    if !parts.budget.is_over() {
-        return Ok(());
-    }
-    parts.host.refresh_snap_set();
-    let visible = parts.host.visible();
-    for store in stores.values() {
-        store.keyspace.store.persist_to(visible, Urgency::Now);
-    }
-    let mut more = true;
-    while more && parts.budget.is_over() {
-        more = false;
-        for store in stores.values().filter(|store| store.keyspace.damage().is_none()) {
-            match store.keyspace.store.work(REPLAY_STEP) {
-                Ok(done) => more |= done.more,
-                Err(error) if store.keyspace.note_damage(&error) => {}
-                Err(error) => return Err(error),
-            }
         }
     }
     Ok(())

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use duramen_base::memtable::bytes_to_admit;
-use duramen_base::{Admission, Admit, Deadline, Error, OpsOfKeyspace, Reservation, Result, mutant};
+use duramen_base::{
+    Admission, Admit, Deadline, Error, LoggedOps, OpsOfKeyspace, Reservation, Result, Timestamp, mutant,
+};
 
 use crate::store::Store;
 
@@ -17,7 +19,7 @@ const STEP_BYTES: u64 = 1 << 20;
 
 /// Sets memory aside for `ops`, or says why not (K7).
 pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) -> Result<Admit> {
-    let (needed, budget) = (bytes_to_admit(ops), store.env.host.budget());
+    let (needed, budget) = (bytes_to_admit(&[(Timestamp::MAX, *ops)]), store.env.host.budget());
     if needed > budget.limit() {
         return Err(Error::TxnTooLarge { needed, budget: budget.limit() });
     }
@@ -35,9 +37,9 @@ pub(crate) fn admit(store: &Store, ops: &OpsOfKeyspace<'_>, deadline: Deadline) 
     Ok(Admit::LacksMemory { needed })
 }
 
-/// Sets memory aside for `ops`, which were accepted once, over the budget if it must be.
-pub(crate) fn admit_logged(store: &Store, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-    let needed = bytes_to_admit(ops);
+/// Sets memory aside for `commits`, which were accepted once, over the budget if it must be.
+pub(crate) fn admit_logged(store: &Store, commits: &[LoggedOps<'_>]) -> Result<Admission> {
+    let needed = bytes_to_admit(commits);
     Ok(match reserve(store, needed, Deadline(None))? {
         Some(reservation) => Admission { reservation, token: None },
         None => over_budget(store, needed),

@@ -12,8 +12,8 @@ use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Deadline, Error, Found, Hit, IngestRecord, KeyBounds, KeyspaceOptions,
-    LevelStats, LoadTicket, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats,
-    Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    LevelStats, LoadTicket, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark,
+    StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::cursor::LsmCursor;
@@ -162,13 +162,13 @@ impl Store {
         }
     }
 
-    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
+    fn apply(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
         let memtable = {
             let current = self.current.read();
             current.active.begin_apply(); // S2
             Arc::clone(&current.active)
         };
-        memtable.apply(ops, at, admission.reservation, &*self.env.host);
+        memtable.apply(commits, admission.reservation, &*self.env.host);
         let is_full = memtable.bytes() >= self.env.options.memtable_bytes;
         if is_full && self.rotate_if(|active| Arc::ptr_eq(active, &memtable)) {
             self.env.host.wake_upkeep();
@@ -321,12 +321,12 @@ impl Backend for Lsm {
         self.store.throttle(wait_max)
     }
 
-    fn admit_logged(&self, ops: &OpsOfKeyspace<'_>) -> Result<Admission> {
-        admit::admit_logged(&self.store, ops)
+    fn admit_logged(&self, commits: &[LoggedOps<'_>]) -> Result<Admission> {
+        admit::admit_logged(&self.store, commits)
     }
 
-    fn apply(&self, admission: Admission, ops: &OpsOfKeyspace<'_>, at: Timestamp) {
-        self.store.apply(admission, ops, at);
+    fn apply_logged(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
+        self.store.apply(admission, commits);
     }
 
     fn ingest_bytes_min(&self) -> Option<u64> {

@@ -64,7 +64,7 @@ fn apply(mem: &Memtable, host: &TestHost, at: u64, ops: &[(OpKind, &[u8], &[u8])
     let view = crate::BatchView::parse(batch.bytes()).expect("well formed");
     let ops = view.sections().next().expect("one");
     mem.begin_apply();
-    mem.apply(&ops, ts(at), host.budget().reserve_anyway(1000), host);
+    mem.apply(&[(ts(at), ops)], host.budget().reserve_anyway(1000), host);
 }
 
 fn value(found: &MemFound) -> Option<&[u8]> {

@@ -41,6 +41,11 @@ pub mod thread {
         yield_now();
     }
 
+    /// So many that threads meet.
+    pub fn processors() -> usize {
+        2
+    }
+
     /// Starts a thread called `name`.
     pub fn spawn_named<F>(name: &str, run: F) -> JoinHandle<()>
     where

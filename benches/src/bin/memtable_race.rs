@@ -91,7 +91,7 @@ fn memtable(count: u64, threads: u64) {
             let view = BatchView::parse(batch.bytes()).expect("what was just built");
             for ops in view.sections() {
                 mem.begin_apply();
-                mem.apply(&ops, Timestamp::new(1 + first + index as u64), host.budget().reserve_anyway(0), &host);
+                mem.apply(&[(Timestamp::new(1 + first + index as u64), ops)], host.budget().reserve_anyway(0), &host);
             }
         }
     }) / BATCH_OPS as f64;

@@ -426,7 +426,7 @@ fn an_apply_in_flight_keeps_its_memtable_from_the_flush() {
     assert_eq!(bench.lsm().persisted(), ts(0), "K3");
     let batch = section(&[(OpKind::Put, b"c", b"3")]);
     let ops = BatchView::parse(batch.bytes()).expect("well formed").sections().next().expect("one");
-    memtable.apply(&ops, ts(3), bench.host.budget().reserve_anyway(100), &*bench.host);
+    memtable.apply(&[(ts(3), ops)], bench.host.budget().reserve_anyway(100), &*bench.host);
     bench.settle();
     assert_eq!(bench.lsm().persisted(), ts(2), "visible is not further yet");
     bench.host.set(3, 3);

@@ -14,6 +14,7 @@ mod keyspaces;
 mod memory;
 mod old_readers;
 mod reading;
+mod replaying;
 mod verifying;
 mod writing;
 

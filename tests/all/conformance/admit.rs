@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duramen_base::options::VALUE_BYTES_MAX;
 use duramen_base::vfs::MemVfs;
-use duramen_base::{Admit, Backend, Budget, Deadline, Error, StoreHost};
+use duramen_base::{Admit, Backend, Budget, Deadline, Error, StoreHost, Timestamp};
 
 use super::fixture::{Fixture, NO_WAIT};
 use super::subject::{Subject, on_each_backend, on_each_backend_with_files};
@@ -63,7 +63,7 @@ fn a_logged_batch_is_taken_whatever_the_budget_is<S: Subject>() {
     let store = small::<S>();
     let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; VALUE_BYTES_MAX])).collect();
     let large = batch(&changes);
-    let admission = store.store().admit_logged(&ops_of(&large)).expect("no fault");
+    let admission = store.store().admit_logged(&[(Timestamp::new(1), ops_of(&large))]).expect("no fault");
     assert!(admission.reservation.bytes() > BUDGET_BYTES);
     drop(admission);
     assert!(!budget(&store).is_over());

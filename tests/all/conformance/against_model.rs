@@ -5,6 +5,7 @@
 
 mod history;
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use proptest::sample::Index;
@@ -145,6 +146,18 @@ impl<S: Subject> Run<S> {
             Step::Commit(edits) => {
                 let (changes, ts) = (self.changes(&edits), self.sequence());
                 self.apply(&changes, ts);
+                self.publish(ts);
+            }
+            Step::Ingest(edits) => {
+                let mut rows = BTreeMap::new();
+                for change in self.changes(&edits) {
+                    if let Change::Put(key, value) = change {
+                        rows.insert(key, value);
+                    }
+                }
+                let (rows, ts) = (rows.into_iter().collect(), self.sequence());
+                self.tested.ingest_at(&rows, ts);
+                self.model.ingest_at(&rows, ts);
                 self.publish(ts);
             }
             Step::Halves(edits) => {

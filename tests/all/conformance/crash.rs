@@ -24,6 +24,14 @@ fn key(i: usize) -> String {
 }
 
 fn commit<S: Subject>(store: &mut Fixture<S>, i: usize) {
+    if i % 40 == 20 {
+        let rows =
+            (0..12).map(|n| (format!("{:03}", i % 30 + n).into_bytes(), format!("{i} ").repeat(n * 4).into_bytes()));
+        let ts = store.host.sequence();
+        store.ingest_at(&rows.collect(), ts);
+        store.host.publish(ts);
+        return;
+    }
     match i % 7 {
         3 => store.commit(&[delete(key(i / 2)), put(key(i), i.to_string())]),
         5 => store.commit(&[delete_range(key(i), key(i + 3))]),

@@ -18,8 +18,8 @@ use duramen_base::pool::FramePool;
 use duramen_base::sync::Mutex;
 use duramen_base::vfs::{MemVfs, Vfs};
 use duramen_base::{
-    Backend, Batch, DbUuid, Deadline, KeyBounds, KeyspaceId, KeyspaceOptions, Result, ScanOpts, StoreEnv, StoreHost,
-    StoreMark, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
+    Backend, Batch, DbUuid, Deadline, IngestRecord, KeyBounds, KeyspaceId, KeyspaceOptions, Result, ScanOpts,
+    SortedSource, StoreEnv, StoreHost, StoreMark, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget,
 };
 
 use super::host::TestHost;
@@ -47,11 +47,37 @@ pub(crate) struct Fixture<S: Subject> {
     pub(crate) pool_bytes: u64,
     pool: Option<Arc<FramePool>>,
     store: Option<S::Store>,
-    log: Vec<(Timestamp, Batch)>,
+    log: Vec<(Timestamp, Logged)>,
     /// The newest mark in the log.
     logged_mark: Mutex<Option<StoreMark>>,
     /// What the store was opened with: `persisted` may be above `visible` up to here.
     opened_at: Timestamp,
+}
+
+/// What the log has of a commit.
+#[derive(Clone, Debug)]
+struct Logged {
+    /// What it did.
+    batch: Batch,
+    /// Of an ingest: what names the files that have its content.
+    ingest: Option<IngestRecord>,
+}
+
+impl From<Batch> for Logged {
+    fn from(batch: Batch) -> Logged {
+        Logged { batch, ingest: None }
+    }
+}
+
+/// Pairs in order, as a store asks for them.
+struct Pairs<'a> {
+    rest: std::slice::Iter<'a, (Vec<u8>, Vec<u8>)>,
+}
+
+impl SortedSource for Pairs<'_> {
+    fn next_pair(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        Ok(self.rest.next().map(|(key, value)| (&**key, &**value)))
+    }
 }
 
 impl<S: Subject> Fixture<S> {
@@ -154,14 +180,30 @@ impl<S: Subject> Fixture<S> {
     pub(crate) fn apply_at(&mut self, changes: &[Change], ts: Timestamp) {
         let batch = batch(changes);
         apply_batch(self.store(), &batch, ts);
-        self.log.push((ts, batch));
+        self.note(ts, batch.into());
+    }
+
+    fn note(&mut self, ts: Timestamp, logged: Logged) {
+        self.log.push((ts, logged));
         // Parts of one commit keep their order.
         self.log.sort_by_key(|(ts, _)| *ts);
     }
 
+    /// Takes rows in as the commit `ts`, without publishing it: by files where the store builds some, else by puts. Everything before is applied.
+    pub(crate) fn ingest_at(&mut self, rows: &Rows, ts: Timestamp) {
+        let puts: Vec<Change> = rows.iter().map(|(key, value)| Change::Put(key.clone(), value.clone())).collect();
+        if self.store().ingest_bytes_min().is_none() {
+            return self.apply_at(&puts, ts);
+        }
+        let built = self.store().ingest(&mut Pairs { rest: rows.iter() }).expect("a good disk");
+        let ingest = Some(built.record);
+        self.store().attach(built, ts);
+        self.note(ts, Logged { batch: batch(&puts), ingest });
+    }
+
     /// Puts into the log what a test applied by itself.
     pub(crate) fn note_log(&mut self, commits: impl IntoIterator<Item = (Timestamp, Vec<Change>)>) {
-        self.log.extend(commits.into_iter().map(|(ts, changes)| (ts, batch(&changes))));
+        self.log.extend(commits.into_iter().map(|(ts, changes)| (ts, batch(&changes).into())));
         self.log.sort_by_key(|(ts, _)| *ts);
     }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use duramen::seams::{OsVfs, SystemClock};
-use duramen::{BackendKind, Builder, Database, DbUuid, Durability, KeyspaceOptions, Timestamp};
+use duramen::{BackendKind, Builder, Database, DbUuid, Durability, KeyspaceOptions, Reader, Timestamp};
 use duramen_benches::bed::{BACKENDS, Bed, bytes_below, folder};
 use duramen_benches::floor;
 use duramen_benches::report::{Goal, Row, number};
 use duramen_benches::rounds::{Figures, Subject, interleaved};
 use duramen_wal::{Claims, Recovery, WalConfig};
 
-/// Commits that stand in the log that is replayed.
-const COMMITS: u64 = 200_000;
+/// Commits that stand in the log that is replayed: 100 MB of it.
+const COMMITS: u64 = 660_000;
 
 /// So much memory and so long a log that nothing is persisted: the next open replays it all.
 fn builder() -> Builder {
@@ -54,7 +54,7 @@ fn seconds(work: impl FnOnce()) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Log replay: the log alone, and into each store by opening the database.
+/// Log replay: the log alone, and into each store by opening the database and reading a key.
 pub(crate) fn replay() -> Vec<Row> {
     const ROUNDS: usize = 5;
     let logs: Vec<_> = BACKENDS.iter().map(|&(on, kind)| (on, logged(kind))).collect();
@@ -72,7 +72,13 @@ pub(crate) fn replay() -> Vec<Row> {
         let path = folder.path().join("db");
         subjects.push(Box::new(move || {
             let mut db = None;
-            let taken = seconds(|| db = Some(builder().open(&path).expect("opens")));
+            let taken = seconds(|| {
+                let opened = builder().open(&path).expect("opens");
+                let ks = opened.keyspaces().first().expect("one").name.clone();
+                let ks = opened.open_keyspace(&ks).expect("there");
+                opened.snapshot().and_then(|snapshot| snapshot.get(&ks, b"a first read")).expect("readable");
+                db = Some(opened);
+            });
             let db = db.expect("just opened");
             let persists: u64 = db.stats().keyspaces.iter().map(|(_, stats)| stats.persists).sum();
             assert_eq!(persists, 0, "the whole log is replayed each time");
@@ -98,6 +104,15 @@ pub(crate) fn replay() -> Vec<Row> {
             on,
             figures,
         ));
+        let milliseconds = Figures(figures.0.iter().map(|mb_per_second| *bytes as f64 / 1e3 / mb_per_second).collect());
+        rows.push(Row {
+            what: format!("opening with {} MB of log, to the first read", number(*bytes as f64 / 1e6)),
+            on,
+            goal: Goal::AtMost(500.0),
+            figures: milliseconds,
+            unit: "ms",
+            floor: floor.clone(),
+        });
     }
     rows
 }

@@ -48,6 +48,8 @@ pub(super) enum Move {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Commit(Vec<Edit>),
+    /// Puts alone, as one sorted ingest.
+    Ingest(Vec<Edit>),
     /// One commit in two applies with disjoint keys.
     Halves(Vec<Edit>),
     /// Two commits of disjoint keys, the later one applied first, upkeep in between.
@@ -127,8 +129,10 @@ fn bound() -> impl Strategy<Value = Bound<u8>> {
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let edits = || prop::collection::vec(edit(), 1..8);
     let points = || prop::collection::vec(point(), 1..6);
+    let put = || point().prop_filter("puts only", |edit| matches!(edit, Edit::Put { .. }));
     prop_oneof![
         14 => edits().prop_map(Step::Commit),
+        2 => prop::collection::vec(put(), 1..20).prop_map(Step::Ingest),
         1 => points().prop_map(Step::Halves),
         2 => (points(), points(), any::<bool>())
             .prop_map(|(early, late, work_between)| Step::Crossed { early, late, work_between }),
