@@ -159,7 +159,15 @@ pub trait Engine: Send + Sync {
 
     /// Brings everything committed so far into the files that reads are meant to use, if the engine has a call for it.
     fn settle(&self) -> Outcome<()>;
+
+    /// Takes entries of an empty table in, keys ascending, by the way that the engine has for it.
+    fn ingest(&self, _table: usize, _entries: &mut Entries<'_>) -> Outcome<()> {
+        not_offered("no way in for sorted entries but puts")
+    }
 }
+
+/// Entries in the order of their keys.
+pub type Entries<'a> = dyn Iterator<Item = (&'a [u8], &'a [u8])> + 'a;
 
 /// Work inside a read transaction.
 pub type ReadWork<'a> = dyn FnMut(&mut dyn Reading) -> Outcome<()> + 'a;

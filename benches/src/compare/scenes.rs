@@ -47,6 +47,11 @@ pub const ALL: &[Scene] = &[
         about: "bulk load, 1000 puts a commit, keys in their order, one sync at the end",
         run: load::sorted,
     },
+    Scene {
+        name: "load-ingest",
+        about: "sorted entries into an empty table by the engine's own way for them (ingest, append mode), settled",
+        run: load::ingest,
+    },
     Scene { name: "reads", about: "point reads of data in cache", run: reads::run },
     Scene { name: "scans", about: "scans of data in cache", run: scans::run },
     Scene {

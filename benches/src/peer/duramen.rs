@@ -10,8 +10,8 @@ use duramen::{
 
 use super::registry::{Entry, Offer};
 use super::{
-    Class, Engine, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing,
-    table_name,
+    Class, Engine, Entries, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork,
+    Writing, table_name,
 };
 
 const FACTS: Facts = Facts {
@@ -100,6 +100,10 @@ impl Engine for Duramen {
 
     fn settle(&self) -> Outcome<()> {
         self.db.checkpoint().map_err(failure)
+    }
+
+    fn ingest(&self, table: usize, entries: &mut Entries<'_>) -> Outcome<()> {
+        self.db.ingest(&self.tables[table], entries).map(drop).map_err(failure)
     }
 }
 

@@ -10,8 +10,8 @@ use fjall::{
 
 use super::registry::{Entry, Offer};
 use super::{
-    Class, Engine, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing,
-    broken, table_name, visit_all,
+    Class, Engine, Entries, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork,
+    Writing, broken, table_name, visit_all,
 };
 
 const FACTS: Facts = Facts {
@@ -88,6 +88,14 @@ macro_rules! engine {
             fn settle(&self) -> Outcome<()> {
                 self.sync()?;
                 self.tables.iter().try_for_each(|table| table.inner().rotate_memtable_and_wait()).map_err(broken)
+            }
+
+            fn ingest(&self, table: usize, entries: &mut Entries<'_>) -> Outcome<()> {
+                let mut ingestion = self.tables[table].inner().start_ingestion().map_err(broken)?;
+                for (key, value) in entries {
+                    ingestion.write(key, value).map_err(broken)?;
+                }
+                ingestion.finish().map_err(broken)
             }
         }
 

@@ -8,12 +8,12 @@
 use std::ops::Bound;
 
 use heed::types::Bytes;
-use heed::{AnyTls, CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn};
+use heed::{AnyTls, CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn};
 
 use super::registry::{Entry, Offer};
 use super::{
-    Class, Engine, Facts, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing, broken,
-    table_name, visit_all,
+    Class, Engine, Entries, Facts, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing,
+    broken, table_name, visit_all,
 };
 
 /// The row of the registry.
@@ -85,6 +85,15 @@ impl Engine for Lmdb {
 
     fn settle(&self) -> Outcome<()> {
         self.sync()
+    }
+
+    /// Its append mode, in one transaction.
+    fn ingest(&self, table: usize, entries: &mut Entries<'_>) -> Outcome<()> {
+        let mut tx = self.env.write_txn().map_err(broken)?;
+        for (key, value) in entries {
+            self.tables[table].put_with_flags(&mut tx, PutFlags::APPEND, key, value).map_err(broken)?;
+        }
+        tx.commit().map_err(broken)
     }
 }
 

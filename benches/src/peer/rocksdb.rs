@@ -7,14 +7,14 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBAccess, DBCompressionType, Error, ErrorKind,
-    OptimisticTransactionDB, OptimisticTransactionOptions, Options, SnapshotWithThreadMode, Transaction, TransactionDB,
-    TransactionDBOptions, TransactionOptions, WriteOptions,
+    OptimisticTransactionDB, OptimisticTransactionOptions, Options, SnapshotWithThreadMode, SstFileWriter, Transaction,
+    TransactionDB, TransactionDBOptions, TransactionOptions, WriteOptions,
 };
 
 use super::registry::{Entry, Offer};
 use super::{
-    Class, Engine, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork, Writing,
-    broken, table_name,
+    Class, Engine, Entries, Facts, Failure, Mode, Outcome, ReadWork, Reading, Session, Setup, Span, Visit, WriteWork,
+    Writing, broken, not_offered, table_name,
 };
 
 const FACTS: Facts = Facts {
@@ -51,7 +51,7 @@ const BYTES_PER_SYNC: u64 = 1 << 20;
 struct Rocks<D> {
     db: D,
     names: Vec<String>,
-    class: Class,
+    setup: Setup,
 }
 
 fn failure(error: Error) -> Failure {
@@ -91,19 +91,19 @@ fn open_pessimistic(setup: &Setup) -> Outcome<Box<dyn Engine>> {
     let (path, locks) = (setup.folder.join("db"), TransactionDBOptions::default());
     let (options, families) = configuration(setup);
     let db: TransactionDB = TransactionDB::open_cf_descriptors(&options, &locks, path, families).map_err(failure)?;
-    Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), class: setup.class }))
+    Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), setup: setup.clone() }))
 }
 
 fn open_optimistic(setup: &Setup) -> Outcome<Box<dyn Engine>> {
     let (options, families) = configuration(setup);
     let db: OptimisticTransactionDB =
         OptimisticTransactionDB::open_cf_descriptors(&options, setup.folder.join("db"), families).map_err(failure)?;
-    Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), class: setup.class }))
+    Ok(Box::new(Rocks { db, names: (0..setup.table_count).map(table_name).collect(), setup: setup.clone() }))
 }
 
 /// The two databases differ in type names, and in the options of a transaction.
 macro_rules! engine {
-    ($db:ty, $begin:expr) => {
+    ($db:ty, $begin:expr, $ingest:expr) => {
         impl Rocks<$db> {
             fn families(&self) -> Vec<&ColumnFamily> {
                 let family = |name: &String| self.db.cf_handle(name).expect("opened with it");
@@ -124,6 +124,10 @@ macro_rules! engine {
                 self.sync()?;
                 self.families().into_iter().try_for_each(|family| self.db.flush_cf(family)).map_err(failure)
             }
+
+            fn ingest(&self, table: usize, entries: &mut Entries<'_>) -> Outcome<()> {
+                $ingest(self, table, entries)
+            }
         }
 
         impl Session for Local<'_, $db> {
@@ -133,7 +137,7 @@ macro_rules! engine {
 
             fn write(&mut self, work: &mut WriteWork<'_>) -> Outcome<u64> {
                 let mut write = WriteOptions::default();
-                write.set_sync(self.engine.class == Class::Sync);
+                write.set_sync(self.engine.setup.class == Class::Sync);
                 let tx = self.engine.db.transaction_opt(&write, &$begin);
                 work(&mut Writes { tx: &tx, snapshot: tx.snapshot(), families: &self.families })?;
                 tx.commit().map_err(failure)?;
@@ -143,17 +147,40 @@ macro_rules! engine {
     };
 }
 
-engine!(TransactionDB, {
-    let mut begin = TransactionOptions::default();
-    begin.set_snapshot(true);
-    begin.set_deadlock_detect(true);
-    begin
-});
-engine!(OptimisticTransactionDB, {
-    let mut begin = OptimisticTransactionOptions::default();
-    begin.set_snapshot(true);
-    begin
-});
+engine!(
+    TransactionDB,
+    {
+        let mut begin = TransactionOptions::default();
+        begin.set_snapshot(true);
+        begin.set_deadlock_detect(true);
+        begin
+    },
+    |_: &Rocks<TransactionDB>, _, _: &mut Entries<'_>| not_offered(
+        "the Rust binding attaches no files to a TransactionDB"
+    )
+);
+engine!(
+    OptimisticTransactionDB,
+    {
+        let mut begin = OptimisticTransactionOptions::default();
+        begin.set_snapshot(true);
+        begin
+    },
+    ingest_file
+);
+
+/// One file, written with the options of the tables.
+fn ingest_file(rocks: &Rocks<OptimisticTransactionDB>, table: usize, entries: &mut Entries<'_>) -> Outcome<()> {
+    let file = rocks.setup.folder.join("ingest.sst");
+    let options = options(&rocks.setup, &Cache::new_lru_cache(rocks.setup.cache_bytes as usize));
+    let mut writer = SstFileWriter::create(&options);
+    writer.open(&file).map_err(failure)?;
+    for (key, value) in entries {
+        writer.put(key, value).map_err(failure)?;
+    }
+    writer.finish().map_err(failure)?;
+    rocks.db.ingest_external_file_cf(rocks.families()[table], vec![file]).map_err(failure)
+}
 
 struct Local<'a, D> {
     engine: &'a Rocks<D>,

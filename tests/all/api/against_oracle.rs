@@ -6,6 +6,7 @@
 mod oracle;
 mod program;
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -147,6 +148,7 @@ impl Run {
                     self.open.swap_remove(tx.index(self.open.len())).tx.rollback();
                 }
             }
+            Step::Ingest { keyspace, puts } => self.ingest(keyspace, &puts),
             Step::Snapshot => {
                 if self.snapshots.len() < OPEN_MAX {
                     self.snapshots.push((self.db.snapshot().expect("open"), self.state.clone()));
@@ -205,6 +207,24 @@ impl Run {
             }
         };
         self.open[index].changes.push(change);
+    }
+
+    /// A commit of its own, beside those that are open.
+    fn ingest(&mut self, keyspace: usize, puts: &BTreeMap<u8, u16>) {
+        let mut rows = BTreeMap::new();
+        for (&i, &bytes) in puts {
+            self.tag += 1;
+            rows.insert(key(i), format!("{} ", self.tag).bytes().cycle().take(bytes.into()).collect::<Vec<u8>>());
+        }
+        let options = TxnOptions::default().durability(Durability::Buffered);
+        let info = self.db.ingest_with(&self.keyspaces[keyspace], options, rows.iter().map(Ok)).expect("a good disk");
+        assert_eq!(info.is_some(), !rows.is_empty());
+        let put = |(low, value): (Vec<u8>, Vec<u8>)| Change { keyspace, low, high: None, value: Some(value) };
+        let changes: Vec<Change> = rows.into_iter().map(put).collect();
+        if !changes.is_empty() {
+            changes.iter().for_each(|change| change.apply(&mut self.state));
+            self.commits.push(changes);
+        }
     }
 
     /// Reads by one of the transactions, one of the snapshots, or a new snapshot.

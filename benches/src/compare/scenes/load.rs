@@ -20,6 +20,27 @@ pub(super) fn sorted(stand: &mut Stand) -> Outcome<()> {
     run(stand, &indexes)
 }
 
+/// Keys in their order, by the way that the engine has for them, until all of it is in the files that reads use.
+pub(super) fn ingest(stand: &mut Stand) -> Outcome<()> {
+    stand.needs_answers()?;
+    let (engine, values) = (stand.open_plain()?, stand.values());
+    let sorted = Sorted::new(stand.plan.keys, |_| true);
+    let (mut content, mut value) = (Vec::new(), Vec::new());
+    for (_, index) in &sorted.keys {
+        values.fill(&mut value, *index, 1);
+        content.extend_from_slice(&value);
+    }
+    let mut entries = sorted.keys.iter().zip(content.chunks(values.bytes())).map(|((key, _), value)| (&key[..], value));
+    let (begun, cpu_before) = (Instant::now(), cpu_ns());
+    engine.ingest(0, &mut entries)?;
+    engine.settle()?;
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_ns() - cpu_before);
+    same("the sum of serials", walk(&*engine, 0, &sorted)?, stand.plan.keys)?;
+    stand.less("all", 1, "cpu us", cpu as f64 / 1e3 / stand.plan.keys as f64);
+    stand.more("all", 1, "entries/s", stand.plan.keys as f64 / seconds);
+    Ok(())
+}
+
 fn run(stand: &mut Stand, indexes: &[u64]) -> Outcome<()> {
     stand.needs_answers()?;
     let (engine, values) = (stand.open_plain()?, stand.values());

@@ -1,5 +1,6 @@
 //! The steps of a random program, and how they are drawn. What they do stands in `against_oracle.rs`.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use duramen::Durability;
@@ -75,6 +76,11 @@ pub(super) enum Step {
     Rollback {
         tx: Index,
     },
+    /// Keys and lengths of their values, as one sorted ingest.
+    Ingest {
+        keyspace: usize,
+        puts: BTreeMap<u8, u16>,
+    },
     Snapshot,
     EndSnapshot {
         snapshot: Index,
@@ -123,6 +129,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (index(), index()).prop_map(|(tx, savepoint)| Step::RollbackTo { tx, savepoint }),
         6 => (index(), any::<bool>()).prop_map(|(tx, asynchronous)| Step::Commit { tx, asynchronous }),
         1 => index().prop_map(|tx| Step::Rollback { tx }),
+        2 => (keyspace(), prop::collection::btree_map(any_key(), 0..600u16, 0..12))
+            .prop_map(|(keyspace, puts)| Step::Ingest { keyspace, puts }),
         2 => Just(Step::Snapshot),
         1 => index().prop_map(|snapshot| Step::EndSnapshot { snapshot }),
         1 => Just(Step::Checkpoint),
