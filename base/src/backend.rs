@@ -353,6 +353,8 @@ pub struct StoreStats {
     pub drained_changes: u64,
     /// B-tree: bytes of the pages that were built for them. Divided by [`StoreStats::drained_changes`] this is what a put copies.
     pub copied_bytes: u64,
+    /// B-tree: pages that went together with a neighbour.
+    pub pages_merged: u64,
     /// B-tree: time that checkpoints took, from their beginning until the superblock was durable, all together. Commits go on meanwhile.
     pub persist_time: Duration,
     /// B-tree: the longest single step of a checkpoint. Who waits for memory, or for a checkpoint, may wait for one.

@@ -34,6 +34,8 @@ pub struct Sizes {
     pub options: KeyspaceOptions,
     /// Of each value.
     pub value_bytes: usize,
+    /// Rows beside these, which the first commit puts and the third deletes as a range.
+    pub rows_between: u64,
     /// The memory budget; the less, the more goes out of memory and comes back.
     pub budget_bytes: u64,
 }
@@ -41,7 +43,7 @@ pub struct Sizes {
 impl Sizes {
     /// Short values and memory for all of them.
     pub fn roomy(options: KeyspaceOptions) -> Sizes {
-        Sizes { options, value_bytes: 30, budget_bytes: 8 << 20 }
+        Sizes { options, value_bytes: 30, rows_between: 0, budget_bytes: 8 << 20 }
     }
 }
 
@@ -49,7 +51,7 @@ impl Sizes {
 struct Host {
     state: Mutex<(Timestamp, Vec<Timestamp>)>,
     budget: Arc<Budget>,
-    value_bytes: usize,
+    sizes: Sizes,
 }
 
 impl Host {
@@ -105,8 +107,12 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 /// Commit `ts`: one key of its own, one that all share, and in turn a delete or a range delete of earlier ones.
-fn commit(ts: u64, value_bytes: usize) -> (Batch, impl Fn(&mut Rows)) {
-    let (own, value) = (key(ts), vec![ts as u8; value_bytes]);
+fn commit(ts: u64, sizes: &Sizes) -> (Batch, impl Fn(&mut Rows)) {
+    let (own, value) = (key(ts), vec![ts as u8; sizes.value_bytes]);
+    let between: Vec<Vec<u8>> = match ts {
+        1 => (0..sizes.rows_between).map(|number| format!("key 1, {number}").into_bytes()).collect(),
+        _ => Vec::new(),
+    };
     let (low, high) = (key(1), key(ts - 1));
     let mut batch = Batch::new();
     let mut ops = Vec::new();
@@ -118,6 +124,7 @@ fn commit(ts: u64, value_bytes: usize) -> (Batch, impl Fn(&mut Rows)) {
         ops.push(Op { kind: OpKind::Delete, key: &high, value: b"" });
     }
     ops.push(Op { kind: OpKind::Put, key: &own, value: &value });
+    ops.extend(between.iter().map(|key| Op { kind: OpKind::Put, key, value: &value }));
     batch.section(KEYSPACE, ops);
     let change = move |rows: &mut Rows| {
         if ts == 3 {
@@ -128,14 +135,15 @@ fn commit(ts: u64, value_bytes: usize) -> (Batch, impl Fn(&mut Rows)) {
         }
         rows.insert(b"all".to_vec(), value.clone());
         rows.insert(own.clone(), value.clone());
+        rows.extend(between.iter().map(|key| (key.clone(), value.clone())));
     };
     (batch, change)
 }
 
 /// What is there behind the first `ts` commits.
-fn expected(ts: Timestamp, value_bytes: usize) -> Rows {
+fn expected(ts: Timestamp, sizes: &Sizes) -> Rows {
     let mut rows = Rows::new();
-    (1..=ts.get()).for_each(|ts| commit(ts, value_bytes).1(&mut rows));
+    (1..=ts.get()).for_each(|ts| commit(ts, sizes).1(&mut rows));
     rows
 }
 
@@ -155,7 +163,7 @@ fn value_at<B: Backend>(store: &B, key: &[u8], at: Timestamp) -> Option<Vec<u8>>
 
 /// SS1, at one timestamp.
 fn look<B: Backend>(store: &B, host: &Host, at: Timestamp) {
-    let rows = expected(at, host.value_bytes);
+    let rows = expected(at, &host.sizes);
     let mut cursor = store.cursor(at, KeyBounds::ALL, ScanOpts::default()).expect("a good disk");
     let mut found = Rows::new();
     let mut more = cursor.seek(b"").expect("a good disk");
@@ -191,7 +199,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
     disk.create_dir("ks".as_ref()).expect("a new disk");
     let env = |visible| {
         let budget = Budget::new(sizes.budget_bytes);
-        let host = Arc::new(Host { state: Mutex::new((visible, Vec::new())), budget, value_bytes: sizes.value_bytes });
+        let host = Arc::new(Host { state: Mutex::new((visible, Vec::new())), budget, sizes: sizes.clone() });
         let store = StoreEnv {
             vfs: Arc::new(disk.clone()),
             dir: "ks".into(),
@@ -224,8 +232,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
     // Later commits may be there in part: they are in the log, and would be applied again.
     for key in [&b"all"[..], b"key 1", b"key 2", b"key 3", b"key 4"] {
         let found = value_at(&again, key, Timestamp::new(COMMITS));
-        let mut possible =
-            (persisted.get()..=COMMITS).map(|ts| expected(Timestamp::new(ts), sizes.value_bytes).get(key).cloned());
+        let mut possible = (persisted.get()..=COMMITS).map(|ts| expected(Timestamp::new(ts), sizes).get(key).cloned());
         assert!(possible.any(|value| value == found), "SS2: {found:?}, and {persisted} is persisted");
     }
     stats
@@ -233,7 +240,7 @@ pub fn readers_beside_writer_and_upkeep<B: Backend>(
 
 fn write<B: Backend>(store: &B, host: &Host) {
     for ts in 1..=COMMITS {
-        let (batch, _) = commit(ts, host.value_bytes);
+        let (batch, _) = commit(ts, &host.sizes);
         let ops = batch.view().sections().next().expect("one");
         let admission = store.admit(&ops, Deadline(None)).expect("room").granted().expect("room");
         store.apply(admission, &ops, Timestamp::new(ts));

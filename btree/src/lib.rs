@@ -254,6 +254,7 @@ impl Backend for BTree {
             drains: count(&store.counters.drains),
             drained_changes: count(&store.counters.drained_changes),
             copied_bytes: count(&store.counters.copied_bytes),
+            pages_merged: count(&store.counters.pages_merged),
             stall_times: StallTimes {
                 memtables: Duration::from_nanos(count(&store.counters.stall_nanos)),
                 ..StallTimes::default()

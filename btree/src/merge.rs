@@ -7,6 +7,7 @@
 use duramen_base::Result;
 use duramen_base::image::Image;
 use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
 
 use crate::inner::{self, Child};
 use crate::leaf::{Content, LeafRef, Rules, common_prefix, leaf_spec};
@@ -133,6 +134,7 @@ impl Store {
             up.underfull.insert(right.image().child(0));
         }
         change.freed.push(right.pid);
+        self.counters.pages_merged.fetch_add(1, Ordering::Relaxed);
         self.remove_child(up, &mut change, parent, left_index + 1);
         self.commit_change(up, change);
         Some(Attempt::Over)

@@ -53,6 +53,7 @@ pub(crate) struct Counters {
     pub(crate) drains: AtomicU64,
     pub(crate) drained_changes: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
+    pub(crate) pages_merged: AtomicU64,
     /// How far the drain in progress is, in thousandths of its buffer; 0 without one.
     pub(crate) drained_share: AtomicU64,
     /// Memory of all changes that were drained since opening, about.

@@ -1,4 +1,4 @@
-//! The drain, checkpoints, splits and eviction beside a writer and readers, under every schedule tried.
+//! The drain, checkpoints, splits, merges and eviction beside a writer and readers, under every schedule tried.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,9 +39,15 @@ fn readers_see_their_snapshot_while_leaves_split() {
     check(&Sizes { value_bytes: 400, ..Sizes::roomy(small_pages()) }, |stats| stats.depth > 1);
 }
 
+/// The third commit deletes what fills some leaves: they go, or go together with a neighbour.
+#[test]
+fn readers_see_their_snapshot_while_leaves_merge() {
+    check(&Sizes { value_bytes: 400, rows_between: 4, ..Sizes::roomy(small_pages()) }, |stats| stats.pages_merged > 0);
+}
+
 /// The page table alone exceeds the budget: each clean leaf goes at once, each apply freezes the buffer, and committers drain it.
 #[test]
 fn readers_see_their_snapshot_while_leaves_leave_memory_and_come_back() {
-    let sizes = Sizes { options: small_pages(), value_bytes: 400, budget_bytes: 4 << 10 };
+    let sizes = Sizes { options: small_pages(), value_bytes: 400, rows_between: 0, budget_bytes: 4 << 10 };
     check(&sizes, |stats| stats.reads > 0);
 }
