@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// Notes that a page became a clean leaf (E2). Under its latch.
-    pub(crate) fn note_evictable(&self, slot: &Slot, page: &Page, pid: u64) {
+    pub(crate) fn note_evictable(&self, slot: Slot<'_>, page: &Page, pid: u64) {
         if is_evictable(page) && slot.enter_ring() {
             self.ring.lock().pids.push_back(pid);
         }

@@ -78,15 +78,42 @@ impl Resident {
     }
 }
 
-/// One page id.
+/// What upkeep and readers with a latch know of a page id.
 #[derive(Debug, Default)]
-pub(crate) struct Slot {
+struct Kept {
     page: RwLock<Page>,
-    /// For readers without the latch (T4).
-    shown: Published<Image>,
     /// Whether the ring of clean leaves names it (see `evict.rs`).
     in_ring: AtomicBool,
+}
+
+/// What readers without a latch look at: apart from the rest, so that few cache lines serve many pages.
+#[derive(Debug, Default)]
+struct Shown {
+    image: Published<Image>,
     touched: AtomicBool,
+}
+
+/// One page id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot<'t> {
+    kept: &'t Kept,
+    /// T4.
+    shown: &'t Shown,
+}
+
+/// Neighbouring page ids.
+struct Chunk {
+    kept: Box<[Kept]>,
+    shown: Box<[Shown]>,
+}
+
+impl Chunk {
+    fn new(slots: usize) -> Chunk {
+        Chunk {
+            kept: std::iter::repeat_with(Kept::default).take(slots).collect(),
+            shown: std::iter::repeat_with(Shown::default).take(slots).collect(),
+        }
+    }
 }
 
 /// A page that is being changed.
@@ -122,61 +149,62 @@ impl Drop for PageMut<'_> {
     }
 }
 
-impl Slot {
+impl<'t> Slot<'t> {
     /// The page under its latch.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Page> {
-        self.page.read()
+    pub(crate) fn read(self) -> RwLockReadGuard<'t, Page> {
+        self.kept.page.read()
     }
 
     /// The page, to be changed.
-    pub(crate) fn write(&self) -> PageMut<'_> {
-        PageMut { page: self.page.write(), shown: &self.shown }
+    pub(crate) fn write(self) -> PageMut<'t> {
+        PageMut { page: self.kept.page.write(), shown: &self.shown.image }
     }
 
     /// The same, if nobody has its latch.
-    pub(crate) fn try_write(&self) -> Option<PageMut<'_>> {
-        self.page.try_write().map(|page| PageMut { page, shown: &self.shown })
+    pub(crate) fn try_write(self) -> Option<PageMut<'t>> {
+        self.kept.page.try_write().map(|page| PageMut { page, shown: &self.shown.image })
     }
 
     /// The image of the page without its latch; `None`: the latch has to be taken.
     #[inline]
-    pub(crate) fn shown<'p>(&self, pin: &'p Pinned) -> Option<Lent<'p, Image>> {
-        self.shown.get(pin)
+    pub(crate) fn shown<'p>(self, pin: &'p Pinned) -> Option<Lent<'p, Image>> {
+        self.shown.image.get(pin)
     }
 
     /// Shows another image than the page's, as a reader in the middle of a descent may hold one.
     #[cfg(test)]
-    pub(crate) fn show(&self, image: Option<Arc<Image>>) {
-        self.shown.set(image);
+    pub(crate) fn show(self, image: Option<Arc<Image>>) {
+        self.shown.image.set(image);
     }
 
     /// Notes a use, for the clock.
-    pub(crate) fn touch(&self) {
+    #[inline]
+    pub(crate) fn touch(self) {
         // Relaxed: a hint. Read first, so that a hot page's line stays shared.
-        if !self.touched.load(Ordering::Relaxed) {
-            self.touched.store(true, Ordering::Relaxed);
+        if !self.shown.touched.load(Ordering::Relaxed) {
+            self.shown.touched.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether it was used since the last time the clock came by.
-    pub(crate) fn take_touch(&self) -> bool {
-        self.touched.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_touch(self) -> bool {
+        self.shown.touched.swap(false, Ordering::Relaxed)
     }
 
     /// Whether it was not in the ring before.
-    pub(crate) fn enter_ring(&self) -> bool {
+    pub(crate) fn enter_ring(self) -> bool {
         // Relaxed: read and written under the latch of the page.
-        !self.in_ring.swap(true, Ordering::Relaxed)
+        !self.kept.in_ring.swap(true, Ordering::Relaxed)
     }
 
-    pub(crate) fn leave_ring(&self) {
-        self.in_ring.store(false, Ordering::Relaxed);
+    pub(crate) fn leave_ring(self) {
+        self.kept.in_ring.store(false, Ordering::Relaxed);
     }
 }
 
 /// All page ids: chunks of doubling size, each made once.
 pub(crate) struct PidTable {
-    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    chunks: [OnceLock<Chunk>; CHUNKS],
     ids: Mutex<Ids>,
 }
 
@@ -205,16 +233,18 @@ impl PidTable {
     }
 
     /// The slot of `pid`, if it was ever given out.
-    pub(crate) fn slot(&self, pid: u64) -> Option<&Slot> {
+    #[inline]
+    pub(crate) fn slot(&self, pid: u64) -> Option<Slot<'_>> {
         if pid == 0 || pid >= 1 << 40 {
             return None;
         }
         let (chunk, index) = place_of(pid);
-        self.chunks.get(chunk)?.get()?.get(index)
+        let chunk = self.chunks.get(chunk)?.get()?;
+        Some(Slot { kept: chunk.kept.get(index)?, shown: chunk.shown.get(index)? })
     }
 
     /// The slot of a page id that this store itself gave out or checked.
-    pub(crate) fn known(&self, pid: u64) -> &Slot {
+    pub(crate) fn known(&self, pid: u64) -> Slot<'_> {
         self.slot(pid).expect("a page id that was given out has a slot")
     }
 
@@ -222,9 +252,9 @@ impl PidTable {
         let (chunk, _) = place_of(pid);
         self.chunks[chunk].get_or_init(|| {
             let slots = 1usize << (FIRST_CHUNK_SLOTS_LOG2 as usize + chunk);
-            let bytes = ids.reservation.bytes() + (slots * size_of::<Slot>()) as u64;
+            let bytes = ids.reservation.bytes() + (slots * (size_of::<Kept>() + size_of::<Shown>())) as u64;
             ids.reservation.resize(bytes);
-            std::iter::repeat_with(Slot::default).take(slots).collect()
+            Chunk::new(slots)
         });
     }
 

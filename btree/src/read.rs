@@ -11,6 +11,7 @@ use duramen_base::image::{Identity, Image, ImageKind};
 use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::published::Pinned;
 use duramen_base::{Error, Found, Hit, LoadTicket, Pin, Result, Timestamp, Value, ValueRef};
 
 use crate::buffers::Buffered;
@@ -63,7 +64,7 @@ impl Missing {
 /// End of a descent.
 pub(crate) enum Descent<'s> {
     /// The leaf; whether it is here, its latch tells.
-    Leaf { pid: u64, slot: &'s Slot },
+    Leaf { pid: u64, slot: Slot<'s> },
     /// An inner page is not here.
     Missing(Missing),
 }
@@ -110,7 +111,7 @@ impl Store {
     pub(crate) fn with_leaf<T>(
         &self,
         target: Target<'_>,
-        mut read: impl FnMut(&Slot, &Resident) -> Result<T>,
+        mut read: impl FnMut(Slot<'_>, &Resident) -> Result<T>,
     ) -> Result<T> {
         loop {
             let missing = {
@@ -152,6 +153,13 @@ impl Store {
 
     /// The leaf that `target` names, for a cursor at `at`.
     pub(crate) fn leaf_view(&self, target: Target<'_>, at: Timestamp) -> Result<LeafView> {
+        if let Target::At(key) = target {
+            let pin = Pinned::new();
+            if let Some(image) = self.unlatched_leaf(key, &pin) {
+                self.check_not_too_old(at)?;
+                return Ok(LeafView { image: image.to_arc(), spill: None });
+            }
+        }
         self.with_leaf(target, |_, resident| {
             self.check_not_too_old(at)?;
             Ok(LeafView { image: Arc::clone(&resident.image), spill: resident.spill.clone() })
@@ -268,9 +276,16 @@ impl Store {
         }
         let tombs = self.tombs_if_any(); // G4
         let covering = tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX));
-        let newest = self.with_leaf(Target::At(key), |_, resident| {
-            Ok(LeafRef { image: &resident.image, spill: resident.spill.as_deref() }.newest(key))
-        })?;
+        let unlatched = {
+            let pin = Pinned::new();
+            self.unlatched_leaf(key, &pin).map(|image| LeafRef { image: &image, spill: None }.newest(key))
+        };
+        let newest = match unlatched {
+            Some(newest) => newest,
+            None => self.with_leaf(Target::At(key), |_, resident| {
+                Ok(LeafRef { image: &resident.image, spill: resident.spill.as_deref() }.newest(key))
+            })?,
+        };
         Ok(newest.max(covering).filter(|&newest| newest > since))
     }
 }
@@ -317,8 +332,8 @@ pub(crate) fn read_units(file: &duramen_base::vfs::File, addr: DiskAddr) -> Resu
     if stored < 64 || stored > bytes.len() {
         return Err(file.corruption(offset, "an image that does not fit its units"));
     }
-    bytes.truncate(stored);
-    Ok(bytes)
+    // A copy of just its length: what shrinking would leave behind each page is too small for another, and there would be as many pieces as pages.
+    Ok(if stored == bytes.len() { bytes } else { bytes[..stored].to_vec() })
 }
 
 /// Checks the bytes of an image against what its parent holds.

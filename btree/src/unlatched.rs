@@ -1,4 +1,4 @@
-//! Finding the leaf of a key without any latch, for point reads.
+//! Finding the leaf of a key without any latch: for point reads, for what changed a key last, and for cursors that look for a key.
 //!
 //! A descent that meets a page that is not here, that changed places meanwhile, or whose history is beside it in memory, gives up: the caller
 //! then goes the way of `read.rs`, under latches, which also tells damage from a tree that changed. Nothing is validated and nothing repeated.
@@ -26,12 +26,15 @@ impl Store {
         while image.level() > 0 {
             let child = self.pages.slot(image.child(image.child_index(key)))?;
             let below = child.shown(pin)?;
+            if image.level() == 1 {
+                below.ask_for_lookup(); // most leaves are out of cache, and few inner pages
+            }
             if below.level() + 1 != image.level() {
                 return None; // U3
             }
             (slot, image) = (child, below);
         }
-        let encloses = mutant!("any_leaf_answers") || (image.low_fence() <= key && !image.is_past_high(key)); // U2
+        let encloses = mutant!("any_leaf_answers") || image.encloses(key); // U2
         encloses.then(|| {
             slot.touch();
             image

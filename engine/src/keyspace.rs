@@ -12,11 +12,14 @@ use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Condvar, ManyReaders, Mutex, RwLockReadGuard};
-use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Timestamp, Value};
-use duramen_base::{Hit, LoadTicket};
+use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Value};
+use duramen_base::{Hit, ValueRef};
 use duramen_txn::Registration;
 
 use crate::any_backend::AnyBackend;
+
+/// Values of up to so many bytes are copied for who only looks at them.
+const COPIED_BYTES_MAX: usize = 256;
 
 /// A keyspace of an open database: an ordered map from keys to values. Cloning shares it; it has no lifetime and is `Send + Sync`.
 ///
@@ -194,22 +197,57 @@ impl Inner {
 
     /// The value of `key` for `reader`.
     pub(crate) fn read(&self, key: &[u8], reader: &Registration) -> Result<Option<Value>> {
-        loop {
-            match self.read_once(key, reader.ts())? {
-                Step::Done(_) if reader.is_ended() => return Err(Error::SnapshotTooOld),
-                Step::Done(value) => return Ok(value),
-                Step::Load(ticket) => ticket.load()?,
-            }
-        }
+        self.read_as(key, reader, |bytes| bytes.into_value())
     }
 
-    fn read_once(&self, key: &[u8], at: Timestamp) -> Result<Step> {
-        let pin = Pin::new();
-        Ok(match self.store.get(&pin, key, at)?.hit {
-            Hit::Absent | Hit::Deleted(_) => Step::Done(None),
-            Hit::Value { bytes, .. } => Step::Done(Some(bytes.into_value())),
-            Hit::NeedIo(ticket) => Step::Load(ticket),
+    /// What `look` makes of it: a value of usual size is copied for it, as no pin is held while user code runs, and counting the page it lies in would
+    /// cost more.
+    #[inline]
+    pub(crate) fn read_with<R>(
+        &self,
+        key: &[u8],
+        reader: &Registration,
+        look: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> Result<R> {
+        let mut room = [0; COPIED_BYTES_MAX];
+        let found = self.read_as(key, reader, |bytes| match room.get_mut(..bytes.len()) {
+            Some(copy) => {
+                copy.copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            None => Err(bytes.into_value()),
+        })?;
+        Ok(match found {
+            Some(Ok(len)) => look(Some(&room[..len])),
+            Some(Err(value)) => look(Some(&value)),
+            None => look(None),
         })
+    }
+
+    /// The value as `keep` takes it out of the store.
+    #[inline]
+    fn read_as<V>(
+        &self,
+        key: &[u8],
+        reader: &Registration,
+        mut keep: impl FnMut(ValueRef<'_>) -> V,
+    ) -> Result<Option<V>> {
+        loop {
+            let ticket = {
+                let pin = Pin::new();
+                let found = match self.store.get(&pin, key, reader.ts())?.hit {
+                    Hit::Absent | Hit::Deleted(_) => Ok(None),
+                    Hit::Value { bytes, .. } => Ok(Some(keep(bytes))),
+                    Hit::NeedIo(ticket) => Err(ticket),
+                };
+                match found {
+                    Ok(_) if reader.is_ended() => return Err(Error::SnapshotTooOld),
+                    Ok(kept) => return Ok(kept),
+                    Err(ticket) => ticket,
+                }
+            };
+            ticket.load()?;
+        }
     }
 }
 
@@ -230,9 +268,4 @@ fn damage_in(error: &Error) -> Option<Error> {
         Error::Poisoned { cause } => damage_in(cause),
         _ => None,
     }
-}
-
-enum Step {
-    Done(Option<Value>),
-    Load(LoadTicket),
 }

@@ -52,7 +52,7 @@ pub trait Reader: sealed::View {
         key: impl AsRef<[u8]>,
         read: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R> {
-        Ok(read(self.view_get(keyspace, key.as_ref())?.as_deref()))
+        self.view_get_with(keyspace, key.as_ref(), read)
     }
 
     /// Replaces `out` by the value of `key`; whether there is one. For callers that keep one buffer.
@@ -128,6 +128,15 @@ pub(crate) mod sealed {
     pub trait View {
         #[doc(hidden)]
         fn view_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>>;
+        #[doc(hidden)]
+        fn view_get_with<R>(
+            &self,
+            keyspace: &Keyspace,
+            key: &[u8],
+            read: impl FnOnce(Option<&[u8]>) -> R,
+        ) -> Result<R> {
+            Ok(read(self.view_get(keyspace, key)?.as_deref()))
+        }
         #[doc(hidden)]
         fn view_multi_get(
             &self,

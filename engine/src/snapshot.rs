@@ -63,6 +63,13 @@ impl View for Snapshot {
         keyspace.inner.read(key, &self.registration)
     }
 
+    #[inline]
+    fn view_get_with<R>(&self, keyspace: &Keyspace, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
+        check_open(&self.registration)?;
+        keyspace.inner.check_of(self.instance)?;
+        keyspace.inner.read_with(key, &self.registration, read)
+    }
+
     fn view_iter(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {
         check_open(&self.registration)?;
         keyspace.inner.check_of(self.instance)?;

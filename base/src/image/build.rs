@@ -251,7 +251,9 @@ impl ImageBuilder {
 /// The image of these bytes, whose first [`HEADER_BYTES`] are still to be written: works out what the header says of the records, and writes it.
 /// `amend` may correct the header once the records can be read.
 pub(super) fn sealed(header: Header, bytes: Vec<u8>, amend: impl FnOnce(&mut Image)) -> Image {
-    let mut image = Image { header, bytes: bytes.into_boxed_slice() };
+    let mut image = Image::new(header, bytes);
+    image.note_low_fence();
+    image.fill_near();
     image.header.hints = hints_of(image.heads());
     amend(&mut image);
     match check::history_max_ts(&image) {

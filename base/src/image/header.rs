@@ -54,29 +54,30 @@ const WRITE_SEQ: usize = 28;
 const HIST_MAX_TS: usize = 88;
 const HINTS: usize = 128;
 
-/// The header in the machine's own words.
+/// The header in the machine's own words. What a lookup looks at comes first (`Image` says why).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(super) struct Header {
-    pub(super) image_len: u32,
-    pub(super) kind: ImageKind,
-    pub(super) self_id: u64,
-    pub(super) ks_id: u32,
-    pub(super) write_seq: u32,
+    pub(super) hi_head: u64,
     pub(super) max_ts: Timestamp,
-    pub(super) base_ts: u64,
+    pub(super) hist_max_ts: Timestamp,
     pub(super) count: u16,
     pub(super) hist_count: u16,
     pub(super) prefix_len: u16,
     pub(super) lo_off: u16,
     pub(super) lo_len: u16,
-    pub(super) hi_off: u16,
     pub(super) hi_len: u16,
-    pub(super) data_off: u16,
-    pub(super) hi_head: u64,
-    pub(super) hist_max_ts: Timestamp,
-    pub(super) right_pid: u64,
+    pub(super) hi_off: u16,
     pub(super) level: u8,
+    pub(super) kind: ImageKind,
     pub(super) hints: [u32; HINT_COUNT],
+    pub(super) base_ts: u64,
+    pub(super) self_id: u64,
+    pub(super) right_pid: u64,
+    pub(super) image_len: u32,
+    pub(super) ks_id: u32,
+    pub(super) write_seq: u32,
+    pub(super) data_off: u16,
 }
 
 impl Header {
@@ -218,11 +219,16 @@ pub(super) fn head4(suffix: &[u8]) -> u32 {
 }
 
 /// The same with eight bytes.
+#[inline]
 pub(super) fn head8(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    let len = key.len().min(8);
-    head[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(head)
+    match key.first_chunk::<8>() {
+        Some(&head) => u64::from_be_bytes(head),
+        None => key
+            .iter()
+            .rev()
+            .enumerate()
+            .fold(0, |head, (back, &byte)| head | u64::from(byte) << (8 * (8 - key.len() + back))),
+    }
 }
 
 fn checksum(image: &[u8]) -> u32 {

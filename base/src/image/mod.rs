@@ -19,12 +19,13 @@
 //!     tombstone in the history. A record without ts (zero, "frozen") is older than every commit, and a value.
 //! IM4  Inner pages: the first key is the low fence, every value a page id (u64 little-endian), no history, level above 0.
 //!
-//! Next: `search.rs` (the read path), `build.rs`, `patch.rs` (a few records changed), `check.rs`, `docs/format/base.md`.
+//! Next: `search.rs` (the read path), `near.rs` (what it looks at first), `build.rs`, `patch.rs` (a few records changed), `check.rs`, `docs/format/base.md`.
 
 mod build;
 mod check;
 mod header;
 mod key_buffer;
+mod near;
 mod patch;
 mod record;
 mod search;
@@ -37,10 +38,12 @@ pub use key_buffer::KeyBuffer;
 pub use patch::Change;
 pub use words::{Body, Identity, ImageFault, ImageKind, Located, Lookup, Record};
 
+use std::mem::offset_of;
 use std::ops::Range;
 
 use crate::ids::Timestamp;
 use header::{HEADER_BYTES, Header, UNIT_BYTES};
+use near::Near;
 use record::RawRecord;
 
 /// Bytes of the largest image.
@@ -65,11 +68,21 @@ pub const IMAGE_BYTES_MAX: usize = 256 * 1024;
 /// assert_eq!(image.lookup(b"oak", ts(4)), Lookup::Absent);
 /// ```
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Image {
+    bytes: Box<[u8]>,
+    /// First eight bytes of the low fence, as `hi_head` of the high one: most keys are compared with both fences, and stripped of the prefix that these
+    /// share, without a look into `bytes`.
+    lo_head: u64,
     /// The header in the machine's own words, so that a lookup begins without parsing.
     header: Header,
-    bytes: Box<[u8]>,
+    near: Near,
 }
+
+/// A lookup reads the first line of an image, then its hints, which are the second.
+const LINE_BYTES: usize = 64;
+const _: () =
+    assert!(offset_of!(Image, header) + offset_of!(Header, hints) == LINE_BYTES && align_of::<Image>() == LINE_BYTES);
 
 /// Bytes that are copied at once where few are asked for: a fixed number costs a fraction of a call.
 const AT_ONCE: usize = 16;
@@ -81,9 +94,21 @@ impl Image {
     pub fn decode(bytes: Vec<u8>, expect: &Identity) -> Result<Image, ImageFault> {
         let header = Header::decode(&bytes)?;
         header.check_identity(expect)?;
-        let image = Image { header, bytes: bytes.into_boxed_slice() };
+        let mut image = Image::new(header, bytes);
+        image.fill_near();
         check::check(&image)?;
+        image.note_low_fence();
         Ok(image)
+    }
+
+    /// Of bytes that may be no image yet.
+    fn new(header: Header, bytes: Vec<u8>) -> Image {
+        Image { bytes: bytes.into_boxed_slice(), lo_head: 0, header, near: Near::EMPTY }
+    }
+
+    /// Notes how the low fence begins, once it is known to be there.
+    fn note_low_fence(&mut self) {
+        self.lo_head = header::head8(self.low_fence());
     }
 
     /// The bytes to write to a file, stamped with `write_seq` and checksummed.
@@ -333,6 +358,12 @@ impl Image {
         self.read(HEADER_BYTES + 4 * self.count() + 2 * index)
     }
 
+    /// The same for a lookup, which has asked for its offset before.
+    #[inline(always)]
+    fn near_record(&self, index: usize) -> RawRecord {
+        self.read_at(self.near_offset(index))
+    }
+
     #[inline]
     fn raw_hist_record(&self, index: usize) -> RawRecord {
         assert!(index < self.hist_count(), "there is no such history record");
@@ -343,6 +374,11 @@ impl Image {
     #[inline(always)]
     fn read(&self, at: usize) -> RawRecord {
         let units = u16::from_le_bytes(self.bytes[at..at + 2].try_into().expect("two bytes"));
+        self.read_at(units)
+    }
+
+    #[inline(always)]
+    fn read_at(&self, units: u16) -> RawRecord {
         let record = record::read(&self.bytes, usize::from(units) * UNIT_BYTES, self.header.base_ts);
         record.expect("IM1: every record was read once")
     }

@@ -10,11 +10,13 @@
 //! Nothing here allocates. Scalar on purpose: out of cache, early exit beats both SIMD and branch-free search.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::header::{HINT_COUNT, head4, head8};
 use super::{Image, Lookup};
 use crate::ids::Timestamp;
+use crate::mutant;
 
 /// Distance between hints in a page of `count` records: the last interval is never longer than the others.
 pub(super) fn hint_step(count: usize) -> usize {
@@ -38,6 +40,29 @@ impl Image {
             Ordering::Greater => true,
             Ordering::Equal => key >= self.high_fence(),
         }
+    }
+
+    /// Whether `key` is below the low fence.
+    fn is_below_low(&self, key: &[u8]) -> bool {
+        match head8(key).cmp(&self.lo_head) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => !mutant!("low_fence_by_its_head_alone") && key < self.low_fence(),
+        }
+    }
+
+    /// Whether `key` lies within the fences.
+    ///
+    /// ```
+    /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"b", high: b"d" };
+    /// let image = ImageBuilder::new(&spec).finish();
+    /// assert!(image.encloses(b"b") && image.encloses(b"czz"));
+    /// assert!(!image.encloses(b"azz") && !image.encloses(b"d"));
+    /// ```
+    #[inline]
+    pub fn encloses(&self, key: &[u8]) -> bool {
+        !self.is_below_low(key) && !self.is_past_high(key)
     }
 
     /// Index of the main record of `key`, or where it would be.
@@ -73,7 +98,7 @@ impl Image {
     /// The newest version of `key` here with `ts <= at`.
     pub fn lookup(&self, key: &[u8], at: Timestamp) -> Lookup {
         if let Ok(index) = self.search(key) {
-            let record = self.raw_record(index);
+            let record = self.near_record(index);
             if record.ts <= at {
                 return Lookup::of(record);
             }
@@ -93,7 +118,21 @@ impl Image {
         }
     }
 
+    #[inline]
     fn place_of<'k>(&self, key: &'k [u8]) -> Place<'k> {
+        let prefix_len = usize::from(self.header.prefix_len);
+        if prefix_len <= size_of::<u64>()
+            && let Some(suffix) = key.get(prefix_len..)
+        {
+            // Both heads without what lies behind the prefix. In two steps, as a word cannot be shifted by all its bits.
+            let rest_bits = 8 * (size_of::<u64>() - prefix_len) as u32;
+            let prefix_of = |head: u64| head >> (rest_bits / 2) >> (rest_bits - rest_bits / 2);
+            return match prefix_of(head8(key)).cmp(&prefix_of(self.lo_head)) {
+                Ordering::Less => Place::Before,
+                Ordering::Equal => Place::Inside(suffix),
+                Ordering::Greater => Place::Behind,
+            };
+        }
         let prefix = self.prefix();
         match key.strip_prefix(prefix) {
             Some(suffix) => Place::Inside(suffix),
@@ -105,24 +144,19 @@ impl Image {
     /// [`Image::search`] for a key without its prefix.
     pub(super) fn search_suffix(&self, suffix: &[u8]) -> Result<usize, usize> {
         let head = head4(suffix);
-        let heads = self.heads();
-        let head_at = |index: usize| u32::from_be_bytes(heads[index]);
         let near = self.narrow_by_hints(head);
-        let mut low = partition(near.clone(), |index| head_at(index) < head);
-        let mut high = near.end;
-        // Mostly one record has this head, and looking at the next is cheaper than halving what is left.
-        if low < high && head_at(low) == head {
-            if low + 1 == high || head_at(low + 1) != head {
-                high = low + 1;
-            } else {
-                high = partition(low..high, |index| head_at(index) == head);
+        let Range { start: mut low, end: mut high } = match self.near_heads() {
+            Some(heads) => with_head(head, near, |index| heads[index]),
+            None => {
+                // Their offsets lie on another line than their heads. Asked for now, it comes while the heads are compared.
+                black_box(self.offsets().get(near.start));
+                let heads = self.heads();
+                with_head(head, near, |index| u32::from_be_bytes(heads[index]))
             }
-        } else {
-            high = low;
-        }
+        };
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.suffix(middle).cmp(suffix) {
+            match self.bytes[self.near_record(middle).suffix].cmp(suffix) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Ok(middle),
                 Ordering::Greater => high = middle,
@@ -148,6 +182,20 @@ enum Place<'k> {
     Before,
     Inside(&'k [u8]),
     Behind,
+}
+
+/// The records of `near` whose head is `head`; where they would be, if there are none.
+#[inline]
+fn with_head(head: u32, near: Range<usize>, head_at: impl Fn(usize) -> u32) -> Range<usize> {
+    let low = partition(near.clone(), |index| head_at(index) < head);
+    // Mostly one record has this head, and looking at the next is cheaper than halving what is left.
+    if low == near.end || head_at(low) != head {
+        low..low
+    } else if low + 1 == near.end || head_at(low + 1) != head {
+        low..low + 1
+    } else {
+        low..partition(low..near.end, |index| head_at(index) == head)
+    }
 }
 
 /// First index of `range` for which `is_low` does not hold; it holds for all before and none behind.

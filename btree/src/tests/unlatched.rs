@@ -22,10 +22,23 @@ fn a_stale_inner_page_misleads_no_reader() {
     let now = root.shown(pin.pinned()).expect("the root is here").to_arc();
     stale.retain(|image| image.level() > 0);
     assert!(store.tree.stats().depth >= 3 && stale.iter().any(|image| image.level() == 1));
+    let newer = |i| store.tree.newer_than(&key(i), Timestamp::ZERO).unwrap();
+    let newest: Vec<_> = (0..2000).map(newer).collect();
+    let mut sorted: Vec<_> = (0..2000).map(|i| (key(i), i)).collect();
+    sorted.sort_unstable();
     for image in stale {
         root.show(Some(image));
         for i in 0..2000 {
             assert_eq!(store.get(&key(i), store.now()).unwrap(), Some(value(i)), "{i}");
+            assert_eq!(newer(i), newest[i as usize], "{i}");
+        }
+        for start in (0..2000).step_by(100) {
+            let mut cursor = store.tree.cursor(store.now(), KeyBounds::ALL, ScanOpts::default()).unwrap();
+            assert!(cursor.seek(&sorted[start].0).unwrap(), "{start}");
+            for (key, i) in &sorted[start..(start + 120).min(2000)] {
+                assert_eq!((cursor.key(), cursor.value()), (&key[..], &value(*i)[..]), "{start}");
+                cursor.next().unwrap();
+            }
         }
     }
     root.show(Some(now));
