@@ -30,6 +30,7 @@ use crate::batch::OpsOfKeyspace;
 use crate::bounds::KeyBounds;
 use crate::budget::Reservation;
 use crate::clock::Clock;
+use crate::compaction::CompactionStats;
 use crate::error::{Error, Result};
 use crate::host::StoreHost;
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
@@ -347,6 +348,8 @@ pub struct StoreStats {
     pub write_delay: Duration,
     /// Bytes in levels that hold more than they should (LSM).
     pub debt_bytes: u64,
+    /// How far the compactions that were asked for are.
+    pub compaction: CompactionStats,
     /// B-tree: write buffers whose changes were brought into pages.
     pub drains: u64,
     /// B-tree: changes (puts and deletes) brought into pages.
@@ -510,12 +513,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Asks that commits through `target` come into durable files; [`Backend::work`] does it.
     fn persist_to(&self, target: Timestamp, urgency: Urgency);
 
-    /// Asks that the files become as small as what can be read allows: what is deleted and needed by no snapshot goes, and its space is given back.
-    /// [`Backend::work`] does it, in pieces, beside everything else. The number of the request.
-    fn compact(&self) -> u64;
+    /// Asks that the files become as small as what can be read allows, as far as these keys are concerned: what is deleted and needed by no snapshot
+    /// goes, and its space is given back. [`Backend::work`] does it, in pieces, beside everything else. The number of the request.
+    fn compact(&self, bounds: KeyBounds<'_>) -> u64;
 
-    /// Requests of [`Backend::compact`] up to this number are done.
+    /// Requests of [`Backend::compact`] up to this number are done, or were stopped.
     fn compacted(&self) -> u64;
+
+    /// Gives up a request of [`Backend::compact`]: from the next step on nothing more is done for it. What was done stays.
+    fn stop_compaction(&self, request: u64);
+
+    /// Holds back (`true`) what upkeep would merge or move though nobody asked for it, or lets go of it again; pauses are counted. What memory or the
+    /// log need (flushes, drains, checkpoints), and what writers would have to wait for, goes on.
+    fn pause_compaction(&self, is_paused: bool);
 
     /// Does a bounded piece of upkeep (flush, checkpoint, merging, dropping old versions, giving memory back). One caller at a time works,
     /// another returns at once with `more: false`. After `DiskFull` it can be called again and goes on; after any other error the caller poisons.

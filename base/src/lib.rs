@@ -12,6 +12,7 @@ pub mod batch;
 pub mod bounds;
 pub mod budget;
 pub mod clock;
+pub mod compaction;
 pub mod conflict;
 pub mod deadlock;
 pub mod error;
@@ -49,6 +50,7 @@ pub use backend::{
 pub use batch::{Batch, BatchView, Op, OpKind, OpsOfKeyspace};
 pub use bounds::KeyBounds;
 pub use budget::{Budget, Reservation};
+pub use compaction::CompactionStats;
 pub use conflict::{ConflictInfo, ConflictPlace, SsiParty, SsiReport, TxnOrigin};
 pub use deadlock::{DeadlockMember, DeadlockReason, DeadlockReport, VictimPolicy};
 pub use error::{Error, IoOp, Result};

@@ -124,9 +124,13 @@ impl Backend for Model {
 
     fn persist_to(&self, _target: Timestamp, _urgency: Urgency) {}
 
-    fn compact(&self) -> u64 {
+    fn compact(&self, _bounds: KeyBounds<'_>) -> u64 {
         0
     }
+
+    fn stop_compaction(&self, _request: u64) {}
+
+    fn pause_compaction(&self, _is_paused: bool) {}
 
     fn compacted(&self) -> u64 {
         0

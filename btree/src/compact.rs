@@ -7,14 +7,16 @@
 //! ```
 //! All of it in bounded steps, between those of drains and checkpoints, beside commits and readers. Nobody waits for it but who asked.
 //!
-//! CO1 The file is cut at `units.end()`: behind it is nothing that the durable superblock, or a place taken since, names, and nothing that a load
+//! CO1  The file is cut at `units.end()`: behind it is nothing that the durable superblock, or a place taken since, names, and nothing that a load
 //!     may be reading (A2, P2).
-//! CO2 It ends: each pass moves the bound up or brings the end down, and there are only so many.
-//! CO3 What is asked for is done when every deletion that was visible then, and that no snapshot needs, has left the pages, leaves were packed,
-//!     and passes brought nothing more.
+//! CO2  It ends: each pass moves the bound up or brings the end down, and there are only so many.
+//! CO3  What is asked for is done when every deletion that was visible then, and that no snapshot needs, has left the pages, leaves of the range were
+//!     packed, and passes brought nothing more. Passes move whatever lies at the end of the file, of the range or not: else it could not be cut.
+//! CO4  Between two steps there is nothing half done, so a compaction that was stopped is forgotten, and one that nobody asked for may rest.
 
+use duramen_base::compaction::CompactionRequest;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Result, mutant};
+use duramen_base::{Error, KeyBounds, Result, mutant};
 
 use crate::pid_table::Page;
 use crate::read::{Descent, Missing, Target};
@@ -34,8 +36,8 @@ const TAIL_UNITS_MIN: u64 = 256;
 /// What is being done to make the file small.
 #[derive(Debug)]
 pub(crate) struct Compaction {
-    /// Number of the request; zero: nobody asked.
-    request: u64,
+    /// `None`: nobody asked.
+    request: Option<CompactionRequest>,
     stage: Stage,
     passes: u8,
     /// Where pages of this pass are moved before.
@@ -61,32 +63,41 @@ enum Stage {
 
 impl Store {
     /// Asks for the file to be made small; the number of the request (CO3).
-    pub(crate) fn ask_to_compact(&self) -> u64 {
+    pub(crate) fn ask_to_compact(&self, bounds: KeyBounds<'_>) -> u64 {
         self.wanted.fetch_max(self.env.host.visible().get(), Ordering::SeqCst);
-        let request = self.compact_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let request = self.compaction.ask(bounds);
         self.env.host.wake_upkeep();
         request
     }
 
-    /// Requests up to this number are done.
-    pub(crate) fn compacted(&self) -> u64 {
-        self.compact_done.load(Ordering::SeqCst)
+    /// Holds back, or lets go of, what nobody asked for.
+    pub(crate) fn pause_compaction(&self, is_paused: bool) {
+        if is_paused {
+            return self.compaction.pause();
+        }
+        self.compaction.resume();
+        self.env.host.wake_upkeep();
     }
 
     /// Whether somebody waits for a compaction.
     pub(crate) fn is_compaction_asked(&self) -> bool {
-        self.compact_asked.load(Ordering::SeqCst) > self.compacted()
+        self.compaction.is_asked()
+    }
+
+    /// Whether what is under way, or would begin, is to rest: nobody asked for anything, and upkeep is held back.
+    pub(crate) fn is_compaction_resting(&self) -> bool {
+        self.compaction.is_paused() && !self.compaction.is_asked() && !mutant!("move_pages_while_paused")
     }
 
     /// Begins a compaction if one is due. Between drains, with nothing left to sweep.
     pub(crate) fn begin_compaction(&self, up: &mut Upkeep) {
-        let request = self.compact_asked.load(Ordering::SeqCst);
-        let is_asked = request > self.compacted() && self.wanted().is_none();
-        if is_asked || (up.compacted_seq != up.superblock.seq && has_much_free(up)) {
+        let request = self.compaction.front().filter(|_| self.wanted().is_none());
+        if request.is_some() || (up.compacted_seq != up.superblock.seq && has_much_free(up)) {
             let (seq, end) = (up.superblock.seq, up.units.end());
-            let stage =
-                if is_asked { Stage::Pack { next_key: Vec::new() } } else { Stage::Settle { seq: seq - 1, end } };
-            let request = if is_asked { request } else { 0 };
+            let stage = match &request {
+                Some(request) => Stage::Pack { next_key: request.low.clone() },
+                None => Stage::Settle { seq: seq - 1, end },
+            };
             up.compaction = Some(Compaction { request, stage, passes: 0, bound: u64::MAX });
         }
     }
@@ -94,8 +105,12 @@ impl Store {
     /// Does one step of the compaction in progress.
     pub(crate) fn step_compaction(&self, up: &mut Upkeep, bytes_max: u64) -> Result<Piece> {
         let Some(mut compaction) = up.compaction.take() else { return Ok(Piece::Bytes(0)) };
+        if compaction.request.as_ref().is_some_and(|request| !self.compaction.waits(request.number)) {
+            return Ok(Piece::Bytes(0)); // CO4
+        }
+        let high = compaction.request.as_ref().and_then(|request| request.high.as_deref());
         let outcome = match &mut compaction.stage {
-            Stage::Pack { next_key } => self.pack(up, next_key, bytes_max).map(|is_done| {
+            Stage::Pack { next_key } => self.pack(up, next_key, high, bytes_max).map(|is_done| {
                 if is_done {
                     compaction.stage = settle_stage(up);
                 }
@@ -119,8 +134,24 @@ impl Store {
                 Ok(Piece::Bytes(bytes.unwrap_or(0)))
             }),
         };
+        if compaction.request.is_some() {
+            self.note_progress(up, &compaction, &outcome);
+        }
         up.compaction = Some(compaction);
         outcome
+    }
+
+    /// What is left: in the first stage pages of the range, of which only their number in all is known, then those behind the bound.
+    fn note_progress(&self, up: &Upkeep, compaction: &Compaction, outcome: &Result<Piece>) {
+        if let Ok(Piece::Bytes(bytes)) = outcome {
+            self.compaction.add_done(*bytes);
+        }
+        let units = match compaction.stage {
+            Stage::Pack { .. } => up.units.end() - up.units.free_count(),
+            Stage::Settle { .. } => 0,
+            Stage::Move { .. } => up.units.used_behind(compaction.bound),
+        };
+        self.compaction.set_to_do(units * UNIT_BYTES as u64);
     }
 
     /// Behind a checkpoint: cuts the file, and begins another pass or ends.
@@ -138,7 +169,9 @@ impl Store {
         let is_worth_it = end > used + used / 16 && bound < end && (compaction.passes < 2 || end < end_before);
         if cut.is_ok() && (!is_worth_it || compaction.passes == PASSES_MAX) {
             up.compacted_seq = up.superblock.seq;
-            self.compact_done.fetch_max(compaction.request, Ordering::SeqCst);
+            if let Some(request) = compaction.request {
+                self.compaction.finish(request.number);
+            }
             return Ok(Piece::Bytes(0));
         }
         if cut.is_ok() {
@@ -167,11 +200,14 @@ impl Store {
         Ok(())
     }
 
-    /// Goes through some leaves from `next_key` on; whether the last one was reached. A leaf that cannot be read stays as it is.
-    fn pack(&self, up: &mut Upkeep, next_key: &mut Vec<u8>, bytes_max: u64) -> Result<bool> {
+    /// Goes through some leaves from `next_key` on, up to `high`; whether the last one was reached. A leaf that cannot be read stays as it is.
+    fn pack(&self, up: &mut Upkeep, next_key: &mut Vec<u8>, high: Option<&[u8]>, bytes_max: u64) -> Result<bool> {
         let mut bytes = 0;
         let bytes_of_two = self.leaf_bytes() * 15 / 16;
         while bytes < bytes_max.max(1) {
+            if high.is_some_and(|high| **next_key >= *high) {
+                return Ok(true);
+            }
             let Some(parent) = self.parent_of(next_key)? else { return Ok(true) };
             let (image, index) = (&parent.image, parent.child_index);
             if index + 1 == image.count() {

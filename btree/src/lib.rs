@@ -213,12 +213,20 @@ impl Backend for BTree {
         self.store.persist_to(target, urgency);
     }
 
-    fn compact(&self) -> u64 {
-        self.store.ask_to_compact()
+    fn compact(&self, bounds: KeyBounds<'_>) -> u64 {
+        self.store.ask_to_compact(bounds)
+    }
+
+    fn stop_compaction(&self, request: u64) {
+        self.store.compaction.stop(request);
+    }
+
+    fn pause_compaction(&self, is_paused: bool) {
+        self.store.pause_compaction(is_paused);
     }
 
     fn compacted(&self) -> u64 {
-        self.store.compacted()
+        self.store.compaction.done_through()
     }
 
     fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
@@ -243,6 +251,7 @@ impl Backend for BTree {
         };
         let buffered = store.buffers.layers().bytes();
         StoreStats {
+            compaction: store.compaction.stats(),
             memory_bytes: buffered + count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
             unsaved_bytes: buffered + count(&store.counters.dirty_bytes),
             disk_bytes: store.file.len().unwrap_or(0),

@@ -14,6 +14,7 @@
 //! G4  Range deletes are looked up before the page: one that is no longer listed has been worked into every page read later. Buffers are
 //!     looked up before both (W1).
 
+use duramen_base::compaction::CompactionDesk;
 use duramen_base::image::Image;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex, RwLock};
@@ -85,8 +86,7 @@ pub(crate) struct Store {
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
     /// Compactions asked for, and done.
-    pub(crate) compact_asked: AtomicU64,
-    pub(crate) compact_done: AtomicU64,
+    pub(crate) compaction: CompactionDesk,
     pub(crate) counters: Counters,
 }
 
@@ -110,8 +110,7 @@ impl Store {
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
             wanted: AtomicU64::new(0),
-            compact_asked: AtomicU64::new(0),
-            compact_done: AtomicU64::new(0),
+            compaction: CompactionDesk::default(),
             counters: Counters { tree_bytes, ..Counters::default() },
         }
     }

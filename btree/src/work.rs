@@ -135,10 +135,11 @@ impl Store {
         if self.tombs_if_any().is_some_and(|tombs| tombs.are_all_swept()) {
             return Ok(self.begin_checkpoint(up));
         }
-        if up.compaction.is_none() {
+        let rests = self.is_compaction_resting();
+        if up.compaction.is_none() && !rests {
             self.begin_compaction(up);
         }
-        if up.compaction.is_some() {
+        if up.compaction.is_some() && !rests {
             return self.step_compaction(up, bytes_max);
         }
         self.cut_long_tail(up)?;

@@ -141,8 +141,16 @@ impl AnyBackend {
         dispatch!(AnyBackend, self, store => store.persist_to(target, urgency));
     }
 
-    pub(crate) fn compact(&self) -> u64 {
-        dispatch!(AnyBackend, self, store => store.compact())
+    pub(crate) fn compact(&self, bounds: KeyBounds<'_>) -> u64 {
+        dispatch!(AnyBackend, self, store => store.compact(bounds))
+    }
+
+    pub(crate) fn stop_compaction(&self, request: u64) {
+        dispatch!(AnyBackend, self, store => store.stop_compaction(request));
+    }
+
+    pub(crate) fn pause_compaction(&self, is_paused: bool) {
+        dispatch!(AnyBackend, self, store => store.pause_compaction(is_paused));
     }
 
     pub(crate) fn compacted(&self) -> u64 {

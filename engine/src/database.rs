@@ -3,6 +3,7 @@
 //! Thin: each method checks, and hands over to the file that does it.
 
 use std::fmt;
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::vfs::MemVfs;
 use duramen_base::{
-    DbUuid, DeadlockReport, Error, KeyspaceOptions, Result, StoreHost, Timestamp, TxnOrigin, Urgency, VerifyLevel,
-    VerifyReport, WorkBudget,
+    DbUuid, DeadlockReport, Error, KeyBounds, KeyspaceOptions, Result, StoreHost, Timestamp, TxnOrigin, Urgency,
+    VerifyLevel, VerifyReport, WorkBudget,
 };
 
 use duramen_txn::{AgeTicket, DeadlockCallback, HeldLock, LockWaiter, WaitGraph};
 
+use crate::compaction::{Compaction, CompactionPause};
 use crate::core::Core;
 use crate::keyspace::{Keyspace, KeyspaceInfo};
 use crate::options::{Builder, TxnOptions};
@@ -358,7 +360,58 @@ impl Database {
     /// # Ok::<(), duramen::Error>(())
     /// ```
     pub fn compact(&self, keyspace: &Keyspace) -> Result<()> {
-        self.core.compact(keyspace)
+        Compaction::begin(&self.core, keyspace, KeyBounds::ALL)?.wait()
+    }
+
+    /// Begins a compaction of the keys in a range and returns at once: to look at its progress, wait for it, or stop it. Several are carried out in the
+    /// order in which they were asked for. It needs no exclusive moment, and an error leaves everything in place.
+    ///
+    /// LSM: all tables about such keys are merged down to the last level, and those there that have deleted keys or old versions are written anew; the
+    /// runs of level 0 go down whole. B-tree: what was deleted is drained and leaves the pages, leaves of the range that fit one page become one, then
+    /// pages at the end of the file move into gaps before it, whatever keys they have, and the file is cut.
+    ///
+    /// # Errors
+    /// As [`Database::checkpoint`] for the log; [`Error::NoSuchKeyspace`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// let logs = db.keyspace("logs", BackendKind::Lsm)?;
+    /// db.update(|tx| tx.put(&logs, "2026-11-20", "snow"))?;
+    /// let compaction = db.begin_compaction(&logs, "2026-11".."2026-12")?;
+    /// compaction.wait()?;
+    /// assert_eq!(db.stats().keyspaces[0].1.compaction.requests, 0);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn begin_compaction<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &Keyspace,
+        range: impl RangeBounds<K>,
+    ) -> Result<Compaction> {
+        let (lower, upper) = (range.start_bound().map(K::as_ref), range.end_bound().map(K::as_ref));
+        Compaction::begin(&self.core, keyspace, KeyBounds { lower, upper })
+    }
+
+    /// Holds back merges (LSM) and moves of pages (B-tree) that upkeep would do by itself, until what this returns is dropped; pauses are counted. A
+    /// merge under way rests where it is. What was asked for by [`Database::begin_compaction`] goes on, and so does whatever brings commits into files; an
+    /// LSM keyspace whose level 0 is full (12 runs) merges nevertheless, so that no writer waits for a pause.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::NoSuchKeyspace`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Database};
+    /// let db = Database::in_memory()?;
+    /// let logs = db.keyspace("logs", BackendKind::Lsm)?;
+    /// let rush_hour = db.pause_compaction(&logs)?;
+    /// db.update(|tx| tx.put(&logs, "b", "2"))?;
+    /// drop(rush_hour);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn pause_compaction(&self, keyspace: &Keyspace) -> Result<CompactionPause> {
+        self.core.check_open()?;
+        keyspace.inner.check_of(self.core.instance)?;
+        Ok(CompactionPause::begin(keyspace))
     }
 
     /// Every row lock that is held, and by whom.
@@ -500,13 +553,17 @@ impl Core {
         }
     }
 
-    fn compact(&self, keyspace: &Keyspace) -> Result<()> {
+    /// The number of the request.
+    pub(crate) fn begin_compaction(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<u64> {
         self.check_writable()?;
         let keyspace = &keyspace.inner;
         keyspace.check_of(self.instance)?;
         self.parts.host.make_durable(self.horizons.visible())?;
         self.parts.host.refresh_snap_set();
-        let request = keyspace.store.compact();
+        Ok(keyspace.store.compact(bounds))
+    }
+
+    pub(crate) fn finish_compaction(&self, keyspace: &crate::keyspace::Inner, request: u64) -> Result<()> {
         while keyspace.store.compacted() < request {
             self.upkeep_step_or_pause()?;
             self.check_writable()?;

@@ -30,6 +30,7 @@
 mod any_backend;
 mod catalog;
 mod commit;
+mod compaction;
 mod core;
 mod database;
 #[cfg(feature = "testing")]
@@ -54,14 +55,16 @@ mod upkeep;
 mod watch;
 
 pub use commit::{CommitHandle, CommitInfo};
+pub use compaction::{Compaction, CompactionPause};
 pub use database::Database;
 pub use duramen_base::error::ErrorGroup;
 pub use duramen_base::salvage::Loss;
 pub use duramen_base::{
-    BackendKind, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport, Error, IoOp,
-    KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget,
-    LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StallCause, StallTimes, StoreStats, Timestamp, TxnId, TxnInfo,
-    TxnOrigin, Value, VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    BackendKind, CompactionStats, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason, DeadlockReport,
+    Error, IoOp, KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp, LockStrength,
+    LockTarget, LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StallCause, StallTimes, StoreStats, Timestamp,
+    TxnId, TxnInfo, TxnOrigin, Value, VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX,
+    options::VALUE_BYTES_MAX,
 };
 pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,

@@ -32,7 +32,7 @@ use crate::table::blocks::Loading;
 use crate::upkeep::{Change, Upkeep};
 use crate::version::{Run, Version};
 use below::Below;
-use pick::{Job, Sorted};
+use pick::{Job, Reason, Sorted};
 
 /// A merge under way.
 #[derive(Debug)]
@@ -101,6 +101,16 @@ impl Merge {
     /// Whether its files are whole and wait for the manifest.
     pub(crate) fn is_built(&self) -> bool {
         self.built.is_some()
+    }
+
+    /// Whether somebody asked for it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.job.reason == Reason::Asked
+    }
+
+    /// Bytes of its inputs.
+    pub(crate) fn input_bytes(&self) -> u64 {
+        self.inputs.iter().map(Sorted::bytes).sum()
     }
 
     /// Files to be removed if it is given up.

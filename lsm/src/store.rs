@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duramen_base::compaction::CompactionDesk;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::{
@@ -38,9 +39,8 @@ pub(crate) struct Store {
     prepared: Prepared,
     pub(crate) expected: Expected,
     pub(crate) persist_target: AtomicU64,
-    /// Merges of everything asked for, and done.
-    pub(crate) compact_asked: AtomicU64,
-    pub(crate) compact_done: AtomicU64,
+    /// Merges that were asked for.
+    pub(crate) compaction: CompactionDesk,
     /// A switch whose mark nobody has been told to log yet.
     pub(crate) unreported_switch: AtomicBool,
     /// What ended all writing.
@@ -75,8 +75,7 @@ impl Store {
             prepared: Prepared::default(),
             expected: Expected::default(),
             persist_target: AtomicU64::new(0),
-            compact_asked: AtomicU64::new(0),
-            compact_done: AtomicU64::new(0),
+            compaction: CompactionDesk::default(),
             unreported_switch: AtomicBool::new(false),
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
@@ -207,6 +206,7 @@ impl Store {
             write_delay: self.delay_of_kib(),
             debt_bytes: pick::debt_bytes(&sv.version.levels, &pick::Limits::of(&self.tuning)),
             levels: sv.version.levels.iter().map(level).collect(),
+            compaction: self.compaction.stats(),
             filter_denials: denials + self.past_denials.load(Ordering::Relaxed),
             filter_vain_passes: vain + self.past_vain_passes.load(Ordering::Relaxed),
             ..StoreStats::default()
@@ -364,12 +364,21 @@ impl Backend for Lsm {
         self.store.env.host.wake_upkeep();
     }
 
-    fn compact(&self) -> u64 {
-        self.store.ask_to_compact()
+    fn compact(&self, bounds: KeyBounds<'_>) -> u64 {
+        self.store.ask_to_compact(bounds)
+    }
+
+    fn stop_compaction(&self, request: u64) {
+        self.store.compaction.stop(request);
+        self.store.env.host.wake_upkeep();
+    }
+
+    fn pause_compaction(&self, is_paused: bool) {
+        self.store.pause_compaction(is_paused);
     }
 
     fn compacted(&self) -> u64 {
-        self.store.compacted()
+        self.store.compaction.done_through()
     }
 
     fn work(&self, budget: WorkBudget) -> Result<WorkDone> {

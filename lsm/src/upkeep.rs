@@ -9,19 +9,23 @@
 //! W4  A flush goes before a merge, because it frees memory and log, until level 0 has `RUNS_LIMIT` runs; from then on a merge goes first.
 //! W5  So level 0 never has more runs than `RUNS_LIMIT`, however fast commits come: who waits for memory does the merge that its flush waits for.
 //!     (A store found with more is brought down before it grows.)
+//! W6  While merging is paused, a merge that nobody asked for rests where it is, unless level 0 is full (W5): writers never wait for a pause.
+//! W7  A merge that somebody asked for and that was stopped before its files were whole is given up, as after a failure.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use duramen_base::compaction::CompactionRequest;
 use duramen_base::ingest::list_path;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Result, Timestamp, WorkBudget, WorkDone, mutant};
+use duramen_base::{Error, KeyBounds, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
 use crate::ingest::Ingested;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, compact, pick};
+use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, bytes_to_compact, compact, pick};
 use crate::merge::{Merge, is_hidden};
+use crate::span::{End, Span};
 use crate::store::Store;
 use crate::superversion::Layer;
 use crate::table::{Table, table_path};
@@ -37,7 +41,7 @@ pub(crate) struct Upkeep {
     flush: Option<Flush>,
     merge: Option<Merge>,
     /// The request to compact that is under way, and the number from which on tables were written since it began.
-    compacting: Option<(u64, u64)>,
+    compacting: Option<(CompactionRequest, u64)>,
     /// For which version and which oldest reader there was nothing to merge.
     settled: Option<(u64, Timestamp)>,
     /// Tables that the manifest names no more, until nobody reads them.
@@ -70,6 +74,12 @@ impl Upkeep {
 }
 
 impl Upkeep {
+    /// Whether a merge that somebody asked for is under way.
+    #[cfg(test)]
+    pub(crate) fn merge_is_asked(&self) -> bool {
+        self.merge.as_ref().is_some_and(Merge::is_asked)
+    }
+
     /// Says that a file is named after all.
     pub(crate) fn keep(&mut self, path: &Path) {
         self.garbage.retain(|garbage| garbage != path);
@@ -144,7 +154,10 @@ impl Store {
         if self.is_log_behind() {
             self.env.host.make_durable(self.asked_for())?;
         }
-        if let Some(merge) = upkeep.merge.take().or_else(|| self.next_merge(upkeep)) {
+        self.give_up_stopped(upkeep);
+        if !self.rests(upkeep)
+            && let Some(merge) = upkeep.merge.take().or_else(|| self.next_merge(upkeep))
+        {
             return self.step_merge(upkeep, merge, bytes);
         }
         if upkeep.manifest.has_grown(self.tuning.manifest_bytes_max) {
@@ -155,12 +168,12 @@ impl Store {
 
     fn has_work(&self, upkeep: &mut Upkeep) -> bool {
         upkeep.flush.is_some()
-            || upkeep.merge.is_some()
+            || (upkeep.merge.is_some() && !self.rests(upkeep))
             || !self.current().frozen.is_empty()
             || self.is_rotation_due()
             || self.is_log_behind()
-            || self.next_job(upkeep).is_some()
-            || self.is_compaction_asked()
+            || (upkeep.merge.is_none() && self.next_job(upkeep).is_some())
+            || self.compaction.is_asked()
             || upkeep.obsolete.iter().any(|table| Arc::strong_count(table) == 1)
             || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
     }
@@ -216,9 +229,10 @@ impl Store {
     }
 
     fn step_merge(&self, upkeep: &mut Upkeep, mut merge: Merge, bytes: u64) -> Result<bool> {
+        let asked_bytes = if merge.is_asked() { merge.input_bytes() } else { 0 };
         let outcome = merge.step(self, upkeep, bytes);
         match &outcome {
-            Ok(true) => {}
+            Ok(true) => self.compaction.add_done(asked_bytes),
             Err(_) if !merge.is_built() => self.give_up(upkeep, merge.begun()),
             Ok(false) | Err(_) => upkeep.merge = Some(merge),
         }
@@ -230,21 +244,28 @@ impl Store {
         let version = Arc::clone(&self.current().version);
         let oldest = self.env.host.snapshots().oldest();
         let is_compacting = self.begin_compaction(upkeep);
+        let is_full = version.levels[0].len() >= RUNS_LIMIT;
         if upkeep.settled == Some((version.seq, oldest)) && !is_compacting {
             return None;
         }
         let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
         let shape = Shape { levels: &version.levels, oldest, is_hidden: &is_hidden };
         let limits = Limits::of(&self.tuning);
-        if let Some((request, first_no)) = upkeep.compacting
-            && version.levels[0].len() < RUNS_LIMIT
+        if let Some((request, first_no)) = &upkeep.compacting
+            && !is_full
         {
-            let job = compact(&shape, &limits, first_no);
+            let end = request.high.as_deref().map_or(End::Open, End::Before);
+            let keys = Span { low: &request.low, end };
+            let job = compact(&shape, &limits, *first_no, &keys);
             if job.is_some() {
+                self.compaction.set_to_do(bytes_to_compact(&shape, &limits, *first_no, &keys));
                 return job;
             }
+            self.compaction.finish(request.number);
             upkeep.compacting = None;
-            self.compact_done.fetch_max(request, Ordering::SeqCst);
+        }
+        if self.compaction.is_paused() && !is_full && !mutant!("merge_while_paused") {
+            return None; // W6
         }
         let job = pick(&shape, &limits);
         if job.is_none() {
@@ -261,27 +282,49 @@ impl Store {
     /// Whether a request to compact is under way: it begins when all that was asked for is in tables.
     fn begin_compaction(&self, upkeep: &mut Upkeep) -> bool {
         let is_in_tables = || self.current().frozen.is_empty() && !self.is_rotation_due();
-        if upkeep.compacting.is_none() && self.is_compaction_asked() && is_in_tables() {
-            upkeep.compacting = Some((self.compact_asked.load(Ordering::SeqCst), upkeep.next_table_no));
+        if upkeep.compacting.as_ref().is_some_and(|(request, _)| !self.compaction.waits(request.number)) {
+            upkeep.compacting = None;
+        }
+        if upkeep.compacting.is_none() && is_in_tables() {
+            upkeep.compacting = self.compaction.front().map(|request| (request, upkeep.next_table_no));
         }
         upkeep.compacting.is_some()
     }
 
-    /// Asks for a merge of everything that is visible; the number of the request.
-    pub(crate) fn ask_to_compact(&self) -> u64 {
+    /// W6.
+    fn rests(&self, upkeep: &Upkeep) -> bool {
+        let is_free = upkeep.merge.as_ref().is_some_and(|merge| merge.is_asked() || merge.is_built());
+        let is_full = || self.current().version.levels[0].len() >= RUNS_LIMIT;
+        self.compaction.is_paused()
+            && !self.compaction.is_asked()
+            && !is_free
+            && !is_full()
+            && !mutant!("merge_while_paused")
+    }
+
+    /// W7.
+    fn give_up_stopped(&self, upkeep: &mut Upkeep) {
+        let is_stopped = |merge: &mut Merge| merge.is_asked() && !merge.is_built() && !self.compaction.is_asked();
+        if let Some(merge) = upkeep.merge.take_if(is_stopped) {
+            self.give_up(upkeep, merge.begun());
+        }
+    }
+
+    /// Asks for a merge of what is visible of some keys; the number of the request.
+    pub(crate) fn ask_to_compact(&self, bounds: KeyBounds<'_>) -> u64 {
         self.persist_target.fetch_max(self.env.host.visible().get(), Ordering::Relaxed);
-        let request = self.compact_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let request = self.compaction.ask(bounds);
         self.env.host.wake_upkeep();
         request
     }
 
-    /// Requests up to this number are done.
-    pub(crate) fn compacted(&self) -> u64 {
-        self.compact_done.load(Ordering::SeqCst)
-    }
-
-    fn is_compaction_asked(&self) -> bool {
-        self.compact_asked.load(Ordering::SeqCst) > self.compacted()
+    /// Holds back merges that nobody asked for, or lets go of them (W6).
+    pub(crate) fn pause_compaction(&self, is_paused: bool) {
+        if is_paused {
+            return self.compaction.pause();
+        }
+        self.compaction.resume();
+        self.env.host.wake_upkeep();
     }
 
     /// Removes files that were begun: tables, or lists of them.

@@ -13,7 +13,7 @@ impl Fixture {
 
     /// Waits for a compaction, by working.
     pub(super) fn compact(&self) {
-        let request = self.tree.compact();
+        let request = self.tree.compact(KeyBounds::ALL);
         for _ in 0..100_000 {
             if self.tree.compacted() >= request {
                 return;
@@ -98,7 +98,7 @@ fn beside_a_compaction_a_reader_sees_its_snapshot_and_commits_go_on() {
     for i in (0..3_000).filter(|i| i % 10 != 0) {
         store.delete(&key(i));
     }
-    let request = store.tree.compact();
+    let request = store.tree.compact(KeyBounds::ALL);
     let mut seen = 0;
     for step in 0..100_000u32 {
         if store.tree.compacted() >= request {
@@ -180,4 +180,52 @@ fn a_file_that_ends_behind_what_is_used_is_cut_when_it_is_written_next() {
     store.persist();
     assert!(store.len() <= len * 2, "{} after {len}", store.len());
     assert_eq!(store.check().keys, 101);
+}
+
+#[test]
+fn while_moves_are_paused_the_file_keeps_its_length_and_then_shrinks() {
+    let store = Fixture::large_pages();
+    store.fill(0..40_000, &[7; 100]);
+    store.persist();
+    let full = store.len();
+    store.tree.pause_compaction(true);
+    for i in (0..40_000).filter(|i| i % 10 != 0) {
+        store.delete(&key(i));
+    }
+    (0..3).for_each(|_| store.persist());
+    assert!(store.len() > full / 2, "CD2: {} of {full}", store.len());
+    store.tree.pause_compaction(false);
+    (0..3).for_each(|_| store.persist());
+    assert!(store.len() < full / 3, "{} of {full}", store.len());
+    assert_eq!(store.check().keys, 4_000);
+}
+
+#[test]
+fn a_compaction_of_a_range_is_done_in_a_pause_and_can_be_stopped() {
+    let mut store = Fixture::new();
+    store.fill(0..5_000, &[7; 40]);
+    store.persist();
+    store.tree.pause_compaction(true);
+    for i in (0..5_000).filter(|i| i % 10 != 0) {
+        store.delete(&key(i));
+    }
+    let stopped = store.tree.compact(KeyBounds::ALL);
+    while store.tree.store.upkeep.lock().compaction.is_none() {
+        store.tree.work(WorkBudget { bytes: 1 << 10 }).unwrap();
+    }
+    store.tree.stop_compaction(stopped);
+    assert!(store.tree.compacted() >= stopped);
+    store.check();
+    let (low, high) = (key(100), key(2_000));
+    let bounds = KeyBounds::half_open((&low[..]).min(&high), (&low[..]).max(&high));
+    let request = store.tree.compact(bounds);
+    for _ in (0..100_000).take_while(|_| store.tree.compacted() < request) {
+        store.tree.work(WorkBudget { bytes: 4 << 10 }).unwrap();
+    }
+    assert!(store.tree.compacted() >= request, "it ends");
+    let progress = store.tree.stats().compaction;
+    assert!(progress.requests == 0 && progress.bytes_done > 0 && progress.is_paused, "CO4: {progress:?}");
+    assert_eq!(store.check().keys, 500);
+    store.reopen();
+    assert_eq!(store.check().keys, 500);
 }

@@ -117,11 +117,21 @@ pub(crate) struct Job {
     pub(crate) reason: Reason,
 }
 
-/// The next job of a compaction of everything, which began when `first_no` was the next number of a table; `None`: it is done.
+/// The next job of a compaction of some keys, which began when `first_no` was the next number of a table; `None`: it is done.
 ///
-/// All goes down to the last level; there, tables from before are rewritten if they have tombstones or older versions.
-pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64) -> Option<Job> {
-    leveled::compact(shape, limits, first_no)
+/// All tables about such keys go down to the last level; there, those from before are rewritten if they have tombstones or older versions.
+pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64, keys: &Span<'_>) -> Option<Job> {
+    leveled::compact(shape, limits, first_no, keys)
+}
+
+/// Bytes of the tables that such a compaction is still to read, but for those that these overlap in the last level.
+pub(crate) fn bytes_to_compact<T: Sorted>(
+    shape: &Shape<'_, T>,
+    limits: &Limits,
+    first_no: u64,
+    keys: &Span<'_>,
+) -> u64 {
+    leveled::bytes_to_compact(shape, limits, first_no, keys)
 }
 
 /// Bytes that are still to go further down because their level holds more than it should.

@@ -7,6 +7,7 @@
 
 mod against_oracle;
 mod closing;
+mod compaction;
 mod conflicts;
 mod durability;
 mod ingest;

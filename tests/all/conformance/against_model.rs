@@ -203,7 +203,7 @@ impl<S: Subject> Run<S> {
             }
             Step::Persist => self.tested.persist(),
             Step::Compact(steps) => {
-                self.tested.store().compact();
+                self.tested.store().compact(KeyBounds::ALL);
                 for _ in 0..steps {
                     self.tested.work(1024).expect("upkeep on a good disk");
                 }

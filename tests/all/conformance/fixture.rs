@@ -305,7 +305,7 @@ impl<S: Subject> Fixture<S> {
 
     /// Makes the files small, with `beside` between the steps, of `bytes` each.
     pub(crate) fn compact_beside(&mut self, bytes: u64, mut beside: impl FnMut(&mut Self, usize)) {
-        let request = self.store().compact();
+        let request = self.store().compact(KeyBounds::ALL);
         for step in 0..STEPS_MAX {
             if self.store().compacted() >= request {
                 return;

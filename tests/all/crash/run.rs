@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use duramen::seams::{Clock, ManualClock, ManualExecutor, SystemClock};
 use duramen::{
-    BackendKind, Builder, Database, Durability, Error, Keyspace, KeyspaceId, KeyspaceOptions, Lsn, Reader, Snapshot,
-    TxnOptions,
+    BackendKind, Builder, Compaction, Database, Durability, Error, Keyspace, KeyspaceId, KeyspaceOptions, Lsn, Reader,
+    Snapshot, TxnOptions,
 };
 use duramen_base::vfs::sim::{Journal, SimVfs};
 use duramen_tests::dice::Dice;
@@ -236,7 +236,11 @@ impl<'a> Actor<'a> {
 
     fn compact(&mut self) {
         let number = self.dice.below(2) as usize;
-        self.stage.db.compact(&self.stage.lasting[number]).expect("a good disk");
+        let (db, keyspace) = (&self.stage.db, &self.stage.lasting[number]);
+        match number {
+            0 => db.begin_compaction(keyspace, "key 010".."key 045").and_then(Compaction::wait).expect("a good disk"),
+            _ => db.compact(keyspace).expect("a good disk"),
+        }
     }
 
     /// A transaction over both lasting keyspaces, and sometimes the third.

@@ -32,10 +32,30 @@ pub(super) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<J
     hidden(shape).or_else(|| levels.by_score()).or_else(|| levels.by_tombstones()).or_else(|| levels.by_history())
 }
 
-/// The next job of a compaction of everything.
-pub(super) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64) -> Option<Job> {
+/// The next job of a compaction of some keys.
+pub(super) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64, keys: &Span<'_>) -> Option<Job> {
     let levels = Levels::new(shape, limits);
-    hidden(shape).or_else(|| levels.all_down(first_no)).or_else(|| levels.cleaned(first_no))
+    hidden(shape).or_else(|| levels.all_down(first_no, keys)).or_else(|| levels.cleaned(first_no, keys))
+}
+
+/// Bytes of the tables that are still to go down or to be cleaned.
+pub(super) fn bytes_to_compact<T: Sorted>(
+    shape: &Shape<'_, T>,
+    limits: &Limits,
+    first_no: u64,
+    keys: &Span<'_>,
+) -> u64 {
+    let levels = Levels::new(shape, limits);
+    let at = |level: usize| shape.levels.get(level).into_iter().flatten().flat_map(Run::all);
+    let zero = at(0).filter(|table| table.no() < first_no);
+    let dirty = at(levels.last).filter(|table| table.no() < first_no && is_dirty(*table));
+    let tables = zero.chain((1..levels.last).flat_map(at)).chain(dirty);
+    tables.filter(|table| table.span().overlaps(keys)).map(Sorted::bytes).sum()
+}
+
+/// Whether it has more than the newest values.
+fn is_dirty<T: Sorted>(table: &T) -> bool {
+    table.tombstones() > 0 || table.history() > 0
 }
 
 /// Tables of one run of which nothing is left to read.
@@ -217,18 +237,22 @@ impl<'a, T: Sorted> Levels<'a, T> {
     }
 
     /// What lies above the last level, from the top.
-    fn all_down(&self, first_no: u64) -> Option<Job> {
+    fn all_down(&self, first_no: u64, keys: &Span<'_>) -> Option<Job> {
         let runs = self.shape.levels.first()?;
-        let from_before = |run: &Run<T>| run.all().any(|table| table.no() < first_no);
+        let is_due = |table: &T| table.no() < first_no && table.span().overlaps(keys);
+        let from_before = |run: &Run<T>| run.all().any(is_due);
         if let Some(newest) = runs.iter().position(from_before) {
             return self.merge_zero(runs.len() - newest, Reason::Asked);
         }
-        (1..self.last).find_map(|level| Some(self.down(level, self.run(level)?.all().next()?, Reason::Asked)))
+        (1..self.last).find_map(|level| {
+            let table = self.run(level)?.all().find(|table| table.span().overlaps(keys))?;
+            Some(self.down(level, table, Reason::Asked))
+        })
     }
 
     /// A table of the last level from before that has more than the newest values.
-    fn cleaned(&self, first_no: u64) -> Option<Job> {
-        let is_due = |table: &&T| table.no() < first_no && (table.tombstones() > 0 || table.history() > 0);
+    fn cleaned(&self, first_no: u64, keys: &Span<'_>) -> Option<Job> {
+        let is_due = |table: &&T| table.no() < first_no && is_dirty(*table) && table.span().overlaps(keys);
         let table = self.run(self.last)?.all().find(is_due)?;
         Some(Job { inputs: vec![table.no()], to: self.last, is_move: false, reason: Reason::Asked })
     }

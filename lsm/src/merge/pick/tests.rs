@@ -204,12 +204,15 @@ impl Toys {
         panic!("I2: there is always something to do");
     }
 
-    /// Carries out a compaction of everything.
-    fn compact(&mut self) {
+    /// Carries out a compaction of these keys.
+    fn compact(&mut self, keys: &Span<'_>) {
         let first_no = self.next_no + 1;
         for _ in 0..STEPS_MAX {
             let shape = Shape { levels: &self.levels, oldest: self.oldest, is_hidden: &|toy: &Toy| toy.hidden };
-            let Some(job) = compact(&shape, &LIMITS, first_no) else { return };
+            let left = bytes_to_compact(&shape, &LIMITS, first_no, keys);
+            let Some(job) = compact(&shape, &LIMITS, first_no, keys) else {
+                return assert_eq!(left, 0, "what is done has nothing to do");
+            };
             self.check(&job);
             self.carry_out(&job);
             self.check_runs();
@@ -273,7 +276,13 @@ proptest! {
         }
         toys.settle();
         prop_assert!(toys.levels[0].len() < RUNS_MIN, "I1");
-        toys.compact();
+        let part = (1000u32.to_be_bytes(), 60_000u32.to_be_bytes());
+        let part = Span { low: &part.0, end: End::Before(&part.1) };
+        toys.compact(&part);
+        let tables = || toys.levels.iter().enumerate().flat_map(|(level, runs)| runs.iter().flat_map(Run::all).map(move |toy| (level, toy)));
+        let is_down = tables().all(|(level, toy)| level == LAST_LEVEL || !toy.span().overlaps(&part));
+        prop_assert!(is_down, "a compaction brings down what is about its keys");
+        toys.compact(&Span { low: b"", end: End::Open });
         prop_assert!(toys.placed().iter().all(|(level, ..)| *level == LAST_LEVEL), "a compaction brings all down");
     }
 }

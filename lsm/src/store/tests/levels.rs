@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::merge::pick::SIZE_RATIO;
+use crate::span::{End, Span};
 use crate::tuning::Layout;
 use crate::version::Run;
 
@@ -90,7 +91,7 @@ fn older_versions_stay_for_a_reader_and_go_when_it_is_gone() {
     let before = bench.now;
     bench.host.set_snapshots(&[before]);
     load(&mut bench, 300);
-    bench.lsm().compact();
+    bench.lsm().compact(KeyBounds::ALL);
     bench.settle();
     assert_eq!(versions(&bench).0, 600, "both versions of each key");
     bench.check(before);
@@ -147,4 +148,104 @@ fn a_store_goes_on_under_another_picker() {
     bench.settle();
     bench.check(bench.now);
     bench.verify();
+}
+
+fn compact<V: Vfs + Clone>(bench: &Bench<V>, low: &[u8], high: &[u8]) {
+    let request = bench.lsm().compact(KeyBounds::half_open(low, high));
+    for _ in 0..10_000 {
+        if bench.lsm().compacted() >= request {
+            return;
+        }
+        bench.work();
+    }
+    panic!("a compaction ends");
+}
+
+/// Numbers of the tables of the last level about these keys, and of those about none of them.
+fn last_tables<V: Vfs + Clone>(bench: &Bench<V>, low: &[u8], high: &[u8]) -> (Vec<u64>, Vec<u64>) {
+    let keys = Span { low, end: End::Before(high) };
+    let sv = bench.store().current();
+    let last = sv.version.levels.last().expect("levels").iter().flat_map(Run::all);
+    let (inside, outside): (Vec<_>, Vec<_>) = last.partition(|table| table.span().overlaps(&keys));
+    let numbers = |tables: Vec<&Arc<Table>>| tables.iter().map(|table| table.meta().no).collect();
+    (numbers(inside), numbers(outside))
+}
+
+#[test]
+fn a_compaction_of_a_range_brings_its_keys_down_and_leaves_tables_far_away() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    compact(&bench, b"", b"z");
+    for number in 0..20 {
+        bench.put(&format!("key-{:04}", 100 + number), "newer");
+    }
+    let (low, high) = (&b"key-0100"[..], &b"key-0120"[..]);
+    let (inside, outside) = last_tables(&bench, low, high);
+    assert!(!inside.is_empty() && outside.len() > inside.len());
+    compact(&bench, low, high);
+    assert!(last_tables(&bench, low, high).0.iter().all(|no| !inside.contains(no)), "they were merged");
+    let kept = outside.iter().filter(|no| last_tables(&bench, low, high).1.contains(no)).count();
+    assert!(kept * 2 > outside.len(), "{kept} of {} tables far away stay", outside.len());
+    assert!(bench.store().current().version.levels[0].is_empty());
+    let progress = bench.lsm().stats().compaction;
+    assert!(progress.bytes_done > 0 && progress.bytes_to_do == 0 && progress.requests == 0, "{progress:?}");
+    bench.check(bench.now);
+    bench.verify();
+}
+
+#[test]
+fn a_stopped_compaction_leaves_no_file_and_loses_nothing() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    for number in 0..300 {
+        bench.put(&format!("key-{:04}", number * 2), "newer");
+    }
+    bench.persist();
+    let request = bench.lsm().compact(KeyBounds::ALL);
+    let is_merging = || bench.store().upkeep.lock().merge_is_asked();
+    for _ in (0..10_000).take_while(|_| !is_merging()) {
+        bench.work();
+    }
+    assert!(is_merging() && bench.lsm().compacted() < request, "it is under way");
+    bench.lsm().stop_compaction(request);
+    assert!(bench.lsm().compacted() >= request, "CD1: nobody waits for it");
+    bench.work();
+    assert!(!is_merging(), "W7");
+    bench.settle();
+    let tables = bench.store().current().tables().count();
+    assert_eq!(bench.files().iter().filter(|name| name.ends_with(".sst")).count(), tables, "W7");
+    bench.check(bench.now);
+    bench.verify();
+}
+
+#[test]
+fn a_paused_store_flushes_and_merges_no_more_than_level_0_needs() {
+    let mut bench = Bench::new(disk());
+    bench.lsm().pause_compaction(true);
+    let mut runs_max = 0;
+    for number in 0..600u32 {
+        bench.put(&format!("key-{:04}", number * 7 % 600), "a value that takes some room in a table");
+        bench.settle();
+        let runs = bench.store().current().version.levels[0].len();
+        assert!(runs <= crate::merge::pick::RUNS_LIMIT, "W5: {runs} runs");
+        runs_max = runs_max.max(runs);
+    }
+    bench.persist();
+    assert_eq!(runs_max + 1, crate::merge::pick::RUNS_LIMIT, "W6: there is a merge at the limit");
+    bench.lsm().pause_compaction(false);
+    bench.settle();
+    assert!(bench.store().current().version.levels[0].len() < crate::merge::pick::RUNS_MIN);
+    bench.check(bench.now);
+    bench.verify();
+}
+
+#[test]
+fn a_compaction_that_is_asked_for_is_carried_out_in_a_pause() {
+    let mut bench = Bench::new(disk());
+    bench.lsm().pause_compaction(true);
+    load(&mut bench, 300);
+    compact(&bench, b"", b"z");
+    let levels = bench.levels();
+    assert!(bench.store().current().version.levels[0].is_empty(), "CD2: {levels:?}");
+    bench.check(bench.now);
 }

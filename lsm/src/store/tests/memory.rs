@@ -73,7 +73,7 @@ fn a_merge_leaves_what_it_reads_for_the_last_time_out_of_the_pool() {
     }
     bench.settle();
     bench.open().expect("whole");
-    let request = bench.lsm().compact();
+    let request = bench.lsm().compact(KeyBounds::ALL);
     while bench.lsm().compacted() < request {
         bench.work();
     }
