@@ -21,6 +21,7 @@ mod ingest;
 mod manifest;
 mod merge;
 mod open;
+mod quiet;
 mod run_cursor;
 mod run_writer;
 mod salvage;

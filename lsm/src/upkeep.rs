@@ -23,13 +23,16 @@ use duramen_base::{Error, KeyBounds, Result, Timestamp, WorkBudget, WorkDone, mu
 use crate::flush::Flush;
 use crate::ingest::Ingested;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, bytes_to_compact, compact, pick};
+use crate::merge::pick::{
+    Job, LAST_LEVEL, Limits, RUNS_LIMIT, Shape, Sorted, all_down, bytes_to_compact, compact, pick,
+};
 use crate::merge::{Merge, is_hidden};
+use crate::quiet::Quiet;
 use crate::span::{End, Span};
 use crate::store::Store;
 use crate::superversion::Layer;
 use crate::table::{Table, table_path};
-use crate::version::Run;
+use crate::version::{Run, Version};
 
 /// What one caller at a time works on.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) struct Upkeep {
     compacting: Option<(CompactionRequest, u64)>,
     /// For which version and which oldest reader there was nothing to merge.
     settled: Option<(u64, Timestamp)>,
+    /// Since when nobody writes.
+    quiet: Quiet,
     /// Tables that the manifest names no more, until nobody reads them.
     obsolete: Vec<Arc<Table>>,
     /// Files of ours that nothing names.
@@ -68,8 +73,18 @@ impl Upkeep {
         next_manifest_number: u64,
         garbage: Vec<PathBuf>,
     ) -> Upkeep {
-        let (flush, merge, compacting, settled, obsolete) = (None, None, None, None, Vec::new());
-        Upkeep { manifest, next_table_no, next_manifest_number, flush, merge, compacting, settled, obsolete, garbage }
+        Upkeep {
+            manifest,
+            next_table_no,
+            next_manifest_number,
+            flush: None,
+            merge: None,
+            compacting: None,
+            settled: None,
+            quiet: Quiet::default(),
+            obsolete: Vec::new(),
+            garbage,
+        }
     }
 }
 
@@ -245,7 +260,9 @@ impl Store {
         let oldest = self.env.host.snapshots().oldest();
         let is_compacting = self.begin_compaction(upkeep);
         let is_full = version.levels[0].len() >= RUNS_LIMIT;
-        if upkeep.settled == Some((version.seq, oldest)) && !is_compacting {
+        let goes_down = self.goes_down(upkeep, &version);
+        let is_settled = upkeep.settled == Some((version.seq, oldest));
+        if is_settled && !is_compacting && !goes_down {
             return None;
         }
         let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
@@ -271,7 +288,18 @@ impl Store {
         if job.is_none() {
             upkeep.settled = Some((version.seq, oldest));
         }
-        job
+        job.or_else(|| all_down(&shape, &limits).filter(|_| goes_down))
+    }
+
+    /// QT1 of `quiet.rs`.
+    fn goes_down(&self, upkeep: &mut Upkeep, version: &Version) -> bool {
+        let newest = self.current().memtables().map(|memtable| memtable.max_ts()).max().unwrap_or(Timestamp::ZERO);
+        let bytes = |runs: &Vec<Run>| bytes_of(runs.iter());
+        let last_level = (version.levels.len() - 1).max(LAST_LEVEL);
+        let last_bytes = version.levels.get(last_level).map_or(0, bytes);
+        let all_bytes: u64 = version.levels.iter().map(bytes).sum();
+        upkeep.quiet.look(newest, self.env.clock.now(), all_bytes - last_bytes, last_bytes)
+            && !mutant!("leave_quiet_levels")
     }
 
     fn next_merge(&self, upkeep: &mut Upkeep) -> Option<Merge> {

@@ -102,6 +102,8 @@ pub(crate) enum Reason {
     Hidden,
     /// Somebody asked for it.
     Asked,
+    /// Nobody writes, and much lies above the last level.
+    Quiet,
 }
 
 /// Tables to be merged into one run.
@@ -122,6 +124,14 @@ pub(crate) struct Job {
 /// All tables about such keys go down to the last level; there, those from before are rewritten if they have tombstones or older versions.
 pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64, keys: &Span<'_>) -> Option<Job> {
     leveled::compact(shape, limits, first_no, keys)
+}
+
+/// The next job that brings down what lies above the last level; `None`: nothing does.
+pub(crate) fn all_down<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
+    match limits.layout {
+        Layout::Leveled => leveled::all_down(shape, limits),
+        Layout::Tiered => None,
+    }
 }
 
 /// Bytes of the tables that such a compaction is still to read, but for those that these overlap in the last level.

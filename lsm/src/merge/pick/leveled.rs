@@ -16,7 +16,7 @@
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
 use duramen_base::Timestamp;
 
-use crate::span::{Span, hull};
+use crate::span::{End, Span, hull};
 use crate::version::Run;
 
 /// Versions that may be rewritten for each tombstone that goes (Y2).
@@ -36,6 +36,13 @@ pub(super) fn pick<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<J
 pub(super) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64, keys: &Span<'_>) -> Option<Job> {
     let levels = Levels::new(shape, limits);
     hidden(shape).or_else(|| levels.all_down(first_no, keys)).or_else(|| levels.cleaned(first_no, keys))
+}
+
+/// The next job that brings down what lies above the last level.
+pub(super) fn all_down<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Option<Job> {
+    let keys = Span { low: b"", end: End::Open };
+    let job = Levels::new(shape, limits).all_down(u64::MAX, &keys)?;
+    Some(Job { reason: Reason::Quiet, ..job })
 }
 
 /// Bytes of the tables that are still to go down or to be cleaned.

@@ -249,3 +249,25 @@ fn a_compaction_that_is_asked_for_is_carried_out_in_a_pause() {
     assert!(bench.store().current().version.levels[0].is_empty(), "CD2: {levels:?}");
     bench.check(bench.now);
 }
+
+#[test]
+fn in_quiet_times_everything_goes_down_and_one_run_is_left() {
+    let mut bench = Bench::new(disk());
+    load(&mut bench, 600);
+    load(&mut bench, 600);
+    let runs = |bench: &Bench<MemVfs>| bench.store().current().version.runs().count();
+    assert!(runs(&bench) > 2, "{:?}", bench.levels());
+    let clock = Arc::new(duramen_base::clock::ManualClock::default());
+    bench.lsm = None;
+    let env = StoreEnv { clock: Arc::clone(&clock) as Arc<_>, ..env(&bench.disk, &bench.host, 4096, 1024) };
+    bench.lsm = Some(Lsm::open_tuned(env, tiny()).expect("whole"));
+    bench.replay();
+    bench.settle();
+    assert!(runs(&bench) > 2, "somebody may go on writing");
+    clock.advance(Duration::from_secs(1));
+    bench.settle();
+    assert_eq!(runs(&bench), 1, "QT1: {:?}", bench.levels());
+    assert_eq!(versions(&bench), (600, 0), "and what was overwritten is gone");
+    bench.check(bench.now);
+    bench.verify();
+}
