@@ -145,7 +145,8 @@ impl CompactionDesk {
 
     /// Notes bytes that were merged or moved for a request.
     pub fn add_done(&self, bytes: u64) {
-        self.state.lock().bytes_done += bytes;
+        let mut state = self.state.lock();
+        state.bytes_done = state.bytes_done.saturating_add(bytes);
     }
 
     /// Notes what is still to be done for the request under way.

@@ -143,8 +143,10 @@ impl Store {
 
     /// What is left: in the first stage pages of the range, of which only their number in all is known, then those behind the bound.
     fn note_progress(&self, up: &Upkeep, compaction: &Compaction, outcome: &Result<Piece>) {
+        let used_bytes = (up.units.end() - up.units.free_count()) * UNIT_BYTES as u64;
         if let Ok(Piece::Bytes(bytes)) = outcome {
-            self.compaction.add_done(*bytes);
+            // A step that used its whole budget up says so, however large that was.
+            self.compaction.add_done((*bytes).min(used_bytes));
         }
         let units = match compaction.stage {
             Stage::Pack { .. } => up.units.end() - up.units.free_count(),
