@@ -294,12 +294,13 @@ impl Store {
     /// QT1 of `quiet.rs`.
     fn goes_down(&self, upkeep: &mut Upkeep, version: &Version) -> bool {
         let newest = self.current().memtables().map(|memtable| memtable.max_ts()).max().unwrap_or(Timestamp::ZERO);
-        let bytes = |runs: &Vec<Run>| bytes_of(runs.iter());
-        let last_level = (version.levels.len() - 1).max(LAST_LEVEL);
-        let last_bytes = version.levels.get(last_level).map_or(0, bytes);
-        let all_bytes: u64 = version.levels.iter().map(bytes).sum();
-        upkeep.quiet.look(newest, self.env.clock.now(), all_bytes - last_bytes, last_bytes)
-            && !mutant!("leave_quiet_levels")
+        let above_and_in_last = || {
+            let bytes = |runs: &Vec<Run>| bytes_of(runs.iter());
+            let last_level = (version.levels.len() - 1).max(LAST_LEVEL);
+            let last_bytes = version.levels.get(last_level).map_or(0, bytes);
+            (version.levels.iter().map(bytes).sum::<u64>() - last_bytes, last_bytes)
+        };
+        upkeep.quiet.look(newest, self.env.clock.now(), above_and_in_last) && !mutant!("leave_quiet_levels")
     }
 
     fn next_merge(&self, upkeep: &mut Upkeep) -> Option<Merge> {
