@@ -7,6 +7,7 @@
 //! CR2  What a snapshot shows during the run is what the history says of its timestamp.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub(super) struct Run {
     pub(super) persists: [u64; 2],
     /// Whether the log was cut behind them.
     pub(super) cut_log: bool,
-    /// Levels below the first in which the lasting LSM had tables at the end.
+    /// Levels below the first in which the lasting LSM had tables at once.
     pub(super) levels: usize,
 }
 
@@ -136,6 +137,7 @@ struct Stage {
     commits: Mutex<BTreeMap<u64, Writes>>,
     /// Timestamp, keyspace, digest of what a snapshot showed (CR2).
     shown: Mutex<Vec<(u64, KeyspaceId, u64)>>,
+    levels_max: AtomicUsize,
 }
 
 impl Stage {
@@ -160,6 +162,7 @@ impl Stage {
             keyspaces,
             commits: Mutex::default(),
             shown: Mutex::default(),
+            levels_max: AtomicUsize::new(0),
         }
     }
 
@@ -170,9 +173,6 @@ impl Stage {
             stats.keyspaces.iter().find(of).map_or(0, |(_, stats)| stats.persists)
         });
         let cut_log = stats.log.start > Lsn::ZERO;
-        let has_tables =
-            |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
-        let levels = stats.keyspaces.iter().map(|(_, stats)| has_tables(&stats.levels)).max().unwrap_or(0);
         if self.plan.closes {
             self.db.clone().close().expect("a good disk");
         } else {
@@ -185,7 +185,18 @@ impl Stage {
             assert_eq!(digest, expected, "CR2: a snapshot at {ts} of keyspace {keyspace} in {:?}", self.plan);
         }
         let keyspaces = self.keyspaces.into_inner().expect("no thread died");
+        let levels = self.levels_max.into_inner();
         Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, levels }
+    }
+
+    /// One piece of upkeep, and what it made of the levels.
+    fn upkeep(&self) {
+        self.executor.run_all(1);
+        let stats = self.db.stats();
+        let has_tables =
+            |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
+        let levels = stats.keyspaces.iter().map(|(_, stats)| has_tables(&stats.levels)).max().unwrap_or(0);
+        self.levels_max.fetch_max(levels, Ordering::Relaxed);
     }
 }
 
@@ -225,7 +236,7 @@ impl<'a> Actor<'a> {
             match self.dice.below(100) {
                 0..74 => self.commit(),
                 74..90 if !self.stage.plan.upkeep => self.commit(),
-                74..88 => drop(self.stage.executor.run_all(1)),
+                74..88 => self.stage.upkeep(),
                 88..90 if self.dice.percent(50) => self.stage.db.checkpoint().expect("a good disk"),
                 88..90 => self.compact(),
                 90..95 => self.look(),
