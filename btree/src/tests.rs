@@ -1,7 +1,7 @@
 //! The whole tree on a disk in memory: what the conformance suite does not ask, because it is about this structure.
 
 use duramen_base::backend::BackendCursor;
-use duramen_base::clock::ManualClock;
+use duramen_base::clock::{Clock, ManualClock};
 use duramen_base::pool::FramePool;
 use duramen_base::sync::Mutex;
 use duramen_base::vfs::{File, MemVfs, OpenMode, Vfs};
@@ -89,6 +89,10 @@ impl Fixture {
     }
 
     fn with(bytes: u64, page_bytes: u32) -> Fixture {
+        Fixture::on_clock(bytes, page_bytes, Arc::new(ManualClock::default()))
+    }
+
+    fn on_clock(bytes: u64, page_bytes: u32, clock: Arc<dyn Clock>) -> Fixture {
         let vfs = Arc::new(MemVfs::new());
         vfs.create_dir("/ks".as_ref()).unwrap();
         let host = Arc::new(Host {
@@ -97,7 +101,7 @@ impl Fixture {
             active: Mutex::new(Vec::new()),
         });
         BTree::create(&env_of(&vfs, &host, page_bytes)).unwrap();
-        let tree = BTree::open(env_of(&vfs, &host, page_bytes)).unwrap();
+        let tree = BTree::open(StoreEnv { clock, ..env_of(&vfs, &host, page_bytes) }).unwrap();
         Fixture { vfs, host, tree }
     }
 

@@ -10,6 +10,7 @@
 //!      [`MOMENT`] at most: large writers each time, small ones now and then.
 //! TH2  With a second buffer frozen nobody begins to write until the first is in pages; `WriteStalled` at his deadline.
 //! TH3  Who waits for a moment does no part of a checkpoint: a sync of much data takes longer than that.
+//! TH4  Nobody pauses with the latch of upkeep: whoever is to work would be turned away, and sleep longer.
 
 use std::time::Duration;
 
@@ -109,16 +110,14 @@ impl Store {
 
     /// Does a small step, or pauses while somebody else is at work; false: upkeep has failed.
     fn help(&self, pace: Pace) -> bool {
-        match self.upkeep.try_lock() {
-            Some(mut up) if up.run.is_none() || pace == Pace::Full => {
-                up.failed.is_none() && self.relief_step(&mut up, STEP_BYTES).is_ok()
-            }
-            _ => {
-                self.env.host.wake_upkeep(); // TH3
-                self.env.clock.sleep(PAUSE);
-                true
-            }
+        if let Some(mut up) = self.upkeep.try_lock()
+            && (up.run.is_none() || pace == Pace::Full)
+        {
+            return up.failed.is_none() && self.relief_step(&mut up, STEP_BYTES).is_ok();
         }
+        self.env.host.wake_upkeep(); // TH3
+        self.env.clock.sleep(PAUSE); // TH4
+        true
     }
 
     fn count_stall(&self, time: Duration) {

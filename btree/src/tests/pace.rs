@@ -1,10 +1,12 @@
 //! Writers are slowed down as the drain goes (`throttle.rs`), and told when it does not go at all.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use duramen_base::StallCause;
 
 use super::*;
+use crate::store::Store;
 
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(50);
@@ -80,4 +82,40 @@ fn nobody_waits_while_nothing_is_frozen() {
     store.freeze_another();
     store.tree.throttle(1 << 20, Duration::ZERO).expect("there is a buffer left");
     assert_eq!(store.waited(), Duration::ZERO);
+}
+
+/// A clock by which whoever sleeps looks whether others could work meanwhile.
+#[derive(Default)]
+struct Watching {
+    clock: ManualClock,
+    store: Mutex<Weak<Store>>,
+    sleeps: Mutex<[u32; 2]>,
+}
+
+impl Clock for Watching {
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        let store = self.store.lock().upgrade().expect("it is open");
+        self.sleeps.lock()[usize::from(store.upkeep.try_lock().is_none())] += 1;
+        self.clock.sleep(time);
+    }
+}
+
+#[test]
+fn who_waits_beside_a_checkpoint_keeps_nobody_from_working_at_it() {
+    let watching = Arc::new(Watching::default());
+    let store = Fixture::on_clock(4 << 20, 1 << 10, Arc::clone(&watching) as Arc<dyn Clock>);
+    *watching.store.lock() = Arc::downgrade(&store.tree.store);
+    store.freeze_another();
+    while store.tree.store.buffers.layers().active.bytes() < store.tree.store.buffer_bytes_max() / 2 {
+        store.put(&key(5), &[7; 100]);
+    }
+    store.tree.store.begin_checkpoint(&mut store.tree.store.upkeep.lock());
+    store.tree.throttle(20 << 10, LONG).expect("a moment");
+    let [alone, with_latch] = *watching.sleeps.lock();
+    assert!(alone > 0, "he waits: TH3");
+    assert_eq!(with_latch, 0, "TH4");
 }
