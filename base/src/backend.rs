@@ -362,6 +362,14 @@ pub struct StoreStats {
     pub persist_time: Duration,
     /// B-tree: the longest single step of a checkpoint. Who waits for memory, or for a checkpoint, may wait for one.
     pub persist_step_max: Duration,
+    /// Values that lie in value files.
+    pub values: u64,
+    /// Value files.
+    pub value_files: u64,
+    /// Bytes of the value files, a part of [`StoreStats::disk_bytes`].
+    pub value_bytes: u64,
+    /// Of these, bytes of values that are still named; files with less than half are written anew.
+    pub live_value_bytes: u64,
 }
 
 impl StoreStats {

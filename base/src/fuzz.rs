@@ -54,7 +54,7 @@ pub fn targets() -> Vec<Target> {
     let batch = golden::bytes(include_str!("../tests/golden/operation-batch.hex"));
     let current = golden::bytes(include_str!("../tests/golden/current.hex"));
     let ingest = golden::bytes(include_str!("../tests/golden/ingest_record.hex"));
-    vec![
+    let mut targets = vec![
         Target { name: "batch", corpus: vec![batch], reseal: nothing_to_seal, check: check_batch },
         Target { name: "image", corpus: vec![leaf, inner, raw], reseal: reseal_image, check: check_image },
         Target {
@@ -71,7 +71,9 @@ pub fn targets() -> Vec<Target> {
         },
         Target { name: "ingest-record", corpus: vec![ingest], reseal: nothing_to_seal, check: check_ingest },
         Target { name: "current", corpus: vec![current], reseal: nothing_to_seal, check: check_current },
-    ]
+    ];
+    targets.extend(crate::values::fuzz::targets());
+    targets
 }
 
 fn check_ingest(bytes: &[u8]) -> bool {

@@ -40,6 +40,7 @@ pub mod stall;
 pub mod store_schedules;
 pub mod sync;
 pub mod value;
+pub mod values;
 pub mod varint;
 pub mod vfs;
 

@@ -120,6 +120,13 @@ impl From<&[u8]> for Value {
     }
 }
 
+impl From<Arc<[u8]>> for Value {
+    /// Takes the allocation over, unless the bytes are few.
+    fn from(source: Arc<[u8]>) -> Value {
+        if source.len() > INLINE_BYTES_MAX { Value(Repr::Shared(source)) } else { Value::from(&*source) }
+    }
+}
+
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {
         **self == **other

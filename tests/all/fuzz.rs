@@ -5,12 +5,15 @@
 use std::process::Command;
 
 /// Every file format that a database holds has a target.
-const TARGETS: [&str; 24] = [
+const TARGETS: [&str; 27] = [
     "batch",
     "image",
     "file-header",
     "framed-file",
     "current",
+    "value-manifest",
+    "value-file",
+    "value-reference",
     "log-record",
     "segment-header",
     "log-end",
