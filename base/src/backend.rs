@@ -41,6 +41,7 @@ use crate::pool::FramePool;
 use crate::stall::StallTimes;
 use crate::sync::published::{Lent, Pinned};
 use crate::value::{INLINE_BYTES_MAX, Value};
+use crate::values::LargeRef;
 use crate::vfs::Vfs;
 
 /// Keeps what a store lends during one short operation alive. Held by one thread, never across I/O, waiting or user code.
@@ -127,6 +128,13 @@ pub enum Hit<'p> {
     Value {
         /// The value.
         bytes: ValueRef<'p>,
+        /// Commit that wrote it.
+        ts: Timestamp,
+    },
+    /// A value in a value file, written at `ts`: drop the pin and ask for it by [`Backend::load_large`].
+    Large {
+        /// Which.
+        large: LargeRef,
         /// Commit that wrote it.
         ts: Timestamp,
     },
@@ -446,6 +454,16 @@ pub trait Backend: Send + Sync + 'static {
     /// The newest version of `key` with `ts <= at` (K1).
     fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>>;
 
+    /// Reads the value that [`Hit::Large`] names, of a get of `key` at `at`; `None`: by now there is none, as may happen where `at` is not registered. Must
+    /// not be called under a [`Pin`].
+    ///
+    /// # Errors
+    /// `Corruption`: the value is damaged or missing, other keys stay readable (K6); `Io`.
+    fn load_large(&self, key: &[u8], at: Timestamp, large: LargeRef) -> Result<Option<Value>> {
+        let _ = (key, at, large);
+        unreachable!("only a store that answers with references is asked for them")
+    }
+
     /// The timestamp of the newest change to `key` (put, delete, range delete) if it is newer than `since`. Right for any `since` that is
     /// registered; reads what it needs.
     fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>>;
@@ -561,6 +579,8 @@ pub trait Backend: Send + Sync + 'static {
 ///     before that seek, concerns a key of this part, shown or not: deletions count, a range tombstone counts where it overlaps. False if none
 ///     does, so that nobody meets a conflict that is not there. Changes applied since that seek may be missed.
 /// C7  A step to a key at hand is the step that `next` or `prev` would make, and cannot fail.
+/// C8  A value may lie elsewhere: after a step, but not after one to a key at hand, `load_value` comes before `value` and `value_owned`. Who only walks over a
+///     key does not read its value.
 pub trait BackendCursor: Send {
     /// Goes to the first key `>= key` inside the bounds; false (and after the last) if there is none.
     fn seek(&mut self, key: &[u8]) -> Result<bool>;
@@ -598,7 +618,15 @@ pub trait BackendCursor: Send {
     /// # Panics
     /// If it stands on none; so do `value` and `ts`.
     fn key(&self) -> &[u8];
+    /// Makes sure of the value there, reading it if need be (C8). An error leaves everything as it was.
+    #[inline]
+    fn load_value(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// The value there.
+    ///
+    /// # Panics
+    /// If it was not made sure of (C8).
     fn value(&self) -> &[u8];
     /// The value there, kept: may count the page image instead of copying.
     fn value_owned(&self) -> Value {

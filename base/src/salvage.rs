@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::{Body, IMAGE_BYTES_MAX, Identity, Image};
+use crate::values::SalvagedValues;
 use crate::vfs::{File, OpenMode, Vfs};
 
 /// Bytes looked at together.
@@ -107,24 +108,42 @@ impl StoreFiles<'_> {
     }
 }
 
-/// Gives every version in a leaf or data block to `sink`.
-pub fn give_versions(image: &Image, sink: &mut dyn Salvage) -> Result<()> {
+/// Gives every version in a leaf or data block to `sink`, large values out of `values`.
+pub fn give_versions(image: &Image, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
     let mut key = Vec::new();
-    let value = |body| match body {
-        Body::Value(value) => Some(value),
-        Body::Tombstone => None,
-    };
     for index in 0..image.count() {
         image.key_into(index, &mut key);
         let record = image.record(index);
-        sink.version(&key, record.ts, value(record.body))?;
+        give_version(&key, record.ts, record.body, values, sink)?;
     }
     for index in 0..image.hist_count() {
         image.hist_key_into(index, &mut key);
         let record = image.hist_record(index);
-        sink.version(&key, record.ts, value(record.body))?;
+        give_version(&key, record.ts, record.body, values, sink)?;
     }
     Ok(())
+}
+
+/// Gives one version; a large value that cannot be had is a loss of its key.
+pub fn give_version(
+    key: &[u8],
+    ts: Timestamp,
+    body: Body<'_>,
+    values: &SalvagedValues,
+    sink: &mut dyn Salvage,
+) -> Result<()> {
+    match body {
+        Body::Value(value) => sink.version(key, ts, Some(value)),
+        Body::Tombstone => sink.version(key, ts, None),
+        Body::Large(large) => match values.read(large) {
+            Ok(value) => sink.version(key, ts, Some(&value)),
+            Err(error) => {
+                let keys = Some((key.to_vec(), crate::memtable::successor(key)));
+                sink.lost(Loss { keys, ..Loss::of(&error, Path::new("values"), 0) });
+                Ok(())
+            }
+        },
+    }
 }
 
 /// Walks through a file looking for whole images.

@@ -154,6 +154,7 @@ fn value_at<B: Backend>(store: &B, key: &[u8], at: Timestamp) -> Option<Vec<u8>>
             match store.get(&pin, key, at).expect("a good disk").hit {
                 Hit::Absent | Hit::Deleted(_) => return None,
                 Hit::Value { bytes, .. } => return Some(bytes.to_vec()),
+                Hit::Large { .. } => panic!("the values of schedules are small"),
                 Hit::NeedIo(ticket) => ticket,
             }
         };

@@ -87,6 +87,11 @@ impl ValueChanges {
         self.added.is_empty() && self.dropped.is_empty()
     }
 
+    /// Bytes of the values added, in their files.
+    pub fn added_bytes(&self) -> u64 {
+        self.added.iter().map(|(_, place)| entry_bytes(place.len)).sum()
+    }
+
     /// Says that the tree will not name a value any more.
     pub fn drop_value(&mut self, value: LargeRef) {
         self.dropped.push(value.id);
@@ -100,6 +105,8 @@ pub struct ValueStore {
     dir: PathBuf,
     owner: Owner,
     file_bytes: u64,
+    /// Dead bytes from which on also the file that is appended to may be written anew.
+    dead_bytes_min: u64,
     index: RwLock<Index>,
     writer: Mutex<Writer>,
     /// Figures, so relaxed.

@@ -168,6 +168,7 @@ fn copy(versions: &KeyVersions, bytes: &mut Vec<u8>, changes: &mut Vec<Copied>) 
         let value = match body {
             Body::Value(value) => Some(append(value)),
             Body::Tombstone => None,
+            Body::Large(_) => unreachable!("a write buffer has whole values"),
         };
         changes.push(Copied { key: key.clone(), ts, value });
     }

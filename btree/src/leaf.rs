@@ -70,7 +70,7 @@ impl<'a> Rules<'a> {
         match newest.body {
             Body::Tombstone if self.pruner.may_drop_tombstone(newest.ts, false) => versions.clear(),
             Body::Tombstone => {}
-            Body::Value(_) => {
+            Body::Value(_) | Body::Large(_) => {
                 let covered = !self.tombs.is_empty() && self.tombs.has_survived(key, newest.ts);
                 if self.pruner.may_freeze(newest.ts, covered) {
                     newest.ts = Timestamp::ZERO;
@@ -90,11 +90,7 @@ struct Version<'a> {
 impl Version<'_> {
     fn bytes(&self) -> usize {
         let ts_bytes = if self.ts == Timestamp::ZERO { 0 } else { TS_BYTES };
-        let value_bytes = match self.body {
-            Body::Value(value) => value.len(),
-            Body::Tombstone => 0,
-        };
-        RECORD_OVERHEAD_BYTES + ts_bytes + value_bytes
+        RECORD_OVERHEAD_BYTES + ts_bytes + self.body.stored_bytes()
     }
 }
 
@@ -444,6 +440,7 @@ impl<'a> LeafRef<'a> {
             Lookup::Absent => self.newest(key).filter(|&ts| ts <= at).map_or(Seen::Nothing, Seen::Deleted),
             Lookup::Deleted(ts) => Seen::Deleted(ts),
             Lookup::Value { range, ts } => Seen::InImage(range, ts),
+            Lookup::Large(..) => unreachable!("IM5: leaves name no values in files"),
         };
         (seen, newer)
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use duramen_base::image::{Identity, Image, ImageKind};
 use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_versions, read_what_can_be};
+use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
 use duramen_base::{Result, StoreMark, Timestamp, mutant};
 
@@ -149,7 +150,7 @@ impl Tree<'_> {
         let (mut inner, mut damaged) = (Vec::new(), BTreeMap::new());
         for (pid, addr) in map.pages() {
             match self.read_page(pid, addr) {
-                Ok(image) if image.kind() == ImageKind::Leaf => give_versions(&image, sink)?,
+                Ok(image) if image.kind() == ImageKind::Leaf => give_versions(&image, &SalvagedValues::none(), sink)?,
                 Ok(_) => inner.push((pid, addr)),
                 Err(error) => {
                     damaged.insert(pid, Loss::of(&error, self.file.path(), addr.unit * UNIT_BYTES as u64));
@@ -250,7 +251,7 @@ fn give_unclaimed(image: &Image, claimed: &Claimed, sink: &mut dyn Salvage) -> R
             self.1.lost(loss);
         }
     }
-    give_versions(image, &mut Filter(claimed, sink))
+    give_versions(image, &SalvagedValues::none(), &mut Filter(claimed, sink))
 }
 
 /// Intervals of keys, each with its high end, of which an empty one is the greatest; none touches another.

@@ -30,6 +30,7 @@ impl Spill {
         let value = match body {
             Body::Value(bytes) => Some(Value::from(bytes)),
             Body::Tombstone => None,
+            Body::Large(_) => unreachable!("IM5: leaves name no values in files"),
         };
         let bytes = key.len() + value.as_ref().map_or(0, |value| value.heap_bytes()) + 80;
         self.reservation.resize(self.reservation.bytes() + bytes as u64);

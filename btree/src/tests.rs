@@ -188,6 +188,7 @@ fn get(tree: &BTree, key: &[u8], at: Timestamp) -> Result<Option<Vec<u8>>> {
             Hit::Absent | Hit::Deleted(_) => return Ok(None),
             Hit::Value { bytes, .. } => return Ok(Some(bytes.to_vec())),
             Hit::NeedIo(ticket) => ticket,
+            Hit::Large { .. } => unreachable!("leaves name no values in files"),
         };
         ticket.load()?;
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use duramen_base::values::LargeRef;
 use duramen_base::{
     Admission, Admit, Backend, BackendCursor, BackendKind, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds,
     LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency,
@@ -74,6 +75,10 @@ impl AnyBackend {
 
     pub(crate) fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
         dispatch!(AnyBackend, self, store => store.get(pin, key, at))
+    }
+
+    pub(crate) fn load_large(&self, key: &[u8], at: Timestamp, large: LargeRef) -> Result<Option<Value>> {
+        dispatch!(AnyBackend, self, store => store.load_large(key, at, large))
     }
 
     pub(crate) fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
@@ -218,6 +223,11 @@ impl AnyCursor {
     #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         dispatch!(AnyCursor, self, cursor => cursor.key())
+    }
+
+    #[inline]
+    pub(crate) fn load_value(&mut self) -> Result<()> {
+        dispatch!(AnyCursor, self, cursor => cursor.load_value())
     }
 
     #[inline]

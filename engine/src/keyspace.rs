@@ -12,8 +12,9 @@ use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Condvar, ManyReaders, Mutex, RwLockReadGuard};
+use duramen_base::values::LargeRef;
 use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Value};
-use duramen_base::{Hit, ValueRef};
+use duramen_base::{Hit, LoadTicket, ValueRef};
 use duramen_txn::Registration;
 
 use crate::any_backend::AnyBackend;
@@ -233,20 +234,30 @@ impl Inner {
         mut keep: impl FnMut(ValueRef<'_>) -> V,
     ) -> Result<Option<V>> {
         loop {
-            let ticket = {
+            let wanted = {
                 let pin = Pin::new();
                 let found = match self.store.get(&pin, key, reader.ts())?.hit {
                     Hit::Absent | Hit::Deleted(_) => Ok(None),
                     Hit::Value { bytes, .. } => Ok(Some(keep(bytes))),
-                    Hit::NeedIo(ticket) => Err(ticket),
+                    Hit::NeedIo(ticket) => Err(Wanted::Page(ticket)),
+                    Hit::Large { large, .. } => Err(Wanted::Value(large)),
                 };
                 match found {
                     Ok(_) if reader.is_ended() => return Err(Error::SnapshotTooOld),
                     Ok(kept) => return Ok(kept),
-                    Err(ticket) => ticket,
+                    Err(wanted) => wanted,
                 }
             };
-            ticket.load()?;
+            match wanted {
+                Wanted::Page(ticket) => ticket.load()?,
+                Wanted::Value(large) => {
+                    let value = self.store.load_large(key, reader.ts(), large);
+                    if reader.is_ended() {
+                        return Err(Error::SnapshotTooOld);
+                    }
+                    return Ok(value?.map(|value| keep(ValueRef::Owned(value))));
+                }
+            }
         }
     }
 }
@@ -268,4 +279,10 @@ fn damage_in(error: &Error) -> Option<Error> {
         Error::Poisoned { cause } => damage_in(cause),
         _ => None,
     }
+}
+
+/// What a read needs from files before it can go on.
+enum Wanted {
+    Page(LoadTicket),
+    Value(LargeRef),
 }

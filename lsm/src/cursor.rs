@@ -18,7 +18,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use duramen_base::image::KeyBuffer;
-use duramen_base::{BackendCursor, KeyBounds, Result, ScanOpts, Timestamp, Value};
+use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, Value};
 
 mod stretch;
 
@@ -521,6 +521,17 @@ impl BackendCursor for LsmCursor {
         self.step_along().expect("ST2: it was looked at")
     }
 
+    fn load_value(&mut self) -> Result<()> {
+        if matches!(self.stretch, Stretch::Nowhere)
+            && let Stored::Large(large) = self.shown().value
+        {
+            // Ended by its age: what only it could see is gone.
+            let value = self.store.load_large(&self.current.key, self.at, large)?.ok_or(Error::SnapshotTooOld)?;
+            self.current.value = Stored::Owned(value);
+        }
+        Ok(())
+    }
+
     fn key(&self) -> &[u8] {
         match &self.stretch {
             Stretch::InBlock(in_block) => &in_block.key,
@@ -542,6 +553,7 @@ impl BackendCursor for LsmCursor {
         match &self.shown().value {
             Stored::Owned(value) => value,
             Stored::InImage(image, range) => &image.bytes()[range.clone()],
+            Stored::Large(_) => panic!("C8: the value was not made sure of"),
         }
     }
 
@@ -561,6 +573,7 @@ impl BackendCursor for LsmCursor {
         match &self.shown().value {
             Stored::Owned(value) => value.clone(),
             Stored::InImage(image, range) => Value::from_image(image, range.start, range.len()),
+            Stored::Large(_) => panic!("C8: the value was not made sure of"),
         }
     }
 

@@ -8,6 +8,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use duramen_base::values::ValueChanges;
 use duramen_base::{Pruner, Result, mutant};
 
 use crate::manifest::{not_again, sync_dir};
@@ -30,6 +31,7 @@ pub(crate) struct Flush {
     after: Option<Vec<u8>>,
     writer: RunWriter,
     built: Option<Vec<Arc<Table>>>,
+    values: ValueChanges,
     scratch: KeyVersions,
 }
 
@@ -42,7 +44,8 @@ impl Flush {
         // What was written last is read soonest.
         writer.set_over_cold(true, &store.env);
         let layer = Layer::Memtable(Arc::clone(&memtable));
-        Flush { layer, memtable, tombs, after: None, writer, built: None, scratch: KeyVersions::default() }
+        let (built, values, scratch) = (None, ValueChanges::default(), KeyVersions::default());
+        Flush { layer, memtable, tombs, after: None, writer, built, values, scratch }
     }
 
     /// Writes about `bytes` bytes, or does the last step; whether the manifest was switched and the flush is done.
@@ -57,7 +60,8 @@ impl Flush {
         }
         let built = self.built.as_deref().unwrap_or(&[]);
         let run = built.first().map_or(0, |table| table.meta().no);
-        let change = Change { level: 0, run, added: built, removed: &[], settled: Some(&self.layer) };
+        let values = &self.values;
+        let change = Change { level: 0, run, added: built, removed: &[], values, settled: Some(&self.layer) };
         store.switch(upkeep, &change)?;
         Ok(true)
     }
@@ -72,11 +76,16 @@ impl Flush {
         self.writer.begun()
     }
 
+    /// What it did with large values, if it is given up.
+    pub(crate) fn take_values(&mut self) -> ValueChanges {
+        std::mem::take(&mut self.values)
+    }
+
     /// Whether all keys are written.
     fn write(&mut self, store: &Store, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
         let snaps = store.env.host.snapshots();
         let pruner = Pruner::new(&snaps);
-        let (tombs, writer) = (&self.tombs, &mut self.writer);
+        let (tombs, writer, values) = (&self.tombs, &mut self.writer, &mut self.values);
         let mut after = self.after.take();
         let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut done_bytes = 0;
@@ -89,6 +98,7 @@ impl Flush {
             // Tables may hold older versions of the key, so its tombstone stays.
             kv.prune(tombs.covering(&kv.key), &pruner, false);
             last = Some(kv.key.clone());
+            store.separate(kv, values)?;
             writer.push(kv, &store.env, &mut upkeep.next_table_no).map(|()| true)
         })?;
         if last.is_some() {

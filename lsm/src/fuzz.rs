@@ -27,6 +27,7 @@ pub fn targets() -> Vec<Target> {
         max_key: b"zz".to_vec(),
         tombs: vec![handle],
         fragments: 1,
+        references: 3,
         tombstones: 1,
     };
     let mut filter = FilterBuilder::default();

@@ -66,6 +66,7 @@ impl<B> Answer<B> {
         let hit = match self.into_value() {
             Some((Stored::Owned(value), ts)) => Hit::Value { bytes: ValueRef::Owned(value), ts },
             Some((Stored::InImage(block, range), ts)) => Hit::Value { bytes: block.lend(range), ts },
+            Some((Stored::Large(large), ts)) => Hit::Large { large, ts },
             None if deleted > Timestamp::ZERO => Hit::Deleted(deleted),
             None => Hit::Absent,
         };

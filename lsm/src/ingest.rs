@@ -18,6 +18,7 @@ use duramen_base::image::Body;
 use duramen_base::ingest::{list_path, read_list, write_list};
 use duramen_base::memtable::{KeyVersions, RangeTombs};
 use duramen_base::sync::Mutex;
+use duramen_base::values::ValueChanges;
 use duramen_base::{BuiltIngest, Error, IngestRecord, Result, SortedSource, Timestamp, mutant};
 
 use crate::manifest::{Edit, Placed, poisoned, sync_dir};
@@ -188,7 +189,8 @@ impl Store {
         upkeep.next_table_no += 1;
         let layer = Layer::Ingested(Arc::clone(ingested));
         let added = &ingested.run.tables[..];
-        self.switch(upkeep, &Change { level: 0, run, added, removed: &[], settled: Some(&layer) })?;
+        let values = &ValueChanges::default();
+        self.switch(upkeep, &Change { level: 0, run, added, removed: &[], values, settled: Some(&layer) })?;
         debug_assert!(self.persisted() >= ingested.ts, "IT2");
         upkeep.forget(list_path(&self.env.dir, ingested.list));
         Ok(true)

@@ -147,6 +147,7 @@ fn snapshot_frames(version: &Version) -> Vec<(EditKind, Vec<u8>)> {
         persisted: version.persisted,
         contains: version.contains,
         next_table_no: version.next_table_no,
+        values_no: version.values_no,
         ..Edit::default()
     };
     let mut edits = vec![blank()];
@@ -209,6 +210,7 @@ impl Replay {
         if edit.persisted < state.persisted
             || edit.contains < state.contains
             || edit.next_table_no < state.next_table_no
+            || edit.values_no < state.values_no
         {
             return Err(self.damaged("a manifest edit goes back (A2)"));
         }

@@ -9,7 +9,7 @@
 //!
 //! MG1  Output tables begin and end between those that stay in their run (I3), and each has the range tombstones over its own stretch of keys:
 //!     so what a range tombstone covers never lies above it.
-//! MG2  A table that is hidden whole is not read.
+//! MG2  A table that is hidden whole is not read, unless it names large values: these go with it, and only it knows which.
 //! MG3  What is written is offered to the frame pool, where room is free; where the inputs lay in it, cold frames give way. What is read for the last
 //!     time does not enter it.
 //!
@@ -21,6 +21,7 @@ pub(crate) mod pick;
 use std::sync::Arc;
 
 use duramen_base::memtable::{KeyVersions, RangeTombs};
+use duramen_base::values::ValueChanges;
 use duramen_base::{Pruner, Result, Timestamp, mutant};
 
 use crate::flush::sync_tables_dir;
@@ -48,6 +49,7 @@ pub(crate) struct Merge {
     started: bool,
     writer: RunWriter,
     built: Option<Vec<Arc<Table>>>,
+    values: ValueChanges,
     scratch: KeyVersions,
 }
 
@@ -65,7 +67,9 @@ impl Merge {
         let mut carried = RangeTombs::default();
         inputs.iter().for_each(|table| carried.unite(table.tombs()));
         let carried = carried.pruned(&pruner, |fragment, ts| ts <= oldest && !below.needs(fragment, ts));
-        let is_read = |table: &&Arc<Table>| is_input(table) && !is_hidden(table, &version.tombs, oldest); // MG2
+        let is_passed_over =
+            |table: &Arc<Table>| table.props().references == 0 && is_hidden(table, &version.tombs, oldest); // MG2
+        let is_read = |table: &&Arc<Table>| is_input(table) && !is_passed_over(table);
         let read = version.runs().map(|run| run.tables.iter().filter(is_read).map(Arc::clone).collect());
         let cursors = read.map(|tables| RunCursor::of(tables, Loading::LAST)).filter(|run| !run.is_empty());
         Merge {
@@ -77,6 +81,7 @@ impl Merge {
             writer: RunWriter::new(store.tuning.table_bytes, carried).not_over_more_than(over(store, version, &job)),
             built: job.is_move.then(|| inputs.clone()),
             inputs,
+            values: ValueChanges::default(),
             scratch: KeyVersions::default(),
             job,
         }
@@ -94,7 +99,8 @@ impl Merge {
         }
         let added = self.built.as_deref().unwrap_or(&[]);
         let level = self.job.to as u32;
-        store.switch(upkeep, &Change { level, run: self.run, added, removed: &self.inputs, settled: None })?;
+        let values = &self.values;
+        store.switch(upkeep, &Change { level, run: self.run, added, removed: &self.inputs, values, settled: None })?;
         Ok(true)
     }
 
@@ -116,6 +122,11 @@ impl Merge {
     /// Files to be removed if it is given up.
     pub(crate) fn begun(&self) -> &[u64] {
         self.writer.begun()
+    }
+
+    /// What it did with large values, if it is given up.
+    pub(crate) fn take_values(&mut self) -> ValueChanges {
+        std::mem::take(&mut self.values)
     }
 
     /// Whether all keys are written.
@@ -143,6 +154,8 @@ impl Merge {
             done_bytes += kv.content_bytes() + 1;
             let is_bottom = !self.below.may_hold(&kv.key);
             kv.prune(self.tombs.covering(&kv.key), &pruner, is_bottom);
+            kv.take_dropped().for_each(|large| self.values.drop_value(large));
+            store.separate(kv, &mut self.values)?;
             self.writer.push(kv, &store.env, &mut upkeep.next_table_no)?;
         }
         let was_cached = self.reads() == reads;

@@ -12,6 +12,7 @@ use std::path::Path;
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
 use duramen_base::image::{Body, Image, ImageKind};
 use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_versions};
+use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
 use duramen_base::{Error, IoOp, Result, StoreMark, Timestamp};
 
@@ -51,10 +52,12 @@ use crate::table::{TableMeta, table_no, table_path};
 /// # Errors
 /// Those of `sink`, no others.
 pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMark> {
+    let (values, losses) = SalvagedValues::find(files);
+    losses.into_iter().for_each(|loss| sink.lost(loss));
     match newest_state(files) {
         Ok(state) => {
             for Placed { meta, .. } in &state.added {
-                give_named(files, meta, sink)?;
+                give_named(files, meta, &values, sink)?;
             }
             Ok(StoreMark { seq: state.seq, persisted: state.persisted, contains: state.contains })
         }
@@ -64,7 +67,7 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
             for no in tables_in(files, sink) {
                 let path = table_path(files.dir, no);
                 match File::open(files.vfs, &path, duramen_base::vfs::OpenMode::Read) {
-                    Ok(file) => give_table(files, &file, no, None, sink)?,
+                    Ok(file) => give_table(files, &file, no, None, &values, sink)?,
                     Err(error) => sink.lost(Loss::of(&error, &path, 0)),
                 }
             }
@@ -100,10 +103,10 @@ fn tables_in(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Vec<u64> {
 }
 
 /// Z3.
-fn give_named(files: &StoreFiles<'_>, meta: &TableMeta, sink: &mut dyn Salvage) -> Result<()> {
+fn give_named(files: &StoreFiles<'_>, meta: &TableMeta, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
     let path = table_path(files.dir, meta.no);
     match File::open(files.vfs, &path, duramen_base::vfs::OpenMode::Read) {
-        Ok(file) => give_table(files, &file, meta.no, Some(meta), sink),
+        Ok(file) => give_table(files, &file, meta.no, Some(meta), values, sink),
         Err(Error::Io { op: IoOp::Open, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             sink.lost(of_table(Loss::new(path, 0, "a table that the manifest names is missing"), meta));
             Ok(())
@@ -127,6 +130,7 @@ fn give_table(
     file: &File,
     no: u64,
     meta: Option<&TableMeta>,
+    values: &SalvagedValues,
     sink: &mut dyn Salvage,
 ) -> Result<()> {
     let found_bytes = file.len().unwrap_or(0);
@@ -142,7 +146,7 @@ fn give_table(
         match image.kind() {
             ImageKind::TableData => match meta.filter(|meta| is_ingested(meta, &image)) {
                 Some(meta) => give_stamped(&image, meta.max_ts, sink)?,
-                None => give_versions(&image, sink)?,
+                None => give_versions(&image, values, sink)?,
             },
             ImageKind::RangeTombstones => give_range_deletes(&image, sink)?,
             ImageKind::TableIndex | ImageKind::Filter | ImageKind::Raw => {}

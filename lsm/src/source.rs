@@ -8,6 +8,7 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use duramen_base::image::Image;
+use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
 use crate::run_cursor::RunCursor;
@@ -24,6 +25,8 @@ pub(crate) enum Stored<B = Arc<Image>> {
     Owned(Value),
     /// In a block.
     InImage(B, Range<usize>),
+    /// In a value file.
+    Large(LargeRef),
 }
 
 /// A version from any source; without a value it is a tombstone.
@@ -41,7 +44,7 @@ impl<B> From<KeyVersion> for StoredVersion<B> {
 
 impl<B> From<BlockVersion<B>> for StoredVersion<B> {
     fn from(version: BlockVersion<B>) -> StoredVersion<B> {
-        StoredVersion { ts: version.ts, value: version.value.map(|(image, range)| Stored::InImage(image, range)) }
+        StoredVersion { ts: version.ts, value: version.value }
     }
 }
 

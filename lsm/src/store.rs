@@ -11,10 +11,11 @@ use std::time::Duration;
 use duramen_base::compaction::CompactionDesk;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
+use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Deadline, Error, Found, Hit, IngestRecord, KeyBounds, KeyspaceOptions,
     LevelStats, LoadTicket, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark,
-    StoreStats, Timestamp, Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::cursor::LsmCursor;
@@ -22,13 +23,16 @@ use crate::ingest::{Expected, Ingested};
 use crate::merge::pick;
 use crate::superversion::{Layer, SuperVersion};
 use crate::table::Table;
-use crate::table::blocks::{Gathering, Prepared, Resident};
+use crate::table::blocks::{Gathering, Loading, Prepared, Resident};
 use crate::throttle::Throttle;
 use crate::tuning::Tuning;
 use crate::upkeep::Upkeep;
 use crate::version::{Run, Version};
 use crate::{admit, get, open, upkeep, verify};
-use duramen_base::memtable::Memtable;
+use duramen_base::memtable::{KeyVersions, Memtable};
+
+/// How often a value is looked for: each time in what a switch left that came between.
+const LOADS_MAX: u32 = 8;
 
 /// What handle, cursors and tickets share.
 pub(crate) struct Store {
@@ -37,6 +41,7 @@ pub(crate) struct Store {
     current: RwLock<Arc<SuperVersion>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     prepared: Prepared,
+    pub(crate) values: ValueStore,
     pub(crate) expected: Expected,
     pub(crate) persist_target: AtomicU64,
     /// Merges that were asked for.
@@ -67,8 +72,10 @@ impl std::fmt::Debug for Store {
 impl Store {
     fn open(env: StoreEnv, tuning: Tuning) -> Result<Store> {
         let (version, upkeep) = open::open(&env)?;
+        let values = ValueStore::open(&env, version.values_no)?;
         let store = Store {
             env,
+            values,
             tuning,
             current: RwLock::new(Arc::new(SuperVersion::new(version))),
             upkeep: Mutex::new(upkeep),
@@ -161,6 +168,13 @@ impl Store {
         }
     }
 
+    /// Large values that a flush brought into files, which counted them as written.
+    pub(crate) fn count_separated(&self, change: &upkeep::Change<'_>) {
+        if change.settled.is_some() {
+            self.flushed_bytes.fetch_add(change.values.added_bytes(), Ordering::Relaxed);
+        }
+    }
+
     fn apply(&self, admission: Admission, commits: &[LoggedOps<'_>]) {
         let memtable = {
             let current = self.current.read();
@@ -182,6 +196,28 @@ impl Store {
         Ok(())
     }
 
+    /// Brings values of some length into the value files, to be named by what is written in their place.
+    pub(crate) fn separate(&self, kv: &mut KeyVersions, changes: &mut ValueChanges) -> Result<()> {
+        kv.separate(self.tuning.value_bytes_max, |value| self.values.append(value, changes))
+    }
+
+    /// The value that a key named in some superversion. A merge may have found two copies of one version and dropped one since: then the key names the other.
+    pub(crate) fn load_large(&self, key: &[u8], at: Timestamp, mut large: LargeRef) -> Result<Option<Value>> {
+        for _ in 0..LOADS_MAX {
+            if let Some(value) = self.values.read(large)? {
+                return Ok(Some(value));
+            }
+            let found = get::get(&self.current(), key, at, &Loading::KEEP)?.expect("whoever loads has it");
+            match found.hit {
+                Hit::Large { large: now, .. } => large = now,
+                Hit::Value { bytes, .. } => return Ok(Some(bytes.into_value())),
+                Hit::Absent | Hit::Deleted(_) => return Ok(None),
+                Hit::NeedIo(_) => unreachable!("whoever loads has it"),
+            }
+        }
+        Err(Error::corruption(self.env.dir.join("values"), 0, "a value that a key names is not there"))
+    }
+
     fn stats(&self) -> StoreStats {
         let sv = self.current();
         let memory_bytes = sv.memtables().map(|memtable| memtable.bytes()).sum();
@@ -192,7 +228,7 @@ impl Store {
             tables: runs.iter().flat_map(Run::all).count() as u64,
             bytes: upkeep::bytes_of(runs.iter()),
         };
-        StoreStats {
+        let mut stats = StoreStats {
             memory_bytes,
             unsaved_bytes: memory_bytes,
             disk_bytes: upkeep::bytes_of(sv.runs()),
@@ -210,7 +246,9 @@ impl Store {
             filter_denials: denials + self.past_denials.load(Ordering::Relaxed),
             filter_vain_passes: vain + self.past_vain_passes.load(Ordering::Relaxed),
             ..StoreStats::default()
-        }
+        };
+        self.values.add_stats(&mut stats);
+        stats
     }
 }
 
@@ -303,6 +341,10 @@ impl Backend for Lsm {
         }
         let (store, key) = (Arc::clone(store), key.to_vec());
         Ok(Found { hit: Hit::NeedIo(LoadTicket::new(move || store.load(&key, at))), newer: false })
+    }
+
+    fn load_large(&self, key: &[u8], at: Timestamp, large: LargeRef) -> Result<Option<Value>> {
+        self.store.load_large(key, at, large)
     }
 
     fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {

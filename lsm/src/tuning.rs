@@ -33,6 +33,8 @@ pub(crate) struct Tuning {
     pub(crate) throttle: Limits,
     /// Bytes at which the manifest is written anew; `None`: its own measure.
     pub(crate) manifest_bytes_max: Option<u64>,
+    /// Values with more bytes go to the value files.
+    pub(crate) value_bytes_max: usize,
 }
 
 impl Tuning {
@@ -49,6 +51,7 @@ impl Tuning {
             layout: Layout::Leveled,
             throttle: Limits::USUAL,
             manifest_bytes_max: None,
+            value_bytes_max: VALUE_BYTES_MAX,
         }
     }
 
@@ -63,12 +66,15 @@ impl Tuning {
             layout: Layout::Leveled,
             throttle: Limits::TINY,
             manifest_bytes_max: Some(8 << 10),
+            value_bytes_max: 100,
         }
     }
 }
 
 #[cfg(any(test, feature = "testing"))]
 const TINY_MEMTABLE_BYTES: u64 = 16 << 10;
+/// A value of twice a block and more: it would be a block of its own, and each merge would copy it.
+const VALUE_BYTES_MAX: usize = 16 << 10;
 /// Memtables of which the first level may consist.
 const MEMTABLES_IN_BASE: u64 = 4;
 const TABLE_BYTES: std::ops::Range<u64> = 256 << 10..64 << 20;

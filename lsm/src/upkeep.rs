@@ -18,6 +18,7 @@ use std::sync::Arc;
 use duramen_base::compaction::CompactionRequest;
 use duramen_base::ingest::list_path;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::values::ValueChanges;
 use duramen_base::{Error, KeyBounds, Result, Timestamp, WorkBudget, WorkDone, mutant};
 
 use crate::flush::Flush;
@@ -62,6 +63,8 @@ pub(crate) struct Change<'a> {
     pub(crate) run: u64,
     pub(crate) added: &'a [Arc<Table>],
     pub(crate) removed: &'a [Arc<Table>],
+    /// Large values that the tables added name first, and those that the tables removed named last.
+    pub(crate) values: &'a ValueChanges,
     /// The layer that `added` makes needless, or is.
     pub(crate) settled: Option<&'a Layer>,
 }
@@ -178,6 +181,9 @@ impl Store {
         if upkeep.manifest.has_grown(self.tuning.manifest_bytes_max) {
             self.rewrite_manifest(upkeep)?;
         }
+        if !self.values_rest(upkeep) {
+            self.values.work(bytes, asks_for_all(upkeep))?;
+        }
         Ok(false)
     }
 
@@ -190,6 +196,7 @@ impl Store {
             || (upkeep.merge.is_none() && self.next_job(upkeep).is_some())
             || self.compaction.is_asked()
             || upkeep.obsolete.iter().any(|table| Arc::strong_count(table) == 1)
+            || (!self.values_rest(upkeep) && self.values.has_work(false))
             || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
     }
 
@@ -236,7 +243,10 @@ impl Store {
         let outcome = flush.step(self, upkeep, bytes);
         match &outcome {
             Ok(true) => drop(self.persists.fetch_add(1, Ordering::Relaxed)),
-            Err(_) if !flush.is_built() || mutant!("forget_failed_edit") => self.give_up(upkeep, flush.begun()),
+            Err(_) if !flush.is_built() || mutant!("forget_failed_edit") => {
+                self.values.give_up(flush.take_values());
+                self.give_up(upkeep, flush.begun());
+            }
             // O2: a failed edit may be found after a crash, so what it names stays.
             Ok(false) | Err(_) => upkeep.flush = Some(flush),
         }
@@ -248,7 +258,10 @@ impl Store {
         let outcome = merge.step(self, upkeep, bytes);
         match &outcome {
             Ok(true) => self.compaction.add_done(asked_bytes),
-            Err(_) if !merge.is_built() => self.give_up(upkeep, merge.begun()),
+            Err(_) if !merge.is_built() => {
+                self.values.give_up(merge.take_values());
+                self.give_up(upkeep, merge.begun());
+            }
             Ok(false) | Err(_) => upkeep.merge = Some(merge),
         }
         outcome
@@ -277,6 +290,9 @@ impl Store {
             if job.is_some() {
                 self.compaction.set_to_do(bytes_to_compact(&shape, &limits, *first_no, &keys));
                 return job;
+            }
+            if is_whole(request) && self.values.has_work(true) {
+                return None; // Its next step is that of the values.
             }
             self.compaction.finish(request.number);
             upkeep.compacting = None;
@@ -331,10 +347,16 @@ impl Store {
             && !mutant!("merge_while_paused")
     }
 
+    /// W6 for the value files: while merging is paused they are written anew only for a request.
+    fn values_rest(&self, upkeep: &Upkeep) -> bool {
+        self.compaction.is_paused() && upkeep.compacting.is_none()
+    }
+
     /// W7.
     fn give_up_stopped(&self, upkeep: &mut Upkeep) {
         let is_stopped = |merge: &mut Merge| merge.is_asked() && !merge.is_built() && !self.compaction.is_asked();
-        if let Some(merge) = upkeep.merge.take_if(is_stopped) {
+        if let Some(mut merge) = upkeep.merge.take_if(is_stopped) {
+            self.values.give_up(merge.take_values());
             self.give_up(upkeep, merge.begun());
         }
     }
@@ -375,6 +397,10 @@ impl Store {
         let persisted = sv.persisted(horizon, change.settled);
         let contains = sv.version.contains.max(newest).max(persisted);
         self.env.host.make_durable(contains)?;
+        let values_no = self.values.prepare(change.values)?;
+        if mutant!("value_dropped_before_switch") {
+            self.values.forget(change.values);
+        }
         let placed = |table: &Arc<Table>| Placed { level: change.level, run: change.run, meta: table.meta().clone() };
         let edit = Edit {
             seq: sv.version.seq + 1,
@@ -383,6 +409,7 @@ impl Store {
             next_table_no: upkeep.next_table_no,
             removed: change.removed.iter().map(|table| table.meta().no).collect(),
             added: change.added.iter().map(placed).collect(),
+            values_no,
         };
         let version = sv.version.after(&edit, &self.env, change.added)?;
         let version = version.expect("W1: the change was made from this version");
@@ -392,7 +419,10 @@ impl Store {
         let is_gone = |table: &&Arc<Table>| !change.added.iter().any(|new| Arc::ptr_eq(new, table));
         let new_bytes = change.added.iter().filter(is_new).map(Sorted::bytes).sum();
         self.count_written(new_bytes, change.settled.is_some());
+        self.count_separated(change);
+        self.values.show(values_no, change.values);
         self.install(version, change.settled);
+        self.values.forget(change.values);
         upkeep.obsolete.extend(change.removed.iter().filter(is_gone).map(Arc::clone));
         Ok(())
     }
@@ -422,6 +452,15 @@ impl Store {
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
         });
     }
+}
+
+/// Whether a request is about all keys, so that the value files are written anew for it where anything in them is dead.
+fn is_whole(request: &CompactionRequest) -> bool {
+    request.low.is_empty() && request.high.is_none()
+}
+
+fn asks_for_all(upkeep: &Upkeep) -> bool {
+    upkeep.compacting.as_ref().is_some_and(|(request, _)| is_whole(request))
 }
 
 /// Bytes of the files of runs.

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
-use duramen_base::image::{Image, ImageKind};
+use duramen_base::image::{Body, Image, ImageKind};
+use duramen_base::values::LargeRef;
 use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, VerifyLevel, VerifyReport};
 
 use crate::cursor::LsmCursor;
@@ -25,16 +26,23 @@ const DIGEST_PIECE_BYTES: usize = 256 << 10;
 /// Checks the files of `store`.
 pub(crate) fn verify(store: &Arc<Store>, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
     check_current(store, report)?;
-    let sv = store.current();
+    let (sv, values) = {
+        let _no_switch = store.upkeep.lock();
+        (store.current(), store.values.capture())
+    };
     let problems_before = report.problems.len();
+    let mut named = Vec::new();
     for table in sv.tables() {
         let Some(opened) = noted(Table::open(&store.env, table.meta().clone()), report)? else { continue };
         report.pages += 2 + opened.props().tombs.len() as u64;
         match level {
             VerifyLevel::Quick => {}
-            VerifyLevel::Full => check_table(opened, report)?,
+            VerifyLevel::Full => check_table(opened, &mut named, report)?,
         }
     }
+    // What a damaged table names is not known.
+    let named = (report.problems.len() == problems_before).then_some(&named[..]);
+    values.check(level, named, report)?;
     if level == VerifyLevel::Full && report.problems.len() == problems_before {
         let counted = count_keys(store);
         report.keys += noted(counted, report)?.unwrap_or(0);
@@ -50,6 +58,16 @@ fn count_keys(store: &Arc<Store>) -> Result<u64> {
         keys += 1;
     }
     Ok(keys)
+}
+
+/// Large values that the records of a block name.
+fn references(block: &Image) -> impl Iterator<Item = LargeRef> + '_ {
+    let main = (0..block.count()).map(|index| block.record(index));
+    let history = (0..block.hist_count()).map(|index| block.hist_record(index));
+    main.chain(history).filter_map(|record| match record.body {
+        Body::Large(large) => Some(large),
+        Body::Value(_) | Body::Tombstone => None,
+    })
 }
 
 /// Damage as a note in the report, other errors as errors.
@@ -78,9 +96,10 @@ fn check_current(store: &Store, report: &mut VerifyReport) -> Result<()> {
     Ok(())
 }
 
-fn check_table(table: Table, report: &mut VerifyReport) -> Result<()> {
+fn check_table(table: Table, named: &mut Vec<LargeRef>, report: &mut VerifyReport) -> Result<()> {
     check_digest(&table, report)?;
-    let mut walk = Walk { table: Arc::new(table), report, last_key: None, blocks: Vec::new(), keys: 0, versions: 0 };
+    let table = Arc::new(table);
+    let mut walk = Walk { table, report, named, last_key: None, blocks: Vec::new(), keys: 0, versions: 0 };
     for part in 0..walk.table.top().count() {
         let outcome = walk.part(part);
         noted(outcome, walk.report)?;
@@ -111,6 +130,8 @@ fn check_digest(table: &Table, report: &mut VerifyReport) -> Result<()> {
 struct Walk<'a> {
     table: Arc<Table>,
     report: &'a mut VerifyReport,
+    /// Large values met.
+    named: &'a mut Vec<LargeRef>,
     last_key: Option<Vec<u8>>,
     blocks: Vec<Handle>,
     keys: u64,
@@ -199,6 +220,7 @@ impl Walk<'_> {
         if self.table.is_stamped() && (number > 0 || block.hist_count() > 0 || block.max_ts() > Timestamp::ZERO) {
             self.problem(offset, "a table without timestamps has several versions of a key, or a timestamp");
         }
+        self.named.extend(references(block));
         for index in 0..block.hist_count() {
             let ts = block.hist_record(index).ts;
             oldest = Some(oldest.map_or(ts, |oldest| oldest.min(ts)));

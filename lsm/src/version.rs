@@ -104,6 +104,8 @@ pub(crate) struct Version {
     pub(crate) contains: Timestamp,
     /// Numbers from here on are free.
     pub(crate) next_table_no: u64,
+    /// The edit of the value manifest that belongs to it.
+    pub(crate) values_no: u64,
 }
 
 impl Version {
@@ -116,6 +118,7 @@ impl Version {
             persisted,
             contains: persisted,
             next_table_no: 1,
+            values_no: 0,
         }
     }
 
@@ -168,6 +171,7 @@ impl Version {
             persisted: edit.persisted,
             contains: edit.contains,
             next_table_no: edit.next_table_no,
+            values_no: edit.values_no,
         }))
     }
 

@@ -158,10 +158,7 @@ impl ImageBuilder {
     /// assert!(builder.image_bytes() <= bound);
     /// ```
     pub fn image_bytes_with(&self, key: &[u8], body: Body<'_>) -> usize {
-        let value_bytes = match body {
-            Body::Value(value) => value.len(),
-            Body::Tombstone => 0,
-        };
+        let value_bytes = body.stored_bytes();
         let suffix_bytes = key.len().saturating_sub(usize::from(self.header.prefix_len));
         let data = self.layout(self.main.starts.len() + 1, self.history.starts.len()).data;
         data + self.main.bytes.len() + self.history.bytes.len() + record::bytes_max(suffix_bytes, value_bytes)

@@ -105,6 +105,8 @@ fn check_record(image: &Image, offset: [u8; 2], at: usize) -> Checked<(RawRecord
     )?;
     let record =
         record::parse(&image.bytes, at, image.header.base_ts).ok_or(ImageFault::new("a record cannot be read"))?;
+    let may_refer = matches!(image.kind(), ImageKind::TableData);
+    require(may_refer || !record.is_large(), "a reference to a value in a file, where none can be")?;
     let key_bytes = usize::from(image.header.prefix_len) + record.suffix.len();
     require(key_bytes <= KEY_BYTES_MAX, "a key is longer than keys may be")?;
     let next = record.value.end.next_multiple_of(UNIT_BYTES);
@@ -130,7 +132,7 @@ pub(super) fn history_max_ts(image: &Image) -> Checked<Timestamp> {
     let is_sparse = image.hist_count() < image.count() / 8;
     for index in 0..image.hist_count() {
         let record = image.raw_hist_record(index);
-        let suffix = &image.bytes[record.suffix];
+        let suffix = &image.bytes[record.suffix.clone()];
         require(last.is_none_or(|(key, _)| key <= suffix), "history keys do not ascend")?;
         if is_sparse {
             main = image.search_suffix(suffix).unwrap_or_else(|place| place);
@@ -145,7 +147,7 @@ pub(super) fn history_max_ts(image: &Image) -> Checked<Timestamp> {
         };
         match successor {
             Some(successor) => require(record.ts < successor, "history is not older than what follows it")?,
-            None => require(record.is_tombstone, "the newest version of a key is in the history but no tombstone")?,
+            None => require(record.is_tombstone(), "the newest version of a key is in the history but no tombstone")?,
         }
         newest = newest.max(successor.unwrap_or(record.ts));
         last = Some((suffix, record.ts));
@@ -162,7 +164,7 @@ pub(super) fn kind_rules(image: &Image) -> Checked {
             require(image.count() > 0 && image.hist_count() == 0, "an inner page has children and no history")?;
             let low_suffix = &image.low_fence()[usize::from(image.header.prefix_len)..];
             require(image.suffix(0) == low_suffix, "the first child is not at the low fence")?;
-            let is_child = |index| !image.raw_record(index).is_tombstone && image.value_range(index).len() == 8;
+            let is_child = |index| image.raw_record(index).is_plain_value() && image.value_range(index).len() == 8;
             require((0..image.count()).all(is_child), "a child is not a page id")
         }
         ImageKind::TableData

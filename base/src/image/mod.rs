@@ -18,6 +18,7 @@
 //! IM3  History: by key ascending, then ts descending, each older than the key's main record. The newest version of a key is its main record, or a
 //!     tombstone in the history. A record without ts (zero, "frozen") is older than every commit, and a value.
 //! IM4  Inner pages: the first key is the low fence, every value a page id (u64 little-endian), no history, level above 0.
+//! IM5  References to values in files are in table data alone.
 //!
 //! Next: `search.rs` (the read path), `near.rs` (what it looks at first), `build.rs`, `patch.rs` (a few records changed), `check.rs`, `docs/format/base.md`.
 
@@ -266,7 +267,7 @@ impl Image {
         Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 }
     }
 
-    /// As [`Image::locate`], if the record is a value written at or before `at`.
+    /// As [`Image::locate`], if the record is a value, one that lies here, written at or before `at`.
     ///
     /// ```
     /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
@@ -281,9 +282,10 @@ impl Image {
     /// ```
     #[inline(always)]
     pub fn locate_value(&self, index: usize, at: Timestamp) -> Option<Located> {
-        let RawRecord { suffix, value, ts, is_tombstone } = self.raw_record(index);
+        let record = self.raw_record(index);
+        let (suffix, value) = (&record.suffix, &record.value);
         let located = Located { suffix: suffix.start as u32, value: value.start as u32, end: value.end as u32 };
-        (ts <= at && !is_tombstone).then_some(located)
+        (record.ts <= at && record.is_plain_value()).then_some(located)
     }
 
     /// The key of a record of this image, without the prefix.
@@ -395,9 +397,9 @@ impl Image {
 
     #[inline]
     fn shown(&self, record: RawRecord) -> Record<'_> {
-        let body = match record.is_tombstone {
-            true => Body::Tombstone,
-            false => Body::Value(&self.bytes[record.value]),
+        let body = match record.is_plain_value() {
+            true => Body::Value(&self.bytes[record.value.clone()]),
+            false => record.large(&self.bytes).map_or(Body::Tombstone, Body::Large),
         };
         Record { suffix: &self.bytes[record.suffix], ts: record.ts, body }
     }

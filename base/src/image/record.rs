@@ -3,7 +3,7 @@
 //! ```text
 //!   record := klen, vlen << 3 | flags, [ts], key suffix, value, zeros up to a multiple of 4
 //!   klen    varint, bytes of the key behind the prefix
-//!   flags   bit 0 TOMBSTONE: deleted, no value; bit 1 FROZEN: so old that it has no ts; bit 2 is kept for an extension and refused
+//!   flags   bit 0 TOMBSTONE: deleted, no value; bit 1 FROZEN: so old that it has no ts; bit 2 LARGE: the value is a reference to one in a value file
 //!   ts      varint unless FROZEN: zigzag of (ts - base_ts)
 //! ```
 
@@ -12,12 +12,13 @@ use std::ops::Range;
 use super::Body;
 use super::header::UNIT_BYTES;
 use crate::ids::Timestamp;
+use crate::values::{LARGE_REF_BYTES, LargeRef};
 use crate::varint::{self, VARINT_BYTES_MAX};
 
 // On disk. Never renumber.
 const TOMBSTONE: u64 = 1;
 const FROZEN: u64 = 2;
-const KNOWN_FLAGS: u64 = TOMBSTONE | FROZEN;
+const LARGE: u64 = 4;
 const FLAG_BITS: u32 = 3;
 
 /// Where the parts of a record lie in the image, and what it says of itself.
@@ -27,7 +28,33 @@ pub(super) struct RawRecord {
     pub(super) value: Range<usize>,
     /// Zero: frozen.
     pub(super) ts: Timestamp,
-    pub(super) is_tombstone: bool,
+    flags: u64,
+}
+
+impl RawRecord {
+    #[inline(always)]
+    pub(super) fn is_tombstone(&self) -> bool {
+        self.flags & TOMBSTONE != 0
+    }
+
+    /// Whether it is neither a tombstone nor a reference.
+    #[inline(always)]
+    pub(super) fn is_plain_value(&self) -> bool {
+        self.flags & (TOMBSTONE | LARGE) == 0
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.flags & LARGE != 0
+    }
+
+    /// The reference, if it is one. `image` is the one that it was read from.
+    #[inline]
+    pub(super) fn large(&self, image: &[u8]) -> Option<LargeRef> {
+        match self.flags & LARGE {
+            0 => None,
+            _ => LargeRef::decode(&image[self.value.clone()]),
+        }
+    }
 }
 
 /// Reads the record at `at`; `None` if it does not fit or says something unknown. Total.
@@ -36,8 +63,9 @@ pub(super) fn parse(image: &[u8], at: usize, base_ts: u64) -> Option<RawRecord> 
     let (record, is_frozen) = (head.record(base_ts)?, head.flags() & FROZEN != 0);
     // A ts of zero is said by the flag alone; only values are ever frozen; a tombstone has no value.
     let agrees = (record.ts == Timestamp::ZERO) == is_frozen
-        && (!record.is_tombstone || (!is_frozen && record.value.is_empty()));
-    (head.flags() & !KNOWN_FLAGS == 0 && agrees && record.value.end <= image.len()).then_some(record)
+        && (!record.is_tombstone() || (!is_frozen && record.value.is_empty()))
+        && (record.flags & LARGE == 0 || record.value.len() == LARGE_REF_BYTES);
+    (agrees && record.value.end <= image.len()).then_some(record)
 }
 
 /// The same for a record that [`parse`] has read once, and that is what it was.
@@ -123,20 +151,25 @@ impl Head {
             suffix: self.suffix_at..value_at,
             value: value_at..end,
             ts: Timestamp::new(ts),
-            is_tombstone: self.flags() & TOMBSTONE != 0,
+            flags: self.flags(),
         })
     }
 }
 
 /// Appends a record and returns where its key suffix lies in `out`.
 pub(super) fn put(out: &mut Vec<u8>, suffix: &[u8], ts: Timestamp, body: Body<'_>, base_ts: u64) -> Range<usize> {
-    let (value, tombstone) = match body {
+    let reference;
+    let (value, kind) = match body {
         Body::Value(value) => (value, 0),
         Body::Tombstone => (&[][..], TOMBSTONE),
+        Body::Large(large) => {
+            reference = large.encode();
+            (&reference[..], LARGE)
+        }
     };
     let frozen = if ts == Timestamp::ZERO { FROZEN } else { 0 };
     varint::put(out, suffix.len() as u64);
-    varint::put(out, (value.len() as u64) << FLAG_BITS | tombstone | frozen);
+    varint::put(out, (value.len() as u64) << FLAG_BITS | kind | frozen);
     if frozen == 0 {
         varint::put(out, zigzag(ts.get().wrapping_sub(base_ts)));
     }
@@ -149,10 +182,7 @@ pub(super) fn put(out: &mut Vec<u8>, suffix: &[u8], ts: Timestamp, body: Body<'_
 
 /// Bytes that [`put`] appends for a record that begins at a multiple of 4.
 pub(super) fn bytes(suffix_bytes: usize, ts: Timestamp, body: Body<'_>, base_ts: u64) -> usize {
-    let value_bytes = match body {
-        Body::Value(value) => value.len(),
-        Body::Tombstone => 0,
-    };
+    let value_bytes = body.stored_bytes();
     let ts_bytes = match ts {
         Timestamp::ZERO => 0,
         _ => varint::len(zigzag(ts.get().wrapping_sub(base_ts))),

@@ -100,14 +100,14 @@ impl Image {
         if let Ok(index) = self.search(key) {
             let record = self.near_record(index);
             if record.ts <= at {
-                return Lookup::of(record);
+                return Lookup::of(record, self.bytes());
             }
         }
         if at >= self.hist_max_ts() {
             return Lookup::Absent;
         }
         let mut versions = self.hist_range(key).map(|index| self.raw_hist_record(index));
-        versions.find(|record| record.ts <= at).map_or(Lookup::Absent, Lookup::of)
+        versions.find(|record| record.ts <= at).map_or(Lookup::Absent, |record| Lookup::of(record, self.bytes()))
     }
 
     /// Newest ts at which `key` changed as far as this image knows (main record or newest history record); `None`: key unknown here.

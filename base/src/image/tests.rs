@@ -60,6 +60,7 @@ fn lookup(image: &Image, key: &[u8], at: u64) -> Option<(u64, Option<Vec<u8>>)> 
         Lookup::Absent => None,
         Lookup::Deleted(ts) => Some((ts.get(), None)),
         Lookup::Value { range, ts } => Some((ts.get(), Some(image.bytes()[range].to_vec()))),
+        Lookup::Large(..) => panic!("none was put"),
     }
 }
 

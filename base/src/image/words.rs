@@ -6,6 +6,7 @@ use std::path::Path;
 use super::record::RawRecord;
 use crate::error::Error;
 use crate::ids::Timestamp;
+use crate::values::{LARGE_REF_BYTES, LargeRef};
 
 /// What a page holds. On disk. Never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,24 @@ pub enum Body<'a> {
     Value(&'a [u8]),
     /// Deleted.
     Tombstone,
+    /// A value in a value file.
+    Large(LargeRef),
+}
+
+impl Body<'_> {
+    /// Bytes that it takes in a record.
+    ///
+    /// ```
+    /// assert_eq!(duramen_base::image::Body::Value(b"hard").stored_bytes(), 4);
+    /// ```
+    #[inline]
+    pub fn stored_bytes(&self) -> usize {
+        match self {
+            Body::Value(value) => value.len(),
+            Body::Tombstone => 0,
+            Body::Large(_) => LARGE_REF_BYTES,
+        }
+    }
 }
 
 /// One record of an image. The full key is [`Image::prefix`](super::Image::prefix) followed by `suffix`.
@@ -178,14 +197,24 @@ pub enum Lookup {
         /// Its commit.
         ts: Timestamp,
     },
+    /// A value in a value file, and its commit.
+    Large(LargeRef, Timestamp),
 }
 
 impl Lookup {
     #[inline]
-    pub(super) fn of(record: RawRecord) -> Lookup {
-        match record.is_tombstone {
-            true => Lookup::Deleted(record.ts),
-            false => Lookup::Value { range: record.value, ts: record.ts },
+    pub(super) fn of(record: RawRecord, image: &[u8]) -> Lookup {
+        match record.is_plain_value() {
+            true => Lookup::Value { range: record.value, ts: record.ts },
+            false => Lookup::other(&record, image),
+        }
+    }
+
+    #[inline(never)]
+    fn other(record: &RawRecord, image: &[u8]) -> Lookup {
+        match record.large(image) {
+            Some(large) => Lookup::Large(large, record.ts),
+            None => Lookup::Deleted(record.ts),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! X1  Items are strictly descending by ts; a ts that comes from two sources (applied again after a crash) is one version.
 //! X2  The successor of a version is the next newer event over its key: a version, or a range tombstone with a larger ts.
 //! X3  A tombstone goes if it is the oldest version, everybody reads at it or later, and no older run may hold the key (P2).
+//! X4  What is no longer named of the values in value files is told (`take_dropped`): nobody else sees it go.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::image::Body;
-use crate::{Pruner, Timestamp};
+use crate::values::LargeRef;
+use crate::{Pruner, Result, Timestamp};
 
 /// One key with all its versions, newest first.
 ///
@@ -36,13 +38,21 @@ pub struct KeyVersions {
     pub key: Vec<u8>,
     bytes: Vec<u8>,
     items: Vec<Item>,
+    dropped: Vec<LargeRef>,
 }
 
 #[derive(Clone, Debug)]
 struct Item {
     ts: Timestamp,
-    /// Where the value lies in `bytes`; `None`: a tombstone.
-    value: Option<Range<usize>>,
+    body: Kept,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    /// Where the value lies in `bytes`.
+    Value(Range<usize>),
+    Tombstone,
+    Large(LargeRef),
 }
 
 impl KeyVersions {
@@ -56,29 +66,58 @@ impl KeyVersions {
 
     /// Adds a version, in any order.
     pub fn add(&mut self, ts: Timestamp, body: Body<'_>) {
-        let value = match body {
+        let body = match body {
             Body::Value(value) => {
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(value);
-                Some(start..self.bytes.len())
+                Kept::Value(start..self.bytes.len())
             }
-            Body::Tombstone => None,
+            Body::Tombstone => Kept::Tombstone,
+            Body::Large(large) => Kept::Large(large),
         };
-        self.items.push(Item { ts, value });
+        self.items.push(Item { ts, body });
     }
 
     /// X1, after the last `add`.
     pub fn sort(&mut self) {
+        let dropped = &mut self.dropped;
         self.items.sort_by_key(|item| Reverse(item.ts));
-        self.items.dedup_by(|a, b| a.ts == b.ts);
+        self.items.dedup_by(|a, b| {
+            let is_same = a.ts == b.ts;
+            if let (true, Kept::Large(large)) = (is_same, &a.body) {
+                dropped.push(*large);
+            }
+            is_same
+        });
+    }
+
+    /// Each value of more than `bytes_max` goes to `put`, and what that gives stands in its place.
+    ///
+    /// # Errors
+    /// Those of `put`; the values before are replaced then.
+    pub fn separate(&mut self, bytes_max: usize, mut put: impl FnMut(&[u8]) -> Result<LargeRef>) -> Result<()> {
+        for item in &mut self.items {
+            if let Kept::Value(range) = &item.body
+                && range.len() > bytes_max
+            {
+                item.body = Kept::Large(put(&self.bytes[range.clone()])?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The references among what [`KeyVersions::sort`] and [`KeyVersions::prune`] left out, of this key and those before it.
+    pub fn take_dropped(&mut self) -> impl Iterator<Item = LargeRef> + '_ {
+        self.dropped.drain(..)
     }
 
     /// The versions, newest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, Body<'_>)> {
         self.items.iter().map(|item| {
-            let body = match &item.value {
-                Some(range) => Body::Value(&self.bytes[range.clone()]),
-                None => Body::Tombstone,
+            let body = match &item.body {
+                Kept::Value(range) => Body::Value(&self.bytes[range.clone()]),
+                Kept::Tombstone => Body::Tombstone,
+                Kept::Large(large) => Body::Large(*large),
             };
             (item.ts, body)
         })
@@ -98,6 +137,7 @@ impl KeyVersions {
     /// the same one. `is_bottom`: no older run may hold the key.
     pub fn prune(&mut self, tombs: &[Timestamp], pruner: &Pruner<'_>, is_bottom: bool) {
         let mut newer: Option<Timestamp> = None;
+        let dropped = &mut self.dropped;
         self.items.retain(|item| {
             debug_assert!(newer.is_none_or(|newer| newer > item.ts), "X1: versions descend");
             let tomb = tombs.iter().copied().take_while(|&tomb| tomb > item.ts).last();
@@ -106,10 +146,15 @@ impl KeyVersions {
                 (a, b) => a.or(b),
             };
             newer = Some(item.ts);
-            successor.is_none_or(|successor| !pruner.may_drop_version(item.ts, successor))
+            let stays = successor.is_none_or(|successor| !pruner.may_drop_version(item.ts, successor));
+            if let (false, Kept::Large(large)) = (stays, &item.body) {
+                dropped.push(*large);
+            }
+            stays
         });
         // X3: whoever reads before the next newer event finds nothing, with or without it.
-        let is_needless = |item: &Item| item.value.is_none() && pruner.may_drop_tombstone(item.ts, false);
+        let is_needless =
+            |item: &Item| matches!(item.body, Kept::Tombstone) && pruner.may_drop_tombstone(item.ts, false);
         if is_bottom && self.items.last().is_some_and(is_needless) {
             self.items.pop();
         }

@@ -80,6 +80,7 @@ pub(super) fn open(env: &StoreEnv, no: u64, file_bytes: u64) -> Result<ValueStor
         dir,
         owner,
         file_bytes,
+        dead_bytes_min: env.options.memtable_bytes.min(file_bytes / 16),
         index: RwLock::new(index),
         writer: Mutex::new(writer),
         reads: AtomicU64::new(0),
@@ -133,6 +134,11 @@ pub struct SalvagedValues {
 }
 
 impl SalvagedValues {
+    /// None, for a tree that names none.
+    pub fn none() -> SalvagedValues {
+        SalvagedValues { dir: PathBuf::new(), found: HashMap::new() }
+    }
+
     /// Finds what the manifest names; without one, what the value files hold up to their first damage.
     pub fn find(files: &StoreFiles<'_>) -> (SalvagedValues, Vec<Loss>) {
         let dir = files.dir.join(DIR);

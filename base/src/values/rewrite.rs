@@ -10,7 +10,7 @@
 
 use super::file::{entry_bytes, file_name};
 use super::index::FileState;
-use super::{FILE_BYTES, LargeRef, Place, ValueStore, Writer};
+use super::{LargeRef, Place, ValueStore, Writer};
 use crate::error::{Error, Result};
 use crate::mutant;
 
@@ -72,10 +72,13 @@ impl ValueStore {
         let is_whole = |no: u64| writer.appending.as_ref().is_none_or(|appending| appending.no != no);
         let is_due = |&(no, state): &(u64, &FileState)| match is_thorough {
             true => state.dead_bytes() > 0,
-            false => is_whole(no) && state.dead_bytes() > state.live_bytes,
+            false => {
+                let is_worth = is_whole(no) || state.dead_bytes() >= self.dead_bytes_min;
+                is_worth && state.dead_bytes() > state.live_bytes
+            }
         };
         let due = index.files().filter(can_move).filter(is_due).max_by_key(|(_, state)| state.dead_bytes());
-        let is_small = |&(no, state): &(u64, &FileState)| is_whole(no) && state.bytes < FILE_BYTES / 16;
+        let is_small = |&(no, state): &(u64, &FileState)| is_whole(no) && state.bytes < self.file_bytes / 16;
         let small = || {
             let mut small: Vec<(u64, u64)> =
                 index.files().filter(can_move).filter(is_small).map(|(no, state)| (state.bytes, no)).collect();

@@ -387,6 +387,7 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
             judge.version(record.ts, || match record.body {
                 Body::Value(_) => Some(ShownValue::InImage(image.hist_value_range(hist))),
                 Body::Tombstone => None,
+                Body::Large(_) => unreachable!("IM5: leaves name no values in files"),
             });
             hist += 1;
         }
@@ -395,6 +396,7 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
             judge.version(ts, || match body {
                 Body::Value(bytes) => Some(ShownValue::Own(Value::from(bytes))),
                 Body::Tombstone => None,
+                Body::Large(_) => unreachable!("IM5: leaves name no values in files"),
             });
         }
         items.push(judge.into_item(key_at, covers.covering(&key, at)));

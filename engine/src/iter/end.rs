@@ -85,6 +85,9 @@ impl End {
             return self.next_merged(way, overlay, bounds);
         }
         let found = self.move_cursor(way)?;
+        if found {
+            self.cursor.load_value()?;
+        }
         self.given = if found { Given::Store } else { Given::Nothing };
         Ok(found)
     }
@@ -133,6 +136,7 @@ impl End {
                 }
                 _ => match overlay.covering(self.cursor.key()) {
                     None => {
+                        self.cursor.load_value()?;
                         keep(&mut self.last, self.cursor.key());
                         (self.store, self.given) = (StoreAt::Passed, Given::Store);
                         return Ok(true);

@@ -193,6 +193,7 @@ impl Transaction {
         let mut cursor = keyspace.inner.store.cursor(at, bounds, ScanOpts::default())?;
         while cursor.next()? {
             if self.has_newer(keyspace, cursor.key(), ts)? {
+                cursor.load_value()?;
                 all.put(keyspace.id(), cursor.key(), cursor.value_owned());
             }
         }

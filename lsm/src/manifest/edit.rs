@@ -2,10 +2,11 @@
 //!
 //! On disk: Manifest (MANIFEST-1.hex, MANIFEST-1.counted.hex)
 //! ```text
-//!   edit   := seq, persisted, contains, next_table_no, removed_count, no*, added_count, placed*       numbers are varints
+//!   edit   := seq, persisted, contains, next_table_no, removed_count, no*, added_count, placed*, [values_no]       numbers are varints
 //!   placed := level, run, no, file_bytes, digest, footer_crc, keys, versions, fragments, min_ts, max_ts,
 //!             klen, min_key, klen, max_key, extension length, extension bytes (passed over)
 //! ```
+//! `values_no` is the number of the edit of the value manifest that belongs to it (docs/format/base.md); left out if it is zero.
 //! A snapshot is an edit on nothing. Frame kinds: 1 snapshot, 2 edit, 3 more tables of the snapshot before (same fields, same seq).
 //!
 //! A1  Each edit's seq is one more than the one before, over all manifests: a store that lost edits shows a smaller seq than its mark in the log.
@@ -68,6 +69,8 @@ pub(crate) struct Edit {
     pub(crate) removed: Vec<u64>,
     /// Tables that belong to it now.
     pub(crate) added: Vec<Placed>,
+    /// The edit of the value manifest that is in force with it; zero: there are no large values.
+    pub(crate) values_no: u64,
 }
 
 impl Edit {
@@ -81,6 +84,9 @@ impl Edit {
         self.removed.iter().for_each(|&no| varint::put(&mut out, no));
         varint::put(&mut out, self.added.len() as u64);
         self.added.iter().for_each(|placed| put_placed(&mut out, placed));
+        if self.values_no > 0 {
+            varint::put(&mut out, self.values_no);
+        }
         out
     }
 
@@ -99,6 +105,9 @@ impl Edit {
         }
         for _ in 0..varint::take(rest)? {
             edit.added.push(take_placed(rest)?);
+        }
+        if !rest.is_empty() {
+            edit.values_no = varint::take(rest).filter(|&no| no > 0)?;
         }
         let is_whole = rest.is_empty() && edit.persisted <= edit.contains;
         (is_whole && edit.added.iter().all(|placed| placed.meta.no < edit.next_table_no)).then_some(edit)
@@ -179,6 +188,7 @@ impl Edit {
             next_table_no: 301,
             removed: vec![4, 5],
             added: vec![Placed { level: 0, run: 3, meta }],
+            values_no: 0,
         }
     }
 }
@@ -194,6 +204,12 @@ mod tests {
         golden.extend_from_slice(&[0, 3, 0xac, 2, 0x88, 0x27, 6, 7, 8, 9, 10, 11, 12, 1, b'a', 2, b'b', b'c', 0]);
         assert_eq!(Edit::sample().encode(), golden);
         assert_eq!(Edit::decode(&golden), Some(Edit::sample()));
+        let with_values = Edit { values_no: 300, ..Edit::sample() };
+        golden.extend_from_slice(&[0xac, 2]);
+        assert_eq!(with_values.encode(), golden);
+        assert_eq!(Edit::decode(&golden), Some(with_values));
+        golden.push(0);
+        assert_eq!(Edit::decode(&golden), None, "what follows it is not known");
     }
 
     #[test]

@@ -6,16 +6,13 @@ use std::ops::Range;
 
 use duramen_base::Timestamp;
 use duramen_base::image::{Body, Image, ImageBuilder, ImageKind, ImageSpec};
+use duramen_base::values::LargeRef;
 
 use super::{RECORD_OVERHEAD_BYTES, fences};
 
 /// Bytes of a record in an image, or more.
 pub(super) fn record_weight(key: &[u8], body: Body<'_>) -> usize {
-    let value_bytes = match body {
-        Body::Value(value) => value.len(),
-        Body::Tombstone => 0,
-    };
-    key.len() + value_bytes + RECORD_OVERHEAD_BYTES
+    key.len() + body.stored_bytes() + RECORD_OVERHEAD_BYTES
 }
 
 /// Records of the block that is being filled: its fences are known only at its end.
@@ -29,9 +26,17 @@ pub(super) struct PendingBlock {
 #[derive(Debug)]
 struct PendingRecord {
     key: Range<usize>,
-    value: Option<Range<usize>>,
+    value: PendingValue,
     ts: Timestamp,
     is_main: bool,
+}
+
+#[derive(Debug)]
+enum PendingValue {
+    /// Where it lies.
+    Here(Range<usize>),
+    Tombstone,
+    Large(LargeRef),
 }
 
 impl PendingBlock {
@@ -55,8 +60,9 @@ impl PendingBlock {
             _ => self.keep(key),
         };
         let value = match body {
-            Body::Value(value) => Some(self.keep(value)),
-            Body::Tombstone => None,
+            Body::Value(value) => PendingValue::Here(self.keep(value)),
+            Body::Tombstone => PendingValue::Tombstone,
+            Body::Large(large) => PendingValue::Large(large),
         };
         self.records.push(PendingRecord { key, value, ts, is_main });
     }
@@ -80,7 +86,11 @@ impl PendingBlock {
             ImageBuilder::new(&ImageSpec { kind, self_id: offset, ks_id, level: 0, right_pid: 0, low, high: &high });
         for record in &self.records {
             let key = &self.bytes[record.key.clone()];
-            let body = record.value.clone().map_or(Body::Tombstone, |value| Body::Value(&self.bytes[value]));
+            let body = match &record.value {
+                PendingValue::Here(range) => Body::Value(&self.bytes[range.clone()]),
+                PendingValue::Tombstone => Body::Tombstone,
+                PendingValue::Large(large) => Body::Large(*large),
+            };
             match record.is_main {
                 true => builder.push(key, record.ts, body),
                 false => builder.push_history(key, record.ts, body),

@@ -31,7 +31,7 @@ mod tests;
 pub(crate) mod tombs;
 pub(crate) mod writer;
 
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -43,6 +43,7 @@ use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
+use crate::source::Stored;
 use crate::span::{End, Span};
 use blocks::{Block, BlockSource};
 use duramen_base::memtable::RangeTombs;
@@ -178,8 +179,8 @@ impl<'t> PartImage<'t> {
 #[derive(Clone, Debug)]
 pub(crate) struct BlockVersion<B = Arc<Image>> {
     pub(crate) ts: Timestamp,
-    /// The block and where the value lies in it; `None`: a tombstone.
-    pub(crate) value: Option<(B, Range<usize>)>,
+    /// `None`: a tombstone.
+    pub(crate) value: Option<Stored<B>>,
 }
 
 /// What a table knows of a key at a timestamp, range tombstones apart.
@@ -507,16 +508,23 @@ fn newest_in<B: Block>(block: B, key: &[u8]) -> TableFound<B> {
         Lookup::Absent => TableFound::default(),
         Lookup::Deleted(ts) => TableFound { version: Some(BlockVersion { ts, value: None }), newest: ts },
         Lookup::Value { range, ts } => {
-            TableFound { version: Some(BlockVersion { ts, value: Some((block, range)) }), newest: ts }
+            TableFound { version: Some(BlockVersion { ts, value: Some(Stored::InImage(block, range)) }), newest: ts }
+        }
+        Lookup::Large(large, ts) => {
+            TableFound { version: Some(BlockVersion { ts, value: Some(Stored::Large(large)) }), newest: ts }
         }
     }
 }
 
 /// The newest version with `ts <= at` of the key of main record `slot`, as far as this block has it.
 pub(crate) fn version_at<B: Block>(block: &B, slot: usize, key: &[u8], at: Timestamp) -> Option<BlockVersion<B>> {
-    let of = |ts, body: Body<'_>, range| BlockVersion {
-        ts,
-        value: matches!(body, Body::Value(_)).then(|| (block.clone(), range)),
+    let of = |ts, body: Body<'_>, range| {
+        let value = match body {
+            Body::Value(_) => Some(Stored::InImage(block.clone(), range)),
+            Body::Tombstone => None,
+            Body::Large(large) => Some(Stored::Large(large)),
+        };
+        BlockVersion { ts, value }
     };
     let newest = block.record(slot);
     if newest.ts <= at {

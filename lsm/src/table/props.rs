@@ -4,6 +4,7 @@
 //!   props := field*      field := varint tag, varint length, bytes      tags ascending; an unknown tag is passed over
 //!   1 keys (varint)   2 versions (varint)   3 min_key   4 max_key   5 handles of the range tombstone images   6 fragments (varint)
 //!   7 tombstones (varint): versions that are one; a table from before the field has none, and then it counts as zero
+//!   8 references (varint): versions whose values lie in value files; left out if there are none
 //! ```
 //! `min_key` and `max_key` are of versions; a table with range tombstones alone has neither.
 
@@ -19,6 +20,7 @@ const MAX_KEY: u64 = 4;
 const TOMB_HANDLES: u64 = 5;
 const FRAGMENTS: u64 = 6;
 const TOMBSTONES: u64 = 7;
+const REFERENCES: u64 = 8;
 
 /// What a table says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) struct Props {
     pub(crate) fragments: u64,
     /// Versions that are tombstones.
     pub(crate) tombstones: u64,
+    /// Versions whose values lie in value files.
+    pub(crate) references: u64,
 }
 
 impl Props {
@@ -61,6 +65,9 @@ impl Props {
         field(TOMB_HANDLES, &tombs);
         field(FRAGMENTS, &number(self.fragments));
         field(TOMBSTONES, &number(self.tombstones));
+        if self.references > 0 {
+            field(REFERENCES, &number(self.references));
+        }
         body
     }
 
@@ -84,6 +91,7 @@ impl Props {
                 TOMB_HANDLES => props.tombs = handles(bytes)?,
                 FRAGMENTS => props.fragments = number(bytes)?,
                 TOMBSTONES => props.tombstones = number(bytes)?,
+                REFERENCES => props.references = number(bytes)?,
                 _ => {}
             }
         }
@@ -110,13 +118,14 @@ mod tests {
             tombs: vec![Handle { offset: 64, len: 2, crc: 3 }],
             fragments: 1,
             tombstones: 2,
+            references: 5,
         }
     }
 
     #[test]
     fn properties_have_these_bytes() {
         let mut golden = vec![1, 2, 0xac, 2, 2, 2, 0xad, 2, 3, 1, b'a', 4, 2, b'z', b'z', 5, 16];
-        golden.extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1, 7, 1, 2]);
+        golden.extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1, 7, 1, 2, 8, 1, 5]);
         assert_eq!(sample().encode(), golden);
         assert_eq!(Props::decode(&golden), Some(sample()));
     }

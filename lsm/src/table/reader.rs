@@ -8,11 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use duramen_base::image::{Body, Image, ImageKind};
+use duramen_base::values::LargeRef;
 use duramen_base::{Result, Timestamp};
 
 use super::blocks::Loading;
 use super::index::{self, Handle};
 use super::{BlockVersion, Table, version_at};
+use crate::source::Stored;
 use duramen_base::memtable::KeyVersions;
 
 /// A cursor over the keys of a table.
@@ -41,8 +43,9 @@ struct At {
 #[derive(Clone, Debug, Default)]
 struct Newest {
     ts: Timestamp,
-    /// Where its value lies; `None`: a tombstone.
+    /// Where its value lies; `None`: a tombstone, or a large value.
     value: Option<Range<usize>>,
+    large: Option<LargeRef>,
 }
 
 impl TableCursor {
@@ -136,10 +139,10 @@ impl TableCursor {
         if self.at.is_some() { self.newest.ts } else { Timestamp::ZERO }
     }
 
-    /// The newest version of the key it stands on, if it was written at or before `ts`: its block, and where its value lies.
+    /// The newest version of the key it stands on, if it was written at or before `ts` and does not lie in a value file: its block, and where its value lies.
     #[inline]
     pub(crate) fn newest_at(&self, ts: Timestamp) -> Option<(&Arc<Image>, Option<Range<usize>>)> {
-        let at = self.at.as_ref().filter(|_| self.newest.ts <= ts)?;
+        let at = self.at.as_ref().filter(|_| self.newest.ts <= ts && self.newest.large.is_none())?;
         Some((&at.block, self.newest.value.clone()))
     }
 
@@ -147,8 +150,9 @@ impl TableCursor {
     pub(crate) fn version_at(&self, ts: Timestamp) -> Result<Option<BlockVersion>> {
         let Some(at) = &self.at else { return Ok(None) };
         if self.table.is_stamped() {
-            let here = |value: &Range<usize>| (Arc::clone(&at.block), value.clone());
-            let version = || BlockVersion { ts: self.newest.ts, value: self.newest.value.as_ref().map(here) };
+            let here = |value: &Range<usize>| Stored::InImage(Arc::clone(&at.block), value.clone());
+            let value = || self.newest.large.map(Stored::Large).or_else(|| self.newest.value.as_ref().map(here));
+            let version = || BlockVersion { ts: self.newest.ts, value: value() };
             return Ok((self.newest.ts <= ts).then(version)); // D6
         }
         if let Some(found) = version_at(&at.block, at.slot, &self.key, ts) {
@@ -186,6 +190,7 @@ impl TableCursor {
         let Some(at) = &self.at else { return Ok(()) };
         if at.more.is_empty() && at.block.hist_count() == 0 {
             let value = self.newest.value.clone().map(|value| Body::Value(&at.block.bytes()[value]));
+            let value = value.or_else(|| self.newest.large.map(Body::Large));
             kv.add(self.newest.ts, value.unwrap_or(Body::Tombstone));
             return Ok(());
         }
@@ -287,6 +292,7 @@ fn read_slot(table: &Table, block: &Image, slot: usize, key: &mut Vec<u8>) -> Ne
     let record = block.record(slot);
     key.truncate(block.prefix().len());
     key.extend_from_slice(record.suffix);
+    let mut large = None;
     let value = match record.body {
         // The value is a part of the block's bytes: their distance says where.
         Body::Value(value) => {
@@ -294,6 +300,10 @@ fn read_slot(table: &Table, block: &Image, slot: usize, key: &mut Vec<u8>) -> Ne
             Some(start..start + value.len())
         }
         Body::Tombstone => None,
+        Body::Large(reference) => {
+            large = Some(reference);
+            None
+        }
     };
-    Newest { ts: table.stamped(record.ts), value }
+    Newest { ts: table.stamped(record.ts), value, large }
 }

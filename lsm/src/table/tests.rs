@@ -67,7 +67,13 @@ fn expected(content: &Content, key: &[u8], at: u64) -> Option<(u64, Option<Vec<u
 
 fn shown<B: blocks::Block>(version: Option<BlockVersion<B>>) -> Option<(u64, Option<Vec<u8>>)> {
     let version = version?;
-    Some((version.ts.get(), version.value.map(|(image, range)| image.bytes()[range].to_vec())))
+    Some((
+        version.ts.get(),
+        version.value.map(|value| match value {
+            Stored::InImage(image, range) => image.bytes()[range].to_vec(),
+            Stored::Owned(_) | Stored::Large(_) => panic!("the values of these tables lie in them"),
+        }),
+    ))
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl TableWriter {
         for (ts, body) in kv.iter() {
             self.props.versions += 1;
             self.props.tombstones += u64::from(body == Body::Tombstone);
+            self.props.references += u64::from(matches!(body, Body::Large(_)));
             self.min_ts = self.min_ts.min(ts);
             self.max_ts = self.max_ts.max(ts);
         }

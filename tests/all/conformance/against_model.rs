@@ -41,6 +41,9 @@ impl<S: Subject> Pair<S> {
             Move::SeekForPrev(i) => (self.tested.seek_for_prev(&key(i)), self.model.seek_for_prev(&key(i))),
         };
         let (tested, model) = (tested.expect("readable"), model.expect("readable"));
+        if tested {
+            self.tested.load_value().expect("readable"); // C8
+        }
         let at = self.at;
         let standing = |there: bool, cursor: &dyn Standing| there.then(|| cursor.row());
         let (found, expected) = (standing(tested, &self.tested), standing(model, &self.model));

@@ -163,6 +163,7 @@ fn each_timestamp_shows_its_own_state<S: Subject>() {
         let mut cursor = store.cursor(four, KeyBounds::ALL);
         let mut times = Vec::new();
         while cursor.next().expect("a readable store") {
+            cursor.load_value().expect("readable");
             assert_eq!(&*cursor.value_owned(), cursor.value());
             times.push(cursor.ts());
         }

@@ -255,6 +255,10 @@ fn a_value_outlives_what_it_was_read_from<S: Subject>() {
             match store.store().get(&pin, b"k", store.now()).expect("a readable store").hit {
                 Hit::Value { bytes, .. } => break bytes.into_value(),
                 Hit::NeedIo(ticket) => ticket,
+                Hit::Large { large, .. } => {
+                    let value = store.store().load_large(b"k", store.now(), large).expect("a readable store");
+                    break value.expect("the key is there");
+                }
                 Hit::Absent | Hit::Deleted(_) => panic!("the key is there"),
             }
         };

@@ -104,6 +104,7 @@ fn check_scan<S: Subject>(store: &S::Store, at: Timestamp) {
         assert!(last.as_deref().is_none_or(|last| last < cursor.key()), "keys ascend");
         last = Some(cursor.key().to_vec());
         let (answer, _) = ask(store, cursor.key(), at).expect("readable");
+        cursor.load_value().expect("readable");
         assert_eq!(answer.value(), Some(cursor.value()), "{:?} at {at}", cursor.key().escape_ascii().to_string());
     }
 }

@@ -107,11 +107,17 @@ pub(crate) fn ask<B: Backend>(store: &B, key: &[u8], at: Timestamp) -> Result<(A
         let ticket = {
             let pin = Pin::new();
             let found = store.get(&pin, key, at)?;
+            let newer = found.newer;
             match found.hit {
                 Hit::Absent => return Ok((Answer::Absent, found.newer)),
                 Hit::Deleted(ts) => return Ok((Answer::Deleted(ts), found.newer)),
                 Hit::Value { bytes, ts } => return Ok((Answer::Value(bytes.to_vec(), ts), found.newer)),
                 Hit::NeedIo(ticket) => ticket,
+                Hit::Large { large, ts } => {
+                    drop(pin);
+                    let value = store.load_large(key, at, large)?;
+                    return Ok((value.map_or(Answer::Absent, |value| Answer::Value(value.to_vec(), ts)), newer));
+                }
             }
         };
         // Outside the pin.
@@ -126,6 +132,7 @@ pub(crate) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 pub(crate) fn forward(cursor: &mut impl BackendCursor) -> Rows {
     let mut rows = Rows::new();
     while cursor.next().expect("a readable store") {
+        cursor.load_value().expect("a readable store");
         rows.push((cursor.key().to_vec(), cursor.value().to_vec()));
     }
     rows
@@ -135,6 +142,7 @@ pub(crate) fn forward(cursor: &mut impl BackendCursor) -> Rows {
 pub(crate) fn backward(cursor: &mut impl BackendCursor) -> Rows {
     let mut rows = Rows::new();
     while cursor.prev().expect("a readable store") {
+        cursor.load_value().expect("a readable store");
         rows.push((cursor.key().to_vec(), cursor.value().to_vec()));
     }
     rows

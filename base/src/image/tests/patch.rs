@@ -54,7 +54,7 @@ fn check_patch(old: &Versions, edits: &Edits, common: &[u8]) -> Result<(), TestC
     let records = |versions: &Versions| -> Vec<(Vec<u8>, Timestamp, Option<Vec<u8>>)> {
         let owned = |body| match body {
             Body::Value(value) => Some(<[u8]>::to_vec(value)),
-            Body::Tombstone => None,
+            Body::Tombstone | Body::Large(_) => None,
         };
         history(versions, common.len()).into_iter().map(|(key, ts, body)| (key.to_vec(), ts, owned(body))).collect()
     };
