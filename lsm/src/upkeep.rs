@@ -398,9 +398,6 @@ impl Store {
         let contains = sv.version.contains.max(newest).max(persisted);
         self.env.host.make_durable(contains)?;
         let values_no = self.values.prepare(change.values)?;
-        if mutant!("value_dropped_before_switch") {
-            self.values.forget(change.values);
-        }
         let placed = |table: &Arc<Table>| Placed { level: change.level, run: change.run, meta: table.meta().clone() };
         let edit = Edit {
             seq: sv.version.seq + 1,
