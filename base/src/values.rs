@@ -55,6 +55,9 @@ const DIR: &str = "values";
 /// Bytes at which a value file ends.
 const FILE_BYTES: u64 = 64 << 20;
 
+/// Up to this many bytes a value is copied behind its head, so that both are one write.
+const ONE_WRITE_BYTES_MAX: usize = 128 << 10;
+
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -261,8 +264,7 @@ impl ValueStore {
         }
         let Appending { no, file, end } = writer.appending.as_mut().expect("just made");
         let (no, offset) = (*no, *end);
-        file.write_all_at(&self.owner.encode_head(value), offset)?;
-        file.write_all_at(bytes, offset + file::ENTRY_HEAD_BYTES as u64)?;
+        write_entry(file, offset, &self.owner.encode_head(value), bytes)?;
         *end += entry_bytes(value.len);
         let file = file.clone();
         if writer.unsynced.last().is_none_or(|last| last.path() != file.path()) {
@@ -328,4 +330,12 @@ impl ValueStore {
         }
         Ok(())
     }
+}
+
+fn write_entry(file: &File, offset: u64, head: &[u8], value: &[u8]) -> Result<()> {
+    if value.len() <= ONE_WRITE_BYTES_MAX {
+        return file.write_all_at(&[head, value].concat(), offset);
+    }
+    file.write_all_at(head, offset)?;
+    file.write_all_at(value, offset + head.len() as u64)
 }

@@ -15,8 +15,8 @@ use super::states::each_state;
 const MEMORY_BYTES: u64 = 48 << 10;
 /// Of the states whose recovery has both stores persist in the middle one of so many is followed into it, and of those found there one of so
 /// many to the next level.
-const FOLLOWED: u64 = 199;
-const FOLLOWED_INSIDE: u64 = 197;
+const FOLLOWED: u64 = 299;
+const FOLLOWED_INSIDE: u64 = 797;
 
 /// Opens `image`, in which `found` was found, and crashes at every entry of the opening's journal; follows some of those states to `depth`
 /// levels in all. Counts the states in `count`.

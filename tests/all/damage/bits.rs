@@ -16,6 +16,9 @@ fn is_head(path: &str, offset: u64, len: u64) -> bool {
         _ if name.ends_with(".sst") => {
             offset < 64 || (len - 4096..len - 4096 + 136).contains(&offset) || offset + 4 >= len
         }
+        // Header and the first entry's head; header and the first frame.
+        _ if name.ends_with(".val") => offset < 64 + 20,
+        _ if path.contains("/values/MANIFEST") => offset < 64 + 64,
         _ if path.contains("/log/") => offset % 4096 < 92 && offset < 8192 || (8192..8192 + 80).contains(&offset),
         _ => true,
     }
