@@ -44,6 +44,8 @@ pub use range_tombs::{Fragment, RangeTombs};
 
 /// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.
 const OP_OVERHEAD_BYTES: u64 = 128;
+/// Bytes of values at which copying keys ends.
+const COPIED_BYTES_MAX: usize = 1 << 20;
 
 /// What a memtable grows by for `ops`, at most: what an admission has to hold.
 ///
@@ -301,7 +303,8 @@ impl Memtable {
         Arc::clone(&self.tombs.read())
     }
 
-    /// Copies the first `keys_max` keys between the bounds, as of `at`, ascending or descending, into `out`.
+    /// Copies the first keys between the bounds, as of `at`, ascending or descending, into `out`: at least one, at most `keys_max`, fewer if their values
+    /// are large. Whether there may be more.
     pub fn copy_keys(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
@@ -309,14 +312,14 @@ impl Memtable {
         at: Timestamp,
         keys_max: usize,
         out: &mut Vec<MemItem>,
-    ) {
+    ) -> bool {
         if (crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).is_empty() {
-            return;
+            return false;
         }
         if keys_max == 0 {
-            return;
+            return true;
         }
-        let (mut key, end) = (Vec::new(), out.len() + keys_max);
+        let (mut key, end, mut bytes, mut is_cut) = (Vec::new(), out.len() + keys_max, 0, false);
         let each = |entry: Entry| {
             key.clear();
             entry.read_key(&self.arena, &mut key);
@@ -324,14 +327,19 @@ impl Memtable {
                 return false;
             }
             let (version, newer) = entry.look(&self.arena, at);
-            out.push(MemItem { key: Key::from(&key[..]), version: version.map(|version| version.to_owned()), newer });
-            out.len() < end
+            let version = version.map(|version| version.to_owned());
+            let value = version.as_ref().and_then(|version| version.value.as_ref());
+            bytes += value.map_or(0, |value| value.heap_bytes());
+            out.push(MemItem { key: Key::from(&key[..]), version, newer });
+            is_cut = out.len() == end || bytes >= COPIED_BYTES_MAX;
+            !is_cut
         };
         if backward {
             self.keys.descend_from(&self.arena, bounds.1, each);
         } else {
             self.keys.ascend(&self.arena, bounds.0, each);
         }
+        is_cut
     }
 
     /// Gives the keys above `from`, ascending and with all their versions, to `each` until it answers false; whether all keys were given.

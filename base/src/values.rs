@@ -34,6 +34,7 @@ pub use check::CapturedValues;
 pub use open::SalvagedValues;
 pub use reference::{LARGE_REF_BYTES, LargeRef};
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,6 +94,12 @@ impl ValueChanges {
     /// Bytes of the values added, in their files.
     pub fn added_bytes(&self) -> u64 {
         self.added.iter().map(|(_, place)| entry_bytes(place.len)).sum()
+    }
+
+    /// Takes over what `other` adds and drops.
+    pub fn append(&mut self, other: ValueChanges) {
+        self.added.extend(other.added);
+        self.dropped.extend(other.dropped);
     }
 
     /// Says that the tree will not name a value any more.
@@ -163,7 +170,7 @@ impl ValueStore {
         open::open(env, no, FILE_BYTES)
     }
 
-    /// Appends a value, for `changes`. Nobody finds it before [`ValueStore::show`].
+    /// Appends a value, for `changes`. It can be read at once, and counts from [`ValueStore::show`] on.
     ///
     /// # Errors
     /// `DiskFull`: it may be tried again; `Io`, `Poisoned`.
@@ -172,8 +179,17 @@ impl ValueStore {
         let large = LargeRef { id: writer.next_id, len: value.len() as u32, crc: crc32fast::hash(value) };
         let place = self.put(&mut writer, large, value)?;
         writer.next_id += 1;
+        self.index.write().await_switch(large.id, place);
         changes.added.push((large.id, place));
         Ok(large)
+    }
+
+    /// Syncs what was appended: a failed sync may drop bytes that nobody else has.
+    ///
+    /// # Errors
+    /// Nobody knows what is on disk, nothing may be written any more.
+    pub fn sync(&self) -> Result<()> {
+        self.sync_values(&mut self.writer.lock())
     }
 
     /// Makes `changes` durable, to be in force with the switch that holds the number returned (VS1, VS2).
@@ -211,11 +227,28 @@ impl ValueStore {
         }
     }
 
+    /// Takes out of `changes` what they both add and drop, before they are prepared.
+    pub fn settle(&self, changes: &mut ValueChanges) {
+        let dropped: HashSet<u64> = changes.dropped.iter().copied().collect();
+        let both: HashSet<u64> = changes.added.iter().map(|(id, _)| *id).filter(|id| dropped.contains(id)).collect();
+        if !both.is_empty() {
+            changes.dropped.retain(|id| !both.contains(id));
+            let (never, added) = changes.added.drain(..).partition(|(id, _)| both.contains(id));
+            changes.added = added;
+            self.give_up(ValueChanges { added: never, dropped: Vec::new() });
+        }
+    }
+
+    /// Whether there is no value, and none is on the way.
+    pub fn is_empty(&self) -> bool {
+        self.index.read().is_empty()
+    }
+
     /// Nobody will ever name what `changes` add, and what they drop stays.
     pub fn give_up(&self, changes: ValueChanges) {
         if !changes.added.is_empty() {
             let mut index = self.index.write();
-            changes.added.iter().for_each(|(_, place)| index.abandon(place));
+            changes.added.iter().for_each(|(id, place)| index.give_up(*id, place));
         }
     }
 
@@ -225,7 +258,7 @@ impl ValueStore {
     /// `Corruption`: its file is missing, or it is not the one named; `Io`.
     pub fn read(&self, value: LargeRef) -> Result<Option<Value>> {
         let index = self.index.read();
-        let Some(place) = index.place(value.id) else { return Ok(None) };
+        let Some(place) = index.place_of_any(value.id) else { return Ok(None) };
         let file = index.file(place.file);
         drop(index);
         self.reads.fetch_add(1, Ordering::Relaxed);

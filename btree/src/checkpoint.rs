@@ -125,16 +125,22 @@ impl Store {
         };
         // X3, X4.
         self.sync_pages(up)?;
-        if let Err(error) = self.env.host.make_durable(run.max_ts) {
-            gather.placed.into_iter().for_each(|addr| up.units.free(addr));
-            return Err(error);
-        }
+        let prepared = self.env.host.make_durable(run.max_ts).and_then(|()| self.prepare_values(up));
+        let values_no = match prepared {
+            Ok(values_no) => values_no,
+            Err(error) => {
+                gather.placed.into_iter().for_each(|addr| up.units.free(addr));
+                return Err(error);
+            }
+        };
+        let superblock = Superblock { values_no, ..superblock };
         let written = self.file.write_all_at(&superblock.encode(), offset_of(superblock.seq));
         if let Err(error) = written.and_then(|()| self.file.sync_data()) {
             return up.fail(error);
         }
         self.counters.written_bytes.fetch_add(gather.total() + UNIT_BYTES as u64, Ordering::Relaxed);
         up.superblock = superblock;
+        self.switch_values(up);
         let replaced_tombs = std::mem::replace(&mut up.tomb_pages, named.tomb_pages);
         let generation = self.loads.lock().number();
         let freed = up.map.commit(named.edit).into_iter().chain(replaced_tombs);

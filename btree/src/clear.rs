@@ -12,21 +12,25 @@
 //!     newer versions too: they are above `persisted`, so they are in the log and come again, K5.)
 //! CL2 Pages that leave are freed together with the change of their parent (P5). A reader without latches may meet such a page or the empty leaf that
 //!     took over its keys: the range delete, which it looked up before, says the same of both.
+//! CL3 Where there are large values, the leaves are read all the same: only they know which values go with them (LV1 of `large.rs`).
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use duramen_base::image::{Image, ImageBuilder};
 use duramen_base::memtable;
-use duramen_base::{Result, Timestamp, mutant};
+use duramen_base::{Error, Result, Timestamp, mutant};
 
 use crate::inner::{self, Child};
-use crate::leaf::{NewLeaf, leaf_spec};
+use crate::leaf::{LeafRef, NewLeaf, leaf_spec};
 use crate::pid_table::ROOT_PID;
 use crate::read::Missing;
 use crate::split::{Change, Step};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
+
+/// Leaves that are read at once (CL3).
+const READ_CHILDREN_MAX: usize = 64;
 
 /// A range of keys that pages are to hold nothing of; an empty high end is the end of the keyspace.
 #[derive(Clone, Debug)]
@@ -72,10 +76,18 @@ impl Store {
                 continue;
             };
             bytes += parent.image.bytes().len() as u64;
-            let inside = children_inside(&parent.image, range);
+            let mut inside = children_inside(&parent.image, range);
+            let is_all = inside.len() <= READ_CHILDREN_MAX || self.values.is_empty();
+            if !is_all {
+                inside.end = inside.start + READ_CHILDREN_MAX;
+            }
             if !inside.is_empty() {
+                bytes += self.bytes_to_read(inside.len());
                 self.clear_children(up, &parent, inside)?;
                 bytes += self.write_behind(up, bytes_max)?;
+            }
+            if !is_all {
+                continue; // those that went are one child now
             }
             let high = parent.image.high_fence();
             if range.ends_before(high) {
@@ -92,11 +104,12 @@ impl Store {
         let image = &parent.image;
         let mut children = inner::children(image);
         let right_pid = self.right_of(image, cleared.end)?;
+        let mut change = Change::default();
+        self.note_cleared(&mut change, &children[cleared.clone()])?;
         let Child { key: low, pid: kept } = children[cleared.start].clone();
         let high = children.get(cleared.end).map_or(image.high_fence(), |child| &child.key).to_vec();
         let freed: Vec<u64> = children.drain(cleared.start + 1..cleared.end).map(|child| child.pid).collect();
 
-        let mut change = Change::default();
         let spec = leaf_spec(kept, self.keyspace(), right_pid, &low, &high);
         change.leaf(NewLeaf::of(ImageBuilder::new(&spec).finish()));
         up.underfull.insert(kept);
@@ -113,6 +126,29 @@ impl Store {
         }
         self.commit_change(up, change); // CL2
         Ok(())
+    }
+
+    /// CL3. What a damaged leaf named stays: `verify` tells.
+    fn note_cleared(&self, change: &mut Change, children: &[Child]) -> Result<()> {
+        if self.values.is_empty() || mutant!("clear_leaves_values") {
+            return Ok(());
+        }
+        for child in children {
+            if let Some(leaf) = self.resident_page(child.pid) {
+                change.was(LeafRef { image: &leaf.image, spill: leaf.spill.as_deref() });
+                continue;
+            }
+            match self.leaf_to_look_at(child.pid) {
+                Ok(image) => change.was(LeafRef { image: &image, spill: None }),
+                Err(Error::Corruption { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes_to_read(&self, leaves: usize) -> u64 {
+        if self.values.is_empty() { 0 } else { (leaves * self.leaf_bytes()) as u64 }
     }
 
     /// The leaf to the right of the first `count` children of a page, found without reading any leaf; 0: none.

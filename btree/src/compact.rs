@@ -49,6 +49,11 @@ impl Compaction {
     pub(crate) fn bound(&self) -> u64 {
         self.bound
     }
+
+    /// Whether somebody asked for all keys, so that value files are written anew where anything in them is dead.
+    fn is_whole(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.low.is_empty() && request.high.is_none())
+    }
 }
 
 #[derive(Debug)]
@@ -122,7 +127,7 @@ impl Store {
             }
             Stage::Settle { end, .. } => {
                 let end = *end;
-                return self.next_pass(up, compaction, end);
+                return self.next_pass(up, compaction, end, bytes_max);
             }
             Stage::Move { next_pid } => self.move_pages(up, compaction.bound, next_pid, bytes_max).and_then(|bytes| {
                 if bytes.is_none() {
@@ -157,7 +162,7 @@ impl Store {
     }
 
     /// Behind a checkpoint: cuts the file, and begins another pass or ends.
-    fn next_pass(&self, up: &mut Upkeep, mut compaction: Compaction, end_before: u64) -> Result<Piece> {
+    fn next_pass(&self, up: &mut Upkeep, mut compaction: Compaction, end_before: u64, bytes_max: u64) -> Result<Piece> {
         if !up.given_up.is_empty() {
             // A load of this moment is reading one of these places (P2).
             up.compaction = Some(compaction);
@@ -169,7 +174,12 @@ impl Store {
         // The first bound is where the file would end without a gap; the others leave room for what found no gap large enough.
         let bound = if compaction.passes == 0 { used } else { used + 2 * up.units.used_behind(used) };
         let is_worth_it = end > used + used / 16 && bound < end && (compaction.passes < 2 || end < end_before);
-        if cut.is_ok() && (!is_worth_it || compaction.passes == PASSES_MAX) {
+        let is_over = !is_worth_it || compaction.passes == PASSES_MAX;
+        if cut.is_ok() && is_over && compaction.is_whole() && self.values.has_work(true) {
+            up.compaction = Some(compaction);
+            return self.work_on_values(up, bytes_max, true);
+        }
+        if cut.is_ok() && is_over {
             up.compacted_seq = up.superblock.seq;
             if let Some(request) = compaction.request {
                 self.compaction.finish(request.number);

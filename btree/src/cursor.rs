@@ -18,7 +18,7 @@ use std::ops::{Bound, Range};
 use duramen_base::backend::BackendCursor;
 use duramen_base::image::{KeyBuffer, Located};
 use duramen_base::sync::Arc;
-use duramen_base::{KeyBounds, Result, Timestamp, Value};
+use duramen_base::{Error, KeyBounds, Result, Timestamp, Value};
 
 use crate::read::Target;
 use crate::store::Store;
@@ -45,6 +45,8 @@ pub struct BTreeCursor {
     /// Room for the next key.
     next_key: KeyBuffer,
     newer_seen: bool,
+    /// The value there, if it lies in a value file and was made sure of (C8).
+    loaded: Option<Value>,
     /// How many keys the next load copies from each buffer.
     buffered_keys: usize,
 }
@@ -137,6 +139,7 @@ impl BTreeCursor {
             key: KeyBuffer::default(),
             next_key: KeyBuffer::default(),
             newer_seen: false,
+            loaded: None,
             buffered_keys: BUFFERED_KEYS.start,
         })
     }
@@ -222,13 +225,14 @@ impl BTreeCursor {
             let (index, records) = leaf.walk.run(spot, way)?;
             Some(Run { records, index, located: leaf.walk.image.locate(index), buffered: spot.before.buffered })
         });
+        self.loaded = None;
         self.state = if run.is_some() { State::InRun } else { State::On(spot) };
         self.run = run.unwrap_or_default();
     }
 
     /// Takes its place on no key.
     fn stand_outside(&mut self, way: Way) {
-        (self.state, self.leaf, self.run) = (end_of(way), None, Run::default());
+        (self.state, self.leaf, self.run, self.loaded) = (end_of(way), None, Run::default(), None);
     }
 
     /// The key of its leaf that it stands on.
@@ -334,7 +338,7 @@ impl BTreeCursor {
     #[inline(never)]
     fn value_afar(&self) -> &[u8] {
         let (leaf, spot) = self.on();
-        leaf.walk.value(spot)
+        self.loaded.as_deref().unwrap_or_else(|| leaf.walk.value(spot))
     }
 
     fn on(&self) -> (&Leaf, Spot) {
@@ -382,6 +386,17 @@ impl BackendCursor for BTreeCursor {
         if self.step_in_run(Way::Down).is_some() { Ok(true) } else { self.step(Way::Down) }
     }
 
+    fn load_value(&mut self) -> Result<()> {
+        let State::On(spot) = self.state else { return Ok(()) };
+        let large = self.leaf.as_ref().and_then(|leaf| leaf.walk.large(spot)).filter(|_| self.loaded.is_none());
+        if let Some(large) = large {
+            // Ended by its age: what only it could see is gone.
+            let value = self.store.load_large(&self.key, self.at, large)?.ok_or(Error::SnapshotTooOld)?;
+            self.loaded = Some(value);
+        }
+        Ok(())
+    }
+
     #[inline]
     fn key(&self) -> &[u8] {
         assert!(matches!(self.state, State::InRun | State::On(_)), "the cursor stands on no key");
@@ -405,7 +420,7 @@ impl BackendCursor for BTreeCursor {
             }
             _ => {
                 let (leaf, spot) = self.on();
-                leaf.walk.value_owned(spot)
+                self.loaded.clone().unwrap_or_else(|| leaf.walk.value_owned(spot))
             }
         }
     }

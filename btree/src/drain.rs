@@ -168,7 +168,7 @@ fn copy(versions: &KeyVersions, bytes: &mut Vec<u8>, changes: &mut Vec<Copied>) 
         let value = match body {
             Body::Value(value) => Some(append(value)),
             Body::Tombstone => None,
-            Body::Large(_) => unreachable!("a write buffer has whole values"),
+            Body::Large(_) => unreachable!("write buffers and runs have whole values"),
         };
         changes.push(Copied { key: key.clone(), ts, value });
     }
@@ -221,7 +221,9 @@ impl Store {
         } else {
             self.clear_ranges(up, &mut drain.clears, bytes_max.max(1))
         };
-        if outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done() {
+        let is_done = outcome.is_ok() && drain.clears.is_empty() && drain.ahead.is_done();
+        let outcome = outcome.and_then(|bytes| if is_done { self.sync_values(up).map(|()| bytes) } else { Ok(bytes) });
+        if is_done && outcome.is_ok() {
             self.end_drain(up, &drain.layer, false);
         } else {
             if let Layer::Buffer(buffer) = &drain.layer {
@@ -251,7 +253,8 @@ impl Store {
             drain.ahead.fill(self, &drain.layer, &mut drain.next_leaf)?;
             let Some(key) = drain.ahead.first_key() else { break };
             let (pid, leaf) = self.upkeep_leaf(Target::At(key))?;
-            let points = drain.ahead.points_below(leaf.image.high_fence());
+            let mut points = drain.ahead.points_below(leaf.image.high_fence());
+            bytes += self.separate(up, &mut points)?;
             let count = points.len();
             bytes += leaf.image.bytes().len() as u64;
             self.change_leaf(up, pid, &leaf, &points, &snaps);
@@ -277,26 +280,30 @@ impl Store {
         let tombs = self.tombs().overlapping(image.low_fence(), image.high_fence());
         let rules = Rules::new(snaps, &tombs);
         let old = LeafRef { image, spill: leaf.spill.as_deref() };
+        let mut change = Change::default();
+        change.was(old);
+        change.comes(points);
         if !points.is_empty()
             && let Some(image) = old.patched(points, &rules, self.leaf_bytes())
         {
-            return self.put_changed(up, pid, NewLeaf::of(image));
+            return self.put_changed(up, pid, NewLeaf::of(image), change);
         }
         let content = Content::merge(old, points, &rules);
         let cuts = content.cut(self.leaf_bytes());
         if cuts.len() > 1 {
-            return self.split_leaf(up, pid, image, &content, &cuts);
+            return self.split_leaf(up, pid, image, &content, &cuts, change);
         }
         let spec = leaf_spec(pid, self.keyspace(), image.right_pid(), image.low_fence(), image.high_fence());
         let new = content.build(0..content.group_count(), &spec, self.spill_reservation());
-        self.put_changed(up, pid, new);
+        self.put_changed(up, pid, new, change);
     }
 
     /// Puts a changed leaf back, and notes what is to be done about it later.
-    fn put_changed(&self, up: &mut Upkeep, pid: u64, new: NewLeaf) {
+    fn put_changed(&self, up: &mut Upkeep, pid: u64, new: NewLeaf, mut change: Change) {
         if new.image.bytes().len() * 2 < self.leaf_bytes() && pid != ROOT_PID {
             up.underfull.insert(pid);
         }
-        self.commit_change(up, Change::of(new));
+        change.leaf(new);
+        self.commit_change(up, change);
     }
 }

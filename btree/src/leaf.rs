@@ -13,10 +13,11 @@
 use std::ops::Range;
 
 use duramen_base::image::{Body, IMAGE_BYTES_MAX, Image, ImageBuilder, ImageKind, ImageSpec, Lookup};
+use duramen_base::values::LargeRef;
 use duramen_base::{KeyspaceId, Pruner, Reservation, SnapSet, Timestamp, Value};
 
 use crate::range_tombs::RangeTombs;
-use crate::spill::Spill;
+use crate::spill::{Spill, Spilled};
 
 /// Bytes of an image without records, about.
 pub(crate) const IMAGE_OVERHEAD_BYTES: usize = 192;
@@ -37,6 +38,24 @@ pub(crate) struct Point<'a> {
 pub(crate) struct LeafRef<'a> {
     pub(crate) image: &'a Image,
     pub(crate) spill: Option<&'a Spill>,
+}
+
+impl Point<'_> {
+    /// The large value that it names.
+    pub(crate) fn reference(&self) -> Option<LargeRef> {
+        match self.body {
+            Body::Large(large) => Some(large),
+            Body::Value(_) | Body::Tombstone => None,
+        }
+    }
+}
+
+impl<'a> LeafRef<'a> {
+    /// The large values that it names.
+    pub(crate) fn references(self) -> impl Iterator<Item = LargeRef> + 'a {
+        let spilled = self.spill.into_iter().flat_map(Spill::references);
+        self.image.references().chain(spilled)
+    }
 }
 
 /// What may be forgotten during a rebuild.
@@ -91,6 +110,11 @@ impl Version<'_> {
     fn bytes(&self) -> usize {
         let ts_bytes = if self.ts == Timestamp::ZERO { 0 } else { TS_BYTES };
         RECORD_OVERHEAD_BYTES + ts_bytes + self.body.stored_bytes()
+    }
+
+    /// Whether it is no tombstone.
+    fn is_value(&self) -> bool {
+        !matches!(self.body, Body::Tombstone)
     }
 }
 
@@ -207,14 +231,14 @@ impl<'a> Content<'a> {
         let mut key = Vec::new();
         for group in &self.groups[groups.clone()] {
             let newest = &self.versions[group.versions.start];
-            if let Body::Value(_) = newest.body {
+            if newest.is_value() {
                 group.key_into(&mut key);
                 builder.push(&key, newest.ts, newest.body);
             }
         }
         for group in &self.groups[groups] {
             let versions = &self.versions[group.versions.clone()];
-            let main = usize::from(matches!(versions[0].body, Body::Value(_)));
+            let main = usize::from(versions[0].is_value());
             if versions.len() == main {
                 continue;
             }
@@ -418,6 +442,8 @@ pub(crate) enum Seen<'a> {
     InImage(Range<usize>, Timestamp),
     /// In the spill.
     Spilled(&'a Value, Timestamp),
+    /// In a value file.
+    Large(LargeRef, Timestamp),
 }
 
 impl<'a> LeafRef<'a> {
@@ -429,8 +455,9 @@ impl<'a> LeafRef<'a> {
         {
             let seen = match spill.at(key, at) {
                 None => Seen::Nothing,
-                Some((ts, None)) => Seen::Deleted(ts),
-                Some((ts, Some(value))) => Seen::Spilled(value, ts),
+                Some((ts, Spilled::Tombstone)) => Seen::Deleted(ts),
+                Some((ts, Spilled::Value(value))) => Seen::Spilled(value, ts),
+                Some((ts, Spilled::Large(large))) => Seen::Large(*large, ts),
             };
             return (seen, newer);
         }
@@ -440,7 +467,7 @@ impl<'a> LeafRef<'a> {
             Lookup::Absent => self.newest(key).filter(|&ts| ts <= at).map_or(Seen::Nothing, Seen::Deleted),
             Lookup::Deleted(ts) => Seen::Deleted(ts),
             Lookup::Value { range, ts } => Seen::InImage(range, ts),
-            Lookup::Large(..) => unreachable!("IM5: leaves name no values in files"),
+            Lookup::Large(large, ts) => Seen::Large(large, ts),
         };
         (seen, newer)
     }

@@ -14,7 +14,7 @@
 //!   table    buffers   pid_table   spill   store (state, latch order)   upkeep (state of the one writer)
 //!   callers  admit   read   unlatched   cursor   evict
 //!   layers   buffers   ingest (runs of leaves that a commit attached)
-//!   upkeep   work (what next)   drain   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify   salvage
+//!   upkeep   work (what next)   drain   large   clear   split   merge   sweep   write   checkpoint   compact   relocate | open   verify   salvage
 //! ```
 //! Next: `store.rs` for the latches, `drain.rs` for the way of a commit into pages, `checkpoint.rs` for durability, `superblock.rs` and `map.rs`
 //! for the file.
@@ -32,6 +32,7 @@ mod evict;
 pub mod fuzz;
 mod ingest;
 mod inner;
+mod large;
 mod leaf;
 mod map;
 mod merge;
@@ -65,10 +66,11 @@ use std::time::Duration;
 
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::values::LargeRef;
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds, KeyspaceOptions, LoggedOps,
     OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StallTimes, StoreEnv, StoreMark, StoreStats, Timestamp,
-    Urgency, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::pid_table::Page;
@@ -155,6 +157,10 @@ impl Backend for BTree {
 
     fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
         self.store.get(pin, key, at)
+    }
+
+    fn load_large(&self, key: &[u8], at: Timestamp, large: LargeRef) -> Result<Option<Value>> {
+        self.store.load_large(key, at, large)
     }
 
     fn newer_than(&self, key: &[u8], since: Timestamp) -> Result<Option<Timestamp>> {
@@ -250,7 +256,7 @@ impl Backend for BTree {
             Page::OnDisk(_) | Page::Free => 0,
         };
         let buffered = store.buffers.layers().bytes();
-        StoreStats {
+        let mut stats = StoreStats {
             compaction: store.compaction.stats(),
             memory_bytes: buffered + count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
             unsaved_bytes: buffered + count(&store.counters.dirty_bytes),
@@ -271,6 +277,8 @@ impl Backend for BTree {
             persist_time: Duration::from_nanos(count(&store.counters.persist_nanos)),
             persist_step_max: Duration::from_nanos(count(&store.counters.persist_step_nanos_max)),
             ..StoreStats::default()
-        }
+        };
+        store.values.add_stats(&mut stats);
+        stats
     }
 }

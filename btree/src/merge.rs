@@ -150,6 +150,8 @@ impl Store {
         if content.image_bytes() > bytes_max {
             return false;
         }
+        change.was(left.leaf());
+        change.was(right.leaf());
         self.add_leaf(change, &content, left.pid, right.image().right_pid(), low, high);
         true
     }
@@ -198,6 +200,7 @@ impl Store {
         if level == 0 {
             let (snaps, tombs) = (self.snapshots(), self.tombs());
             let content = Content::merge(child.leaf(), &[], &Rules::new(&snaps, &tombs));
+            change.was(child.leaf());
             self.add_leaf(&mut change, &content, ROOT_PID, 0, &[], &[]);
         } else {
             let head = self.head(ROOT_PID, level, 0, &[], &[]);

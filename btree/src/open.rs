@@ -8,6 +8,7 @@
 use duramen_base::image::{ImageBuilder, ImageKind};
 use duramen_base::ingest::list_number;
 use duramen_base::sync::Arc;
+use duramen_base::values::ValueStore;
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, KeyspaceId, Result, StoreEnv, mutant};
 
@@ -74,6 +75,7 @@ fn empty_file(env: &StoreEnv) -> Vec<u8> {
         map_root,
         map_levels: 1,
         tombs: TombsAt::Inline(RangeTombs::default().encode()),
+        values_no: 0,
     };
     let mut bytes = Vec::new();
     bytes.extend(superblock(FIRST_SEQ).encode());
@@ -104,10 +106,11 @@ pub(crate) fn open(env: StoreEnv) -> Result<Arc<Store>> {
     let pages = PidTable::new(env.host.budget());
     pages.fill(map.pages());
     let mut up = Upkeep::new(superblock, map, tomb_pages, units);
+    let values = ValueStore::open(&env, up.superblock.values_no)?;
     let entries = env.vfs.list(&env.dir).map_err(|source| Error::from_io(IoOp::List, &env.dir, source))?;
     up.stray_lists = entries.iter().filter_map(|entry| list_number(&entry.name)).collect();
     up.next_list = up.stray_lists.iter().copied().max().unwrap_or(0);
-    Ok(Arc::new(Store::new(env, file, pages, tombs, up)))
+    Ok(Arc::new(Store::new(env, (file, values), pages, tombs, up)))
 }
 
 /// The superblock that is the store (B3).

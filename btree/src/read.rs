@@ -313,7 +313,10 @@ fn find<'p>(
     let newer = newer || tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX)).is_some_and(|newest| newest > at);
     let covering = tombs.and_then(|tombs| tombs.covering(key, at));
     let hit = match (seen, covering) {
-        (Seen::InImage(_, ts) | Seen::Spilled(_, ts), Some(deleted)) if ts < deleted => Hit::Deleted(deleted),
+        (Seen::InImage(_, ts) | Seen::Spilled(_, ts) | Seen::Large(_, ts), Some(deleted)) if ts < deleted => {
+            Hit::Deleted(deleted)
+        }
+        (Seen::Large(large, ts), _) => Hit::Large { large, ts },
         (Seen::InImage(range, ts), _) => Hit::Value { bytes: in_image(range), ts },
         (Seen::Spilled(value, ts), _) => Hit::Value { bytes: ValueRef::Owned(value.clone()), ts },
         (Seen::Deleted(ts), covering) => Hit::Deleted(covering.map_or(ts, |deleted| deleted.max(ts))),

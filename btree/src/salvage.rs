@@ -62,7 +62,9 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
         }
     };
     let units = file.len().unwrap_or(0) / UNIT_BYTES as u64;
-    let tree = Tree { files, file: &file, reader: Reader { file: &file, keyspace: files.keyspace, units } };
+    let (values, losses) = SalvagedValues::find(files);
+    losses.into_iter().for_each(|loss| sink.lost(loss));
+    let tree = Tree { files, file: &file, values, reader: Reader { file: &file, keyspace: files.keyspace, units } };
     let superblock = tree.newest_superblock();
     if let Ok(superblock) = &superblock {
         tree.give_range_deletes(superblock, sink)?;
@@ -98,6 +100,7 @@ fn all_of(loss: Loss) -> Loss {
 struct Tree<'a> {
     files: &'a StoreFiles<'a>,
     file: &'a File,
+    values: SalvagedValues,
     reader: Reader<'a>,
 }
 
@@ -150,7 +153,7 @@ impl Tree<'_> {
         let (mut inner, mut damaged) = (Vec::new(), BTreeMap::new());
         for (pid, addr) in map.pages() {
             match self.read_page(pid, addr) {
-                Ok(image) if image.kind() == ImageKind::Leaf => give_versions(&image, &SalvagedValues::none(), sink)?,
+                Ok(image) if image.kind() == ImageKind::Leaf => give_versions(&image, &self.values, sink)?,
                 Ok(_) => inner.push((pid, addr)),
                 Err(error) => {
                     damaged.insert(pid, Loss::of(&error, self.file.path(), addr.unit * UNIT_BYTES as u64));
@@ -202,7 +205,7 @@ impl Tree<'_> {
         for leaf in &leaves {
             let bytes = read_what_can_be(self.file, leaf.at, leaf.bytes);
             let Ok(image) = Image::decode(bytes, &leaf.identity) else { continue };
-            give_unclaimed(&image, &claimed, sink)?;
+            give_unclaimed(&image, &claimed, &self.values, sink)?;
             claimed.claim(image.low_fence(), image.high_fence());
         }
         for keys in claimed.gaps() {
@@ -238,7 +241,7 @@ fn give_tombs(tombs: &RangeTombs, sink: &mut dyn Salvage) -> Result<()> {
 }
 
 /// Gives the versions of those keys of a leaf that no newer leaf encloses.
-fn give_unclaimed(image: &Image, claimed: &Claimed, sink: &mut dyn Salvage) -> Result<()> {
+fn give_unclaimed(image: &Image, claimed: &Claimed, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
     struct Filter<'a>(&'a Claimed, &'a mut dyn Salvage);
     impl Salvage for Filter<'_> {
         fn version(&mut self, key: &[u8], ts: Timestamp, value: Option<&[u8]>) -> Result<()> {
@@ -251,7 +254,7 @@ fn give_unclaimed(image: &Image, claimed: &Claimed, sink: &mut dyn Salvage) -> R
             self.1.lost(loss);
         }
     }
-    give_versions(image, &SalvagedValues::none(), &mut Filter(claimed, sink))
+    give_versions(image, values, &mut Filter(claimed, sink))
 }
 
 /// Intervals of keys, each with its high end, of which an empty one is the greatest; none touches another.

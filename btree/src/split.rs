@@ -4,14 +4,16 @@
 //! P6  The left piece keeps page id and low fence; right links and fences chain on. The root keeps its page id: its pieces move to
 //!     new ids, and it becomes their parent.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use duramen_base::Timestamp;
 use duramen_base::image::Image;
 use duramen_base::sync::Arc;
+use duramen_base::values::LargeRef;
 
 use crate::inner::{self, Child, InnerHead};
-use crate::leaf::{Content, NewLeaf, leaf_spec};
+use crate::leaf::{Content, LeafRef, NewLeaf, Point, leaf_spec};
 use crate::pid_table::{Page, ROOT_PID};
 use crate::spill::Spill;
 use crate::store::Store;
@@ -33,14 +35,29 @@ pub(crate) struct Change {
     pub(crate) freed: Vec<u64>,
     /// Readers below this cannot be served any more.
     too_old_below: Timestamp,
+    /// Large values that the leaves named before, and those that came for them (LV1 of `large.rs`).
+    named: Vec<LargeRef>,
 }
 
 impl Change {
-    /// One leaf gets new content.
-    pub(crate) fn of(leaf: NewLeaf) -> Change {
-        let mut change = Change::default();
-        change.leaf(leaf);
-        change
+    /// Says what a leaf that is to change, or to go, names until now.
+    pub(crate) fn was(&mut self, leaf: LeafRef<'_>) {
+        self.named.extend(leaf.references());
+    }
+
+    /// Says what comes into a leaf, or would if nothing newer were there.
+    pub(crate) fn comes(&mut self, points: &[Point<'_>]) {
+        self.named.extend(points.iter().filter_map(Point::reference));
+    }
+
+    /// What the old leaves named, or what came, and the new ones do not name.
+    fn dropped(&self) -> Vec<LargeRef> {
+        if self.named.is_empty() {
+            return Vec::new();
+        }
+        let refs = self.pages.iter().flat_map(|(image, spill)| LeafRef { image, spill: spill.as_ref() }.references());
+        let kept: HashSet<u64> = refs.map(|large| large.id).collect();
+        self.named.iter().filter(|large| !kept.contains(&large.id)).copied().collect()
     }
 
     /// A leaf gets new content, or a place in the tree.
@@ -59,6 +76,7 @@ impl Store {
     /// Puts pages in place (P5).
     pub(crate) fn commit_change(&self, up: &mut Upkeep, change: Change) {
         self.refuse_below(change.too_old_below);
+        change.dropped().into_iter().for_each(|large| up.values.drop_value(large)); // LV1
         // One leaf alone keeps its fences, and needs no more than its own latch (G1).
         let _exclusive = (change.pages.len() > 1 || !change.freed.is_empty()).then(|| self.structure.write());
         for (image, spill) in change.pages {
@@ -69,7 +87,7 @@ impl Store {
         }
     }
 
-    /// Splits the leaf `pid`, which is `image`, at the cuts of its new content.
+    /// Splits the leaf `pid`, which is `image`, at the cuts of its new content. `change` knows what it names.
     pub(crate) fn split_leaf(
         &self,
         up: &mut Upkeep,
@@ -77,11 +95,11 @@ impl Store {
         image: &Image,
         content: &Content<'_>,
         cuts: &[Range<usize>],
+        mut change: Change,
     ) {
         let path = self.path_to(image.low_fence(), 0);
         let fences = fences(image, cuts[1..].iter().map(|cut| content.separator(cut.start)));
         let pids = self.piece_pids(pid, cuts.len());
-        let mut change = Change::default();
         for (index, cut) in cuts.iter().enumerate() {
             let right_pid = pids.get(index + 1).copied().unwrap_or(image.right_pid());
             let spec = leaf_spec(pids[index], self.keyspace(), right_pid, &fences[index], &fences[index + 1]);

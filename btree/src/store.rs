@@ -18,6 +18,7 @@ use duramen_base::compaction::CompactionDesk;
 use duramen_base::image::Image;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex, RwLock};
+use duramen_base::values::ValueStore;
 use duramen_base::vfs::File;
 use duramen_base::{Budget, Error, KeyspaceId, Result, SnapSet, StoreEnv, StoreMark, Timestamp};
 
@@ -71,6 +72,8 @@ pub(crate) struct Counters {
 pub(crate) struct Store {
     pub(crate) env: StoreEnv,
     pub(crate) file: File,
+    /// Values that are too large for leaves.
+    pub(crate) values: ValueStore,
     pub(crate) pages: PidTable,
     pub(crate) structure: RwLock<()>,
     tombs: RwLock<Arc<RangeTombs>>,
@@ -92,12 +95,19 @@ pub(crate) struct Store {
 
 impl Store {
     /// A store in the state of its durable superblock.
-    pub(crate) fn new(env: StoreEnv, file: File, pages: PidTable, tombs: RangeTombs, upkeep: Upkeep) -> Store {
+    pub(crate) fn new(
+        env: StoreEnv,
+        (file, values): (File, ValueStore),
+        pages: PidTable,
+        tombs: RangeTombs,
+        upkeep: Upkeep,
+    ) -> Store {
         let mark = upkeep.mark();
         let tree_bytes = AtomicU64::new(upkeep.live_bytes());
         Store {
             env,
             file,
+            values,
             pages,
             structure: RwLock::new(()),
             has_tombs: AtomicBool::new(!tombs.is_empty()),

@@ -18,7 +18,9 @@
 //!       80     1  map levels       1..=5, 7 zero
 //!       88     8  tombs page       entry of the first spill page of the range deletes; 0: they are inline
 //!       96     4  tombs bytes      encoded list of `range_tombs.rs`, inline or spilled
-//!      100    28  zero
+//!      100     4  zero
+//!      104     8  values no        the edit of the manifest of large values that belongs to it; 0: none was made
+//!      112    16  zero
 //!      128  3964  the list, if inline; then zero
 //!     4092     4  crc32            of bytes 0..4092 (CRC-32/IEEE)
 //! ```
@@ -70,6 +72,8 @@ pub(crate) struct Superblock {
     pub(crate) map_root: DiskAddr,
     pub(crate) map_levels: u8,
     pub(crate) tombs: TombsAt,
+    /// The edit of the value manifest that belongs to it.
+    pub(crate) values_no: u64,
 }
 
 /// What a unit that should hold a superblock holds.
@@ -120,6 +124,7 @@ impl Superblock {
             }
         };
         put(96, &tombs_bytes.to_le_bytes());
+        put(104, &self.values_no.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -172,6 +177,7 @@ impl Superblock {
             map_root: DiskAddr::unpack(u64_at(bytes, 72))?,
             map_levels,
             tombs,
+            values_no: u64_at(bytes, 104),
         };
         let in_range = (1..=LEVELS_MAX).contains(&usize::from(map_levels)) && superblock.ckpt_ts <= superblock.max_ts;
         in_range.then_some(superblock)

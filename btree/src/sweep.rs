@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// A leaf as it is now; one that is not here is not kept.
-    fn leaf_to_look_at(&self, pid: u64) -> Result<Arc<Image>> {
+    pub(crate) fn leaf_to_look_at(&self, pid: u64) -> Result<Arc<Image>> {
         let addr = match &*self.pages.known(pid).read() {
             Page::Resident(resident) => return Ok(Arc::clone(&resident.image)),
             Page::OnDisk(addr) => *addr,

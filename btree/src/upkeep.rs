@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use duramen_base::sync::{Arc, published};
+use duramen_base::values::ValueChanges;
 use duramen_base::{Error, Result, StoreMark, Timestamp, mutant};
 
 use crate::checkpoint::Run;
@@ -62,6 +63,8 @@ pub(crate) struct Upkeep {
     pub(crate) dirty_leaves: VecDeque<u64>,
     /// Places given up, with the generation of loads that may still read them (P2).
     pub(crate) given_up: VecDeque<(u64, DiskAddr)>,
+    /// Large values that pages name and the durable superblock does not, and the other way round (LV2 of `large.rs`).
+    pub(crate) values: ValueChanges,
     /// Whether the list of range deletes changed since the last checkpoint.
     pub(crate) tombs_changed: bool,
     /// Pages that a merge might help.
@@ -80,6 +83,8 @@ pub(crate) struct Upkeep {
     pub(crate) may_have_tail: bool,
     /// Whether the last piece of work was one of a drain.
     pub(crate) drained_last: bool,
+    /// Whether the last piece of work was one on the value files.
+    pub(crate) worked_on_values: bool,
     /// Why nothing can be persisted any more (X4).
     pub(crate) failed: Option<Arc<Error>>,
     pub(crate) still: Stillness,
@@ -114,6 +119,7 @@ impl Upkeep {
             dirty: BTreeSet::new(),
             dirty_leaves: VecDeque::new(),
             given_up: VecDeque::new(),
+            values: ValueChanges::default(),
             tombs_changed: false,
             underfull: BTreeSet::new(),
             untidy: BTreeSet::new(),
@@ -124,6 +130,7 @@ impl Upkeep {
             compacted_seq: 0,
             may_have_tail: true,
             drained_last: false,
+            worked_on_values: false,
             failed: None,
             still: Stillness::default(),
             unsynced_bytes: 0,
@@ -146,6 +153,11 @@ impl Upkeep {
         let cause = Arc::new(error);
         self.failed = Some(Arc::clone(&cause));
         Err(Error::Poisoned { cause })
+    }
+
+    /// The same, unless it was a lack of space: then it may be tried again.
+    pub(crate) fn fail_unless_full<T>(&mut self, error: Error) -> Result<T> {
+        if matches!(error, Error::DiskFull { .. }) { Err(error) } else { self.fail(error) }
     }
 
     /// Bytes of the file that the durable superblock, or a place taken since, needs.

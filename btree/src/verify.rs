@@ -3,14 +3,16 @@
 //! Upkeep stands still meanwhile, so no unit that the durable superblock names is freed or written under the walk. Damage goes into the
 //! report; only failures to read are errors.
 //!
-//! V3  Checked in the file: both superblocks, each image's checksum and identity, order (by decoding), fences and levels from parent to
-//!     child, right links along each level, every mapped page reached exactly once, each unit used once, none lost.
+//! V3  Checked in the files: both superblocks, each image's checksum and identity, order (by decoding), fences and levels from parent to
+//!     child, right links along each level, every mapped page reached exactly once, each unit used once, none lost;
+//!     large values are those that the leaves name, each once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use duramen_base::image::{Image, ImageKind};
 use duramen_base::sync::Arc;
+use duramen_base::values::LargeRef;
 use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
 
 use crate::buffers::Layer;
@@ -49,6 +51,8 @@ struct Walk<'r> {
     seen: BTreeMap<u64, Seen>,
     /// Right link that the last page of each level has.
     links: BTreeMap<u8, u64>,
+    /// Large values that the leaves name.
+    named: Vec<LargeRef>,
 }
 
 impl Store {
@@ -60,6 +64,8 @@ impl Store {
             let on_disk = self.verify_file(&up, report)?;
             self.verify_memory(&up, &on_disk, report)?;
             self.verify_runs(report)?;
+        } else {
+            self.values.capture().check(level, None, report)?;
         }
         Ok(())
     }
@@ -94,6 +100,7 @@ impl Store {
 
     /// Walks the tree of the durable superblock.
     fn verify_file(&self, up: &Upkeep, report: &mut VerifyReport) -> Result<BTreeMap<u64, Seen>> {
+        let problems_before = report.problems.len();
         let reader =
             Reader { file: &self.file, keyspace: self.keyspace(), units: self.file.len()? / UNIT_BYTES as u64 };
         for (id, addr, entries) in up.map.chunks() {
@@ -121,7 +128,7 @@ impl Store {
                 }
             },
         });
-        let seen = walk.seen;
+        let (seen, named) = (walk.seen, walk.named);
         if let Some(error) = failure {
             return Err(error);
         }
@@ -129,6 +136,9 @@ impl Store {
             self.problem(report, addr.unit, format!("page {pid} is in the page map but not in the tree"));
         }
         self.verify_space(up, report);
+        // What a damaged leaf names is not known.
+        let named = (report.problems.len() == problems_before).then_some(&named[..]);
+        self.values.capture().check(VerifyLevel::Full, named, report)?;
         Ok(seen)
     }
 
@@ -228,7 +238,7 @@ fn damage<T>(result: Result<T>) -> Result<Result<T, String>> {
 
 impl<'r> Walk<'r> {
     fn new(report: &'r mut VerifyReport, path: &'r Path, tombs: &'r RangeTombs) -> Walk<'r> {
-        Walk { report, path, tombs, seen: BTreeMap::new(), links: BTreeMap::new() }
+        Walk { report, path, tombs, seen: BTreeMap::new(), links: BTreeMap::new(), named: Vec::new() }
     }
 
     fn problem(&mut self, unit: u64, what: impl Into<String>) {
@@ -254,6 +264,7 @@ impl<'r> Walk<'r> {
                         todo.extend(children.into_iter().rev());
                     } else {
                         seen.keys = self.count_keys(&image);
+                        self.named.extend(image.references());
                     }
                 }
                 // The chain of right links is broken where a page was not looked at.

@@ -1,6 +1,6 @@
 //! Upkeep: what to do next, one bounded step a call; and when a buffer is frozen.
 //!
-//! Order: the checkpoint in progress; a checkpoint that somebody waits for, or that frees many units; draining; writing what is dirty if memory
+//! Order: the checkpoint in progress; a checkpoint that somebody waits for, or that frees many units; value files, in turns with draining; writing what is dirty if memory
 //! is short; merges, sweeps and tidying; a checkpoint that lets range deletes go; making the file small.
 //!
 //! U1  A checkpoint that somebody waits for comes before the next drain, so however fast commits come, the log is let go.
@@ -117,6 +117,9 @@ impl Store {
         if gives_way && up.compaction.is_some() {
             return self.step_compaction(up, bytes_max);
         }
+        if self.is_turn_of_values(up) {
+            return self.work_on_values(up, bytes_max, false);
+        }
         let is_wanted = wanted.is_some() || self.is_memory_short() || self.is_compaction_asked();
         if !(gives_way && up.drain.is_none()) && self.begin_drain(up, is_wanted) {
             up.drained_last = true;
@@ -134,6 +137,11 @@ impl Store {
         }
         if self.tombs_if_any().is_some_and(|tombs| tombs.are_all_swept()) {
             return Ok(self.begin_checkpoint(up));
+        }
+        let is_due = self.have_values_work();
+        let piece = self.work_on_values(up, bytes_max, false)?; // also without: files that nothing names go
+        if is_due {
+            return Ok(piece);
         }
         let rests = self.is_compaction_resting();
         if up.compaction.is_none() && !rests {

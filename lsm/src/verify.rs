@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
-use duramen_base::image::{Body, Image, ImageKind};
+use duramen_base::image::{Image, ImageKind};
 use duramen_base::values::LargeRef;
 use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, VerifyLevel, VerifyReport};
 
@@ -58,16 +58,6 @@ fn count_keys(store: &Arc<Store>) -> Result<u64> {
         keys += 1;
     }
     Ok(keys)
-}
-
-/// Large values that the records of a block name.
-fn references(block: &Image) -> impl Iterator<Item = LargeRef> + '_ {
-    let main = (0..block.count()).map(|index| block.record(index));
-    let history = (0..block.hist_count()).map(|index| block.hist_record(index));
-    main.chain(history).filter_map(|record| match record.body {
-        Body::Large(large) => Some(large),
-        Body::Value(_) | Body::Tombstone => None,
-    })
 }
 
 /// Damage as a note in the report, other errors as errors.
@@ -220,7 +210,7 @@ impl Walk<'_> {
         if self.table.is_stamped() && (number > 0 || block.hist_count() > 0 || block.max_ts() > Timestamp::ZERO) {
             self.problem(offset, "a table without timestamps has several versions of a key, or a timestamp");
         }
-        self.named.extend(references(block));
+        self.named.extend(block.references());
         for index in 0..block.hist_count() {
             let ts = block.hist_record(index).ts;
             oldest = Some(oldest.map_or(ts, |oldest| oldest.min(ts)));

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::header::{HEADER_BYTES, HINT_COUNT, Header, UNIT_BYTES, head4, head8};
+use super::header::{HEADER_BYTES, HINT_COUNT, Header, REFERS, UNIT_BYTES, head4, head8};
 use super::search::hints_of;
 use super::{Body, IMAGE_BYTES_MAX, Image, ImageKind, check, record};
 use crate::ids::Timestamp;
@@ -101,6 +101,7 @@ impl ImageBuilder {
             right_pid: spec.right_pid,
             level: spec.level,
             hints: [u32::MAX; HINT_COUNT],
+            flags: 0,
         };
         let (main, history) = (Section::default(), Section::default());
         ImageBuilder { header, low: low.to_vec(), high: high.to_vec(), heads: Vec::new(), main, history }
@@ -138,6 +139,9 @@ impl ImageBuilder {
             self.header.base_ts = ts.get();
         }
         self.header.max_ts = self.header.max_ts.max(ts);
+        if matches!(body, Body::Large(_)) && self.header.kind == ImageKind::Leaf {
+            self.header.flags |= REFERS;
+        }
     }
 
     /// Bytes the image has so far.

@@ -4,7 +4,7 @@
 //! nothing can overlap, hide or be left over. Behind it the accessors of [`Image`] cannot fail (IM1).
 
 use super::build::{Layout, common_prefix};
-use super::header::{HEADER_BYTES, UNIT_BYTES, head4, head8};
+use super::header::{HEADER_BYTES, REFERS, UNIT_BYTES, head4, head8};
 use super::record::{self, RawRecord};
 use super::search::hints_of;
 use super::{Image, ImageFault, ImageKind};
@@ -105,8 +105,7 @@ fn check_record(image: &Image, offset: [u8; 2], at: usize) -> Checked<(RawRecord
     )?;
     let record =
         record::parse(&image.bytes, at, image.header.base_ts).ok_or(ImageFault::new("a record cannot be read"))?;
-    let may_refer = matches!(image.kind(), ImageKind::TableData);
-    require(may_refer || !record.is_large(), "a reference to a value in a file, where none can be")?;
+    require(image.may_refer() || !record.is_large(), "a reference to a value in a file, where none can be")?; // IM5
     let key_bytes = usize::from(image.header.prefix_len) + record.suffix.len();
     require(key_bytes <= KEY_BYTES_MAX, "a key is longer than keys may be")?;
     let next = record.value.end.next_multiple_of(UNIT_BYTES);
@@ -157,6 +156,11 @@ pub(super) fn history_max_ts(image: &Image) -> Checked<Timestamp> {
 
 /// What a kind asks beyond the common rules (IM4).
 pub(super) fn kind_rules(image: &Image) -> Checked {
+    let is_flagged = image.header.flags & REFERS != 0;
+    require(
+        !is_flagged || image.kind() == ImageKind::Leaf,
+        "an image that is no leaf says that it may have references",
+    )?;
     match image.kind() {
         ImageKind::Leaf => require(image.level() == 0, "a leaf has level 0"),
         ImageKind::Inner => {

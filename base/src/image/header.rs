@@ -9,7 +9,7 @@
 //!        8     4  image_len    bytes of the image, 192..=256 KiB
 //!       12     1  format       1
 //!       13     1  kind         `ImageKind`
-//!       14     2  flags        0; a bit that is not known is refused
+//!       14     2  flags        bit 0 REFERS, of a leaf: a record may be a reference to a value in a file; a bit that is not known is refused
 //!       16     8  self_id      page id, or offset of the block in its table
 //!       24     4  ks_id
 //!       28     4  write_seq    as the parent holds it
@@ -47,7 +47,9 @@ const _: () = assert!(IMAGE_BYTES_MAX / UNIT_BYTES - 1 <= u16::MAX as usize);
 
 // On disk. Never renumber.
 const FORMAT: u8 = 1;
-const KNOWN_FLAGS: u16 = 0;
+/// See [`Header::flags`].
+pub(super) const REFERS: u16 = 1;
+const KNOWN_FLAGS: u16 = REFERS;
 
 const STORED_LEN: usize = 4;
 const WRITE_SEQ: usize = 28;
@@ -78,6 +80,8 @@ pub(super) struct Header {
     pub(super) ks_id: u32,
     pub(super) write_seq: u32,
     pub(super) data_off: u16,
+    /// [`REFERS`] if a leaf has a record that is a reference; it may say so of one that has none any more.
+    pub(super) flags: u16,
 }
 
 impl Header {
@@ -89,6 +93,7 @@ impl Header {
         put(STORED_LEN, &self.image_len.to_le_bytes());
         put(8, &self.image_len.to_le_bytes());
         put(12, &[FORMAT, self.kind as u8]);
+        put(14, &self.flags.to_le_bytes());
         put(16, &self.self_id.to_le_bytes());
         put(24, &self.ks_id.to_le_bytes());
         put(WRITE_SEQ, &self.write_seq.to_le_bytes());
@@ -158,6 +163,7 @@ impl Header {
             hist_max_ts: Timestamp::new(u64_le(image, HIST_MAX_TS)),
             right_pid: u64_le(image, 96),
             level: image[104],
+            flags: u16_le(image, 14),
             hints: std::array::from_fn(|index| u32_le(image, HINTS + 4 * index).swap_bytes()),
         })
     }

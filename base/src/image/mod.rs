@@ -18,7 +18,7 @@
 //! IM3  History: by key ascending, then ts descending, each older than the key's main record. The newest version of a key is its main record, or a
 //!     tombstone in the history. A record without ts (zero, "frozen") is older than every commit, and a value.
 //! IM4  Inner pages: the first key is the low fence, every value a page id (u64 little-endian), no history, level above 0.
-//! IM5  References to values in files are in table data alone.
+//! IM5  References to values in files are in table data, and in leaves whose header says that there may be some.
 //!
 //! Next: `search.rs` (the read path), `near.rs` (what it looks at first), `build.rs`, `patch.rs` (a few records changed), `check.rs`, `docs/format/base.md`.
 
@@ -43,6 +43,7 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 use crate::ids::Timestamp;
+use crate::values::LargeRef;
 use header::{HEADER_BYTES, Header, UNIT_BYTES};
 use near::Near;
 use record::RawRecord;
@@ -156,6 +157,33 @@ impl Image {
     /// Write sequence it was stored with; zero if it never was.
     pub fn write_seq(&self) -> u32 {
         self.header.write_seq
+    }
+
+    /// Whether a record may be a reference to a value in a file; if not, none is.
+    #[inline]
+    pub fn may_refer(&self) -> bool {
+        self.kind() == ImageKind::TableData || self.header.flags & header::REFERS != 0
+    }
+
+    /// The references among its records, of the history too.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::{Timestamp, values::LargeRef};
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// let large = LargeRef { id: 7, len: 20_000, crc: 9 };
+    /// builder.push(b"elm", Timestamp::new(4), Body::Value(b"tough"));
+    /// builder.push(b"oak", Timestamp::new(5), Body::Large(large));
+    /// let image = builder.finish();
+    /// assert!(image.may_refer());
+    /// assert_eq!(image.references().collect::<Vec<_>>(), [large]);
+    /// ```
+    pub fn references(&self) -> impl Iterator<Item = LargeRef> + '_ {
+        let (count, hist_count) = if self.may_refer() { (self.count(), self.hist_count()) } else { (0, 0) };
+        let main = (0..count).map(|index| self.raw_record(index));
+        let history = (0..hist_count).map(|index| self.raw_hist_record(index));
+        main.chain(history).filter_map(|record| record.large(&self.bytes))
     }
 
     /// Height above the leaves.

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::build::{Layout, sealed};
-use super::header::{HEADER_BYTES, Header, UNIT_BYTES, head4};
-use super::{Body, IMAGE_BYTES_MAX, Image, Record, record};
+use super::header::{HEADER_BYTES, Header, REFERS, UNIT_BYTES, head4};
+use super::{Body, IMAGE_BYTES_MAX, Image, ImageKind, Record, record};
 use crate::ids::Timestamp;
 use crate::options::KEY_BYTES_MAX;
 
@@ -214,14 +214,24 @@ impl<'a> Patch<'a> {
             lo_off: (layout.low / UNIT_BYTES) as u16,
             hi_off: (layout.high / UNIT_BYTES) as u16,
             data_off: (layout.data / UNIT_BYTES) as u16,
+            flags: self.flags(),
             ..self.old.header
         }
     }
 
+    fn flags(&self) -> u16 {
+        let refers =
+            self.old.kind() == ImageKind::Leaf && self.fresh().any(|record| matches!(record.body, Body::Large(_)));
+        self.old.header.flags | if refers { REFERS } else { 0 }
+    }
+
+    fn fresh(&self) -> impl Iterator<Item = &Record<'a>> {
+        let main = self.changes.iter().filter_map(|change| change.record.as_ref());
+        main.chain(self.history.unwrap_or_default())
+    }
+
     fn newest_fresh(&self) -> Timestamp {
-        let fresh = self.changes.iter().filter_map(|change| change.record.as_ref());
-        let history = self.history.unwrap_or_default().iter();
-        fresh.chain(history).map(|record| record.ts).max().unwrap_or_default()
+        self.fresh().map(|record| record.ts).max().unwrap_or_default()
     }
 
     /// Heads and offsets. The records will begin at `data`.

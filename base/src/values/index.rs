@@ -18,6 +18,8 @@ const VALUE_MEMORY_BYTES: u64 = 40;
 #[derive(Debug)]
 pub(super) struct Index {
     places: HashMap<u64, Place>,
+    /// Values of ours that were appended and do not count yet: the tree may name them in memory.
+    pending: HashMap<u64, Place>,
     files: BTreeMap<u64, FileState>,
     reservation: Reservation,
 }
@@ -45,15 +47,31 @@ impl FileState {
 
 impl Index {
     pub(super) fn new(budget: &Arc<Budget>) -> Index {
-        Index { places: HashMap::new(), files: BTreeMap::new(), reservation: budget.reserve_anyway(0) }
+        Index {
+            places: HashMap::new(),
+            pending: HashMap::new(),
+            files: BTreeMap::new(),
+            reservation: budget.reserve_anyway(0),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
+    /// Where a value that counts lies.
     pub(super) fn place(&self, id: u64) -> Option<Place> {
         self.places.get(&id).copied()
+    }
+
+    /// Where a value lies, whether it counts yet or not.
+    pub(super) fn place_of_any(&self, id: u64) -> Option<Place> {
+        self.place(id).or_else(|| self.pending.get(&id).copied())
+    }
+
+    /// Whether there is no value at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.pending.is_empty()
     }
 
     pub(super) fn file(&self, no: u64) -> Option<File> {
@@ -116,7 +134,19 @@ impl Index {
         state.bytes = place.offset + entry_bytes(place.len);
     }
 
-    /// It will never count.
+    /// A value that was written to this place is to count with the next switch.
+    pub(super) fn await_switch(&mut self, id: u64, place: Place) {
+        self.pending.insert(id, place);
+        self.note_memory();
+    }
+
+    /// A value that was to count never will.
+    pub(super) fn give_up(&mut self, id: u64, place: &Place) {
+        self.pending.remove(&id);
+        self.abandon(place);
+    }
+
+    /// What was written here will never count.
     pub(super) fn abandon(&mut self, place: &Place) {
         let state = self.files.get_mut(&place.file).expect("VI1: what is expected lies in a file");
         state.expected -= 1;
@@ -124,7 +154,7 @@ impl Index {
 
     /// It counts.
     pub(super) fn insert(&mut self, id: u64, place: Place) {
-        self.abandon(&place);
+        self.give_up(id, &place);
         self.set(id, place);
     }
 
@@ -156,6 +186,7 @@ impl Index {
     }
 
     fn note_memory(&mut self) {
-        self.reservation.resize(self.places.capacity() as u64 * VALUE_MEMORY_BYTES);
+        let room = self.places.capacity() + self.pending.capacity();
+        self.reservation.resize(room as u64 * VALUE_MEMORY_BYTES);
     }
 }

@@ -192,11 +192,15 @@ fn values_of_every_length_come_back_after_opening_again() {
 }
 
 #[test]
-fn a_value_is_not_found_before_the_switch_nor_after_it_was_dropped() {
+fn a_value_is_found_once_it_was_appended_until_it_is_dropped_or_given_up() {
     let mut tree = Tree::create(memory());
     let mut changes = ValueChanges::default();
     let added = tree.append(&[100], &mut changes).unwrap();
-    assert_eq!(tree.values.read(added[0]).unwrap(), None);
+    assert!(tree.values.read(added[0]).unwrap().is_some(), "a tree may name it in memory");
+    let mut never = ValueChanges::default();
+    let given_up = tree.append(&[100], &mut never).unwrap();
+    tree.values.give_up(never);
+    assert_eq!(tree.values.read(given_up[0]).unwrap(), None);
     tree.switch(&added, &[], &mut changes).unwrap();
     assert!(tree.values.read(added[0]).unwrap().is_some());
     tree.put(&[], &added);

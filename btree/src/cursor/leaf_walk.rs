@@ -9,6 +9,7 @@ use std::ops::{Bound, Range};
 
 use duramen_base::image::{Body, Image, KeyBuffer};
 use duramen_base::sync::Arc;
+use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
 use super::window::{Buffered, Covers, Window};
@@ -89,6 +90,18 @@ struct Shown {
 enum ShownValue {
     InImage(Range<usize>),
     Own(Value),
+    /// In a value file.
+    Large(LargeRef),
+}
+
+impl ShownValue {
+    fn of(body: Body<'_>, range: Range<usize>) -> Option<ShownValue> {
+        match body {
+            Body::Value(_) => Some(ShownValue::InImage(range)),
+            Body::Tombstone => None,
+            Body::Large(large) => Some(ShownValue::Large(large)),
+        }
+    }
 }
 
 impl LeafWalk {
@@ -102,7 +115,7 @@ impl LeafWalk {
     ) -> LeafWalk {
         let LeafView { image, spill } = view;
         let is_covered = !covers.is_empty() && covers.touch(image.low_fence(), image.high_fence());
-        let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered;
+        let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered && !image.may_refer();
         let view = LeafView { image: Arc::clone(&image), spill };
         let items = (!is_plain).then(|| list_items(&view, covers, at));
         let mut walk = LeafWalk { image, items, window, places: Vec::new(), span: 0..0, at };
@@ -220,6 +233,15 @@ impl LeafWalk {
         items[index].shown.as_ref().expect("a cursor stands only on keys that are shown")
     }
 
+    /// The reference there, if the value lies in a value file.
+    pub(super) fn large(&self, spot: Spot) -> Option<LargeRef> {
+        let is_in_leaf = self.items.is_some() && self.buffered(spot).is_none();
+        match spot.leaf.filter(|_| is_in_leaf).map(|index| &self.shown(index).value) {
+            Some(ShownValue::Large(large)) => Some(*large),
+            Some(ShownValue::InImage(_) | ShownValue::Own(_)) | None => None,
+        }
+    }
+
     pub(super) fn value(&self, spot: Spot) -> &[u8] {
         if let Some((_, value)) = self.buffered(spot) {
             return value;
@@ -231,6 +253,7 @@ impl LeafWalk {
         match &self.shown(index).value {
             ShownValue::InImage(range) => &self.image.bytes()[range.clone()],
             ShownValue::Own(value) => value,
+            ShownValue::Large(_) => panic!("C8: the value was not made sure of"),
         }
     }
 
@@ -246,6 +269,7 @@ impl LeafWalk {
         match &self.shown(index).value {
             ShownValue::InImage(range) => Value::from_image(&self.image, range.start, range.len()),
             ShownValue::Own(value) => value.clone(),
+            ShownValue::Large(_) => panic!("C8: the value was not made sure of"),
         }
     }
 
@@ -378,17 +402,14 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
         let mut judge = Judge::new(at);
         let mut key_at = KeyAt::History(hist);
         if main_suffix == Some(suffix) {
-            judge.version(image.record(main).ts, || Some(ShownValue::InImage(image.value_range(main))));
+            let record = image.record(main);
+            judge.version(record.ts, || ShownValue::of(record.body, image.value_range(main)));
             key_at = KeyAt::Main(main);
             main += 1;
         }
         while hist < image.hist_count() && image.hist_record(hist).suffix == suffix {
             let record = image.hist_record(hist);
-            judge.version(record.ts, || match record.body {
-                Body::Value(_) => Some(ShownValue::InImage(image.hist_value_range(hist))),
-                Body::Tombstone => None,
-                Body::Large(_) => unreachable!("IM5: leaves name no values in files"),
-            });
+            judge.version(record.ts, || ShownValue::of(record.body, image.hist_value_range(hist)));
             hist += 1;
         }
         key_at_into(image, &key_at, &mut key);
@@ -396,7 +417,7 @@ fn list_items(view: &LeafView, covers: &Covers, at: Timestamp) -> Vec<Item> {
             judge.version(ts, || match body {
                 Body::Value(bytes) => Some(ShownValue::Own(Value::from(bytes))),
                 Body::Tombstone => None,
-                Body::Large(_) => unreachable!("IM5: leaves name no values in files"),
+                Body::Large(large) => Some(ShownValue::Large(large)),
             });
         }
         items.push(judge.into_item(key_at, covers.covering(&key, at)));

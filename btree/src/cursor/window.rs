@@ -82,10 +82,13 @@ pub(super) struct Place<'a> {
     pub(super) keys_max: usize,
 }
 
+/// Keys of a layer, and whether there may be more of them behind.
+type Copied = (Vec<MemItem>, bool);
+
 impl Window {
     /// The window for a move from `from`; `None`: one of the layers is gone, look again.
     pub(super) fn new(layers: &Layers, place: &Place<'_>, from: &From<'_>) -> Result<Option<Window>> {
-        let Place { fences, way, keys_max, .. } = *place;
+        let Place { fences, way, .. } = *place;
         let mut window = Window::default();
         match (way, from) {
             (Way::Up, From::Key(key, _)) if **key > *fences.0 => window.low = Some(key.to_vec()),
@@ -97,14 +100,14 @@ impl Window {
             }
             (Way::Up, From::Key(..)) | (Way::Up | Way::Down, From::End) => {}
         }
-        let mut copied: Vec<Vec<MemItem>> = Vec::with_capacity(layers.frozen.len() + 1);
+        let mut copied: Vec<Copied> = Vec::with_capacity(layers.frozen.len() + 1);
         for layer in layers.newest_first() {
             match window.copy(layer, place)? {
                 Some(items) => copied.push(items),
                 None => return Ok(None),
             }
         }
-        let cut_off = copied.iter().filter(|items| items.len() >= keys_max).filter_map(|items| items.last());
+        let cut_off = copied.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(items, _)| items.last());
         match way {
             Way::Up => {
                 if let Some(last) = cut_off.map(|item| &item.key).min() {
@@ -117,6 +120,7 @@ impl Window {
                 }
             }
         }
+        let copied = copied.into_iter().map(|(items, _)| items).collect();
         window.keys = merged(copied, way, window.ends(fences));
         Ok(Some(window))
     }
@@ -126,19 +130,24 @@ impl Window {
         (self.low.as_deref().unwrap_or(fences.0), self.high.as_deref().unwrap_or(fences.1))
     }
 
-    fn copy(&self, layer: LayerRef<'_>, place: &Place<'_>) -> Result<Option<Vec<MemItem>>> {
+    fn copy(&self, layer: LayerRef<'_>, place: &Place<'_>) -> Result<Option<Copied>> {
         let &Place { store, fences, way, at, keys_max } = place;
         let (low, high) = self.ends(fences);
         let buffer = match layer {
             LayerRef::Buffer(buffer) => buffer,
-            LayerRef::Run(run) => return store.copy_of_run(run, (low, high), way == Way::Down, at, keys_max),
+            LayerRef::Run(run) => {
+                let items = store.copy_of_run(run, (low, high), way == Way::Down, at, keys_max)?;
+                return Ok(items.map(|items| {
+                    let is_cut = items.len() >= keys_max;
+                    (items, is_cut)
+                }));
+            }
         };
         let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
         let mut items = Vec::new();
-        if !buffer.is_empty() {
-            buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
-        }
-        Ok(Some(items))
+        let is_cut = !buffer.is_empty()
+            && buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
+        Ok(Some((items, is_cut)))
     }
 }
 

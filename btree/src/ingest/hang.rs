@@ -43,6 +43,7 @@ impl Store {
         let cut = content.first_from(low);
         let left_pid = if pid == ROOT_PID { self.pages.allocate() } else { pid };
         let mut change = Change::default();
+        change.was(LeafRef { image, spill: None });
         let mut piece = |pid, right_pid, low: &[u8], high: &[u8], groups| {
             let spec = leaf_spec(pid, self.keyspace(), right_pid, low, high);
             change.leaf(content.build(groups, &spec, self.spill_reservation()));

@@ -3,7 +3,7 @@
 //! The keys of the operations, and those with history, get what a rebuild gives them (merge and prune); the other keys keep even the timestamps that
 //! a rebuild would forget, which no reader can tell. Not for leaves with a spill or under range deletes: those are rebuilt (`leaf.rs`).
 
-use duramen_base::image::{Body, Change, Image, Record};
+use duramen_base::image::{Change, Image, Record};
 
 use super::{LeafRef, Point, Rules, Version};
 
@@ -77,7 +77,7 @@ impl<'a> Patch<'a, '_> {
         let hist = self.hist;
         let is_newer = self.take_versions(place, suffix, Some(Version { ts: point.ts, body: point.body }));
         self.rules.prune(point.key, &mut self.versions);
-        let newest = self.versions.first().filter(|newest| matches!(newest.body, Body::Value(_)));
+        let newest = self.versions.first().filter(|newest| newest.is_value());
         let record = newest.map(|newest| Record { suffix, ts: newest.ts, body: newest.body });
         let main = usize::from(record.is_some());
         if is_newer && (record.is_some() || place.is_ok()) {

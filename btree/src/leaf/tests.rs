@@ -63,6 +63,7 @@ impl Leaf {
             Seen::Nothing | Seen::Deleted(_) => None,
             Seen::InImage(range, _) => Some(self.image.bytes()[range].to_vec()),
             Seen::Spilled(value, _) => Some(value.to_vec()),
+            Seen::Large(..) => unreachable!("these leaves have none"),
         }
     }
 }

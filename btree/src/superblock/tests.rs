@@ -15,6 +15,7 @@ fn sample() -> Superblock {
         map_root: DiskAddr { unit: 9, units: 1, write_seq: 13 },
         map_levels: 2,
         tombs: TombsAt::Inline(b"\x01\x01a\x01c\x01\x07".to_vec()),
+        values_no: 0,
     }
 }
 
@@ -45,7 +46,9 @@ fn the_bytes_of_a_superblock_do_not_change() {
 #[test]
 fn what_is_written_is_read() {
     let spilled = TombsAt::Spilled { first: DiskAddr { unit: 77, units: 33, write_seq: 5 }, bytes: 200_000 };
-    for superblock in [sample(), Superblock { tombs: spilled, ..sample() }] {
+    for superblock in
+        [sample(), Superblock { tombs: spilled, ..sample() }, Superblock { values_no: 1 << 40, ..sample() }]
+    {
         assert_eq!(decode(&superblock.encode()).unwrap(), Copy::Valid(Box::new(superblock)));
     }
 }

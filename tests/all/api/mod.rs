@@ -12,6 +12,7 @@ mod conflicts;
 mod durability;
 mod ingest;
 mod keyspaces;
+mod large_values;
 mod memory;
 mod old_readers;
 mod reading;

@@ -81,7 +81,7 @@ fn savepoints_nest(kind: BackendKind) {
 fn limits_are_checked_and_change_nothing(kind: BackendKind) {
     let (db, ks) = database(kind);
     let tx = db.begin().expect("open");
-    let (long_key, long_value) = (vec![1; KEY_BYTES_MAX], vec![2; VALUE_BYTES_MAX]);
+    let (long_key, long_value) = (vec![1; KEY_BYTES_MAX], vec![2; 64 << 10]);
     let (longer_key, longer_value) = (vec![1; KEY_BYTES_MAX + 1], vec![2; VALUE_BYTES_MAX + 1]);
     tx.put(&ks, &long_key, &long_value).expect("within the limits");
     tx.put(&ks, "", "").expect("within the limits");

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use duramen_base::options::VALUE_BYTES_MAX;
 use duramen_base::vfs::MemVfs;
 use duramen_base::{Admit, Backend, Budget, Deadline, Error, StoreHost, Timestamp};
 
@@ -26,7 +25,7 @@ fn a_batch_that_can_never_fit_is_refused<S: Subject>() {
     let mut store = small::<S>();
     store.commit(&[put("k", "v")]);
     let used = budget(&store).used();
-    let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; VALUE_BYTES_MAX])).collect();
+    let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; 64 << 10])).collect();
     let too_large = batch(&changes);
     for deadline in [NO_WAIT, Deadline(None)] {
         match store.store().admit(&ops_of(&too_large), deadline) {
@@ -61,7 +60,7 @@ fn memory_that_others_hold_is_no_reason_to_refuse_for_good<S: Subject>() {
 /// K7: it was accepted under a larger budget.
 fn a_logged_batch_is_taken_whatever_the_budget_is<S: Subject>() {
     let store = small::<S>();
-    let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; VALUE_BYTES_MAX])).collect();
+    let changes: Vec<_> = (0..16).map(|i| put([i], vec![i; 64 << 10])).collect();
     let large = batch(&changes);
     let admission = store.store().admit_logged(&[(Timestamp::new(1), ops_of(&large))]).expect("no fault");
     assert!(admission.reservation.bytes() > BUDGET_BYTES);
@@ -91,7 +90,8 @@ fn what_is_applied_is_counted<S: Subject>() {
     let mut store = small::<S>();
     let before = budget(&store).used();
     for i in 0..10 {
-        store.commit(&[put([i], vec![i; 10_000])]);
+        let changes: Vec<_> = (0..100).map(|j| put([i, j], vec![i; 100])).collect();
+        store.commit(&changes);
     }
     assert!(budget(&store).used() >= before + 100_000, "memory is held until it is in files");
 }

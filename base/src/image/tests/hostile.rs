@@ -3,6 +3,7 @@
 use super::*;
 use crate::fuzz::{ask_image, claimed};
 use crate::image::header::stamp;
+use crate::values::LargeRef;
 
 /// A leaf with everything in it: fences, prefix, ties of heads, frozen records, history, tombstones.
 fn sample_leaf() -> Image {
@@ -117,7 +118,7 @@ fn a_lie_under_a_right_checksum_is_named() {
         (8, &[0, 1, 0, 0], "the stored length is not the image length"),
         (12, &[2], "image format"),
         (13, &[0], "unknown image kind"),
-        (14, &[1], "image flags"),
+        (14, &[2], "image flags"),
         (32, &[52], "max_ts is not the newest ts of the records"),
         (48, &[1], "reserved bytes of the image header are in use"),
         (64, &[255, 255], "the parts do not fit the image"),
@@ -139,6 +140,16 @@ fn a_lie_under_a_right_checksum_is_named() {
     check(inner.clone(), 104, &[0], "an inner page is above the leaves");
     check(raw.clone(), 64, &[1], "a part is not where the lengths before it put it");
     check(raw, 66, &[1], "a part is not where the lengths before it put it");
+}
+
+#[test]
+fn a_leaf_with_a_reference_says_so() {
+    let mut builder = ImageBuilder::new(&leaf(b"a", b"e"));
+    builder.push(b"b", ts(5), Body::Large(LargeRef { id: 1, len: 20_000, crc: 3 }));
+    let mut bytes = builder.finish().to_stored(77);
+    assert_eq!(bytes[14], 1);
+    bytes[14] = 0;
+    assert_eq!(decode_restamped(bytes).unwrap_err().0, "a reference to a value in a file, where none can be");
 }
 
 /// A record whose key or ts is changed, with head and hints changed along.
@@ -223,7 +234,7 @@ proptest! {
 
 #[test]
 fn an_image_of_a_later_version_is_refused_by_name() {
-    for (offset, found) in [(12, 2), (14, 1)] {
+    for (offset, found) in [(12, 2), (14, 2)] {
         let mut bytes = sample_leaf().to_stored(77);
         bytes[offset] = found;
         let error = decode_restamped(bytes).unwrap_err().in_file("tree.dat".as_ref(), 4096);
