@@ -24,8 +24,8 @@ use crate::budget::{Budget, Reservation};
 use crate::error::Result;
 use crate::image::Image;
 use crate::mutant;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, published};
 use shard::{Home, Shard};
 pub use slots::Slots;
 
@@ -42,6 +42,9 @@ pub struct FrameKey {
 const BESIDE_PART: u64 = 4;
 /// Of the budget, this part is not filled with what nobody asked for yet (FP6).
 const UNASKED_SPARE_PART: u64 = 4;
+/// Of the budget, images of so much may wait for readers to let go of them before a load gives way.
+const WAITING_PART: u64 = 16;
+const IMAGE_BYTES_USUAL: u64 = 16 << 10;
 const SHARD_COUNT_MAX: u64 = 16;
 /// A shard holds several of the largest images, so that a small pool is one exact clock and not sixteen that hold nothing.
 const SHARD_BYTES_MIN: u64 = 1 << 20;
@@ -215,7 +218,10 @@ impl FramePool {
         let found = self.shard(key).lock().get_at(key, keep, home);
         match found {
             Some(image) => Ok(image),
-            None => Ok(self.insert(key, keep, home(), Arc::new(load()?))),
+            None => {
+                published::give_way(self.budget.limit() / WAITING_PART / IMAGE_BYTES_USUAL);
+                Ok(self.insert(key, keep, home(), Arc::new(load()?)))
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! E2  Every clean leaf without spill that is here is in the ring, once; what the ring names and is no such leaf any more drops out of it.
 //! E3  A load holds the generation that was current before it looked where its page lies; units given up in a generation are used again
 //!     only when no load of that generation, or an older one, is under way. So no load reads what was written over its page.
+//! E4  Pages and the blocks of LSM tables share one budget: blocks may take most of it, and give way to pages down to a quarter.
 
 use std::collections::VecDeque;
 
@@ -14,6 +15,8 @@ use crate::store::Store;
 
 /// Bytes that eviction frees beyond what is asked, so that it is not called for every page.
 const SLACK_BYTES: u64 = 256 << 10;
+/// E4: this part of the budget is left to the pool.
+const POOL_PART: u64 = 4;
 
 /// The clock: clean leaves, in the order in which the hand comes by.
 #[derive(Debug, Default)]
@@ -63,7 +66,11 @@ impl Generations {
 impl Store {
     /// Before a page comes in, and after something grew.
     pub(crate) fn make_room(&self) {
-        if self.budget().is_over() {
+        let (budget, pool) = (self.budget(), &self.env.pool);
+        if budget.is_over() && pool.bytes() > budget.limit() / POOL_PART {
+            pool.give_back(SLACK_BYTES.min(budget.limit() / 8)); // E4
+        }
+        if budget.is_over() {
             self.evict(0);
         }
     }

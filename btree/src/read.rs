@@ -11,7 +11,7 @@ use duramen_base::image::{Identity, Image, ImageKind};
 use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::sync::published::Pinned;
+use duramen_base::sync::published::{self, Pinned};
 use duramen_base::{Error, Found, Hit, LoadTicket, Pin, Result, Timestamp, Value, ValueRef};
 
 use crate::buffers::Buffered;
@@ -22,6 +22,9 @@ use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
 use crate::store::Store;
 use crate::units::UNIT_BYTES;
+
+/// Of the budget, pages of so much may wait for readers to let go of them before a load gives way.
+const WAITING_PART: u64 = 16;
 
 /// Which leaf a descent looks for.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +172,7 @@ impl Store {
     /// Reads a page in, if it is still missing. Not under any latch.
     pub(crate) fn load(&self, missing: Missing) -> Result<()> {
         let slot = self.pages.known(missing.pid);
+        published::give_way(self.budget().limit() / WAITING_PART / self.leaf_bytes() as u64);
         loop {
             let _generation = self.loads.lock().current(); // E3
             let Page::OnDisk(addr) = *slot.read() else { return Ok(()) };

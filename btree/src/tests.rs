@@ -679,6 +679,7 @@ fn nothing_that_the_durable_superblock_names_is_written_before_the_next_one() {
 mod clear;
 mod large;
 mod pace;
+mod residence;
 mod scans;
 mod space;
 mod unlatched;

@@ -327,7 +327,8 @@ impl Builder {
         self
     }
 
-    /// How much of the memory the cache of blocks read from LSM tables may take, in bytes (default: a quarter).
+    /// How much of the memory the cache of blocks read from LSM tables may take, in bytes (default: three quarters).
+    /// They give way to write buffers, and to pages of B-trees down to a quarter of the memory.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Builder {
         self.cache_bytes = Some(bytes);

@@ -77,7 +77,7 @@ impl Rooms {
             horizons,
             snapshots: Snapshots::new(),
             budget: Budget::new(builder.memory_bytes),
-            cache_bytes: builder.cache_bytes.unwrap_or(builder.memory_bytes / 4),
+            cache_bytes: builder.cache_bytes.unwrap_or(builder.memory_bytes / 4 * 3),
             segment_bytes: builder.log_segment_bytes,
         }
     }

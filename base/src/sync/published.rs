@@ -7,12 +7,14 @@
 //! PU2 The count of a pointer that was taken out is given up only by a call deferred under a pin: so it is at least one for whoever loaded the
 //!     pointer under a pin of his own, until that pin ends.
 //! PU3 A [`Lent`] does not outlive the pin it was loaded under: its lifetime says so, and a pin does not leave its thread.
+//! PU4 Who waits for replaced values to be freed waits for a bounded number of turns, so a pin that does not end holds nobody up for good.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_epoch::Guard;
 
@@ -41,6 +43,46 @@ impl Pinned {
 impl Default for Pinned {
     fn default() -> Pinned {
         Pinned::new()
+    }
+}
+
+/// Values that were replaced and may still be read. Relaxed: a count that guards no other memory.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+
+/// Looks of [`give_way`] at what waits (PU4).
+const LOOKS: u32 = 64;
+/// So many may always wait.
+const WAITING_FREELY: u64 = 256;
+
+/// Values that were replaced, by anybody, and are not freed yet.
+///
+/// ```
+/// use duramen_base::sync::published::{Pinned, Published, waiting};
+/// use std::sync::Arc;
+/// let page = Published::empty();
+/// let pin = Pinned::new();
+/// page.set(Some(Arc::new(1)));
+/// page.set(Some(Arc::new(2)));
+/// assert!(waiting() >= 1, "the pin keeps it");
+/// ```
+pub fn waiting() -> u64 {
+    WAITING.load(Ordering::Relaxed)
+}
+
+/// For a thread that is about to bring memory in: while more than `values_max` values (and 256) wait to be freed, frees what can be, and lets those run who are pinned.
+/// Without it a pinned thread that lost its processor for a while makes everybody else's replaced pages pile up. For a while only, and not at all
+/// under a pin of its own, which would be what it waits for (PU4).
+///
+/// ```
+/// duramen_base::sync::published::give_way(1_000);
+/// ```
+pub fn give_way(values_max: u64) {
+    for _ in 0..LOOKS {
+        if waiting() <= values_max.max(WAITING_FREELY) || crossbeam_epoch::is_pinned() {
+            return;
+        }
+        collect();
+        super::thread::yield_now();
     }
 }
 
@@ -106,7 +148,11 @@ impl<T: Send + Sync + 'static> Published<T> {
         if !old.is_null() {
             // SAFETY: PU1: it came from `into_raw`, and the swap handed us the one count that it stands for.
             let old = unsafe { Arc::from_raw(old) };
-            pin.defer(move || drop(old)); // PU2
+            WAITING.fetch_add(1, Ordering::Relaxed);
+            pin.defer(move || {
+                drop(old); // PU2
+                WAITING.fetch_sub(1, Ordering::Relaxed);
+            });
         }
     }
 }

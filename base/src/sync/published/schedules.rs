@@ -127,3 +127,19 @@ fn what_was_replaced_is_freed_while_others_go_on_reading() {
     stop.store(1, Ordering::Relaxed);
     reader.join().unwrap();
 }
+
+#[cfg(not(duramen_sim))]
+#[test]
+fn what_waits_is_counted_and_a_pin_that_does_not_end_holds_nobody_up() {
+    let living = living();
+    let place: Published<Pair> = Published::empty();
+    let pin = Pinned::new();
+    (0..600).for_each(|number| place.set(Some(Pair::new(number, &living))));
+    assert_eq!(living.load(Ordering::SeqCst), 600, "the pin keeps them");
+    assert!(waiting() >= 599);
+    give_way(0);
+    std::thread::scope(|scope| drop(scope.spawn(|| give_way(0)))); // PU4: it returns
+    assert_eq!(living.load(Ordering::SeqCst), 600);
+    drop(pin);
+    collect_until(1, &living);
+}
