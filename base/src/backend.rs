@@ -340,6 +340,11 @@ pub struct StoreStats {
     pub persists: u64,
     /// Pages or blocks read from disk.
     pub reads: u64,
+    /// Leaves (B-tree) or data blocks (LSM) that gets, scans and checks for conflicts found in memory. What write buffers and memtables answered, or a
+    /// filter denied, is no lookup; what upkeep looks at is not counted.
+    pub cache_hits: u64,
+    /// Those that had to be read first.
+    pub cache_misses: u64,
     /// Bytes written to its files.
     pub written_bytes: u64,
     /// Of these, bytes that brought commits into tables for the first time (LSM): `written_bytes` divided by this is what merging costs.
@@ -393,6 +398,18 @@ impl StoreStats {
             0 => 0.0,
             flushed => self.written_bytes as f64 / flushed as f64,
         }
+    }
+
+    /// Part of the lookups of leaves or blocks that were answered from memory: 0 to 1; `None` before the first.
+    ///
+    /// ```
+    /// use duramen_base::StoreStats;
+    /// let stats = StoreStats { cache_hits: 3, cache_misses: 1, ..StoreStats::default() };
+    /// assert_eq!((stats.cache_hit_rate(), StoreStats::default().cache_hit_rate()), (Some(0.75), None));
+    /// ```
+    pub fn cache_hit_rate(&self) -> Option<f64> {
+        let lookups = self.cache_hits + self.cache_misses;
+        (lookups > 0).then(|| self.cache_hits as f64 / lookups as f64)
     }
 
     /// Sorted runs that a lookup of a key may have to look into, memtables not counted; filters spare most of them. For a B-tree its levels.

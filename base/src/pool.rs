@@ -10,8 +10,9 @@
 //! FP5 What is granted beside the frames is counted in the budget, and at most a quarter of what the frames may have.
 //! FP6  What is offered unasked enters cold, where there is room or only cold frames give way, and leaves a quarter of the budget to others.
 //!
-//! Next: `pool/shard.rs` (the clock), `pool/slots.rs` (frames that their owner finds without the pool).
+//! Next: `pool/shard.rs` (the clock), `pool/slots.rs` (frames that their owner finds without the pool), `pool/counts.rs` (hits and misses).
 
+mod counts;
 mod shard;
 mod slots;
 #[cfg(test)]
@@ -22,10 +23,13 @@ use std::sync::Arc;
 
 use crate::budget::{Budget, Reservation};
 use crate::error::Result;
+use crate::ids::KeyspaceId;
 use crate::image::Image;
 use crate::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, published};
+pub use counts::CacheCounts;
+use counts::CountsOfAll;
 use shard::{Home, Shard};
 pub use slots::Slots;
 
@@ -72,6 +76,7 @@ pub struct FramePool {
     /// Bytes granted beside the frames, and how many that may be (FP5).
     beside: AtomicU64,
     beside_max: u64,
+    counts: CountsOfAll,
 }
 
 /// Room that [`FramePool::keep_beside`] granted, until dropped.
@@ -93,13 +98,27 @@ impl FramePool {
         let shard_count = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARD_COUNT_MAX);
         let shards = (0..shard_count).map(|_| Mutex::new(Shard::new(bytes_max / shard_count))).collect();
         let (last_file, beside, beside_max) = (AtomicU64::new(0), AtomicU64::new(0), bytes_max / BESIDE_PART);
-        Arc::new(FramePool { budget: Arc::clone(budget), shards, last_file, beside, beside_max })
+        let (budget, counts) = (Arc::clone(budget), CountsOfAll::default());
+        Arc::new(FramePool { budget, shards, last_file, beside, beside_max, counts })
     }
 
     /// A number for a file that is about to be read through the pool. Never given out again, so forgetting a file is final.
     pub fn new_file(&self) -> u64 {
         // Relaxed: only uniqueness is asked of it.
         self.last_file.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Where lookups in a keyspace are counted. All who ask for the same one meanwhile get the same.
+    ///
+    /// ```
+    /// use duramen_base::{KeyspaceId, pool::FramePool};
+    /// let pool = FramePool::new(&duramen_base::Budget::new(1 << 20), 1 << 20);
+    /// let (store, table) = (pool.counts_of(KeyspaceId::new(1)), pool.counts_of(KeyspaceId::new(1)));
+    /// table.note_lookup();
+    /// assert_eq!(store.hits_and_misses(), (1, 0));
+    /// ```
+    pub fn counts_of(&self, keyspace: KeyspaceId) -> Arc<CacheCounts> {
+        self.counts.of(keyspace)
     }
 
     /// The image at `key` if it is here, looked at without a trace: neither warmed nor counted. For whoever reads what is about to go.
@@ -281,7 +300,7 @@ impl FramePool {
         self.shards.iter().map(|shard| shard.lock().bytes()).sum()
     }
 
-    /// Lookups that found their image, and those that did not.
+    /// Lookups in the pool itself that found their image, and those that did not. What readers met in memory, [`FramePool::counts_of`] knows.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         self.shards.iter().fold((0, 0), |(hits, misses), shard| {
             let shard = shard.lock();

@@ -108,11 +108,13 @@ pub mod published;
 
 mod many_readers;
 mod padded;
+mod tally;
 
 pub use imp::*;
 pub use many_readers::{ManyReaders, Replacing};
 pub use padded::Padded;
 pub use std::sync::Arc;
+pub use tally::Tally;
 
 /// A number that no other call in this process returns. No point of scheduling, also under `duramen_sim`: nothing is ordered by it.
 ///

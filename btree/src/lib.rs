@@ -256,6 +256,7 @@ impl Backend for BTree {
             Page::OnDisk(_) | Page::Free => 0,
         };
         let buffered = store.buffers.layers().bytes();
+        let (cache_hits, cache_misses) = store.cache.hits_and_misses();
         let mut stats = StoreStats {
             compaction: store.compaction.stats(),
             memory_bytes: buffered + count(&store.counters.resident_bytes) + count(&store.counters.spill_bytes),
@@ -265,6 +266,8 @@ impl Backend for BTree {
             depth,
             persists: count(&store.counters.persists),
             reads: count(&store.counters.reads),
+            cache_hits,
+            cache_misses,
             written_bytes: count(&store.counters.written_bytes),
             drains: count(&store.counters.drains),
             drained_changes: count(&store.counters.drained_changes),

@@ -126,6 +126,7 @@ impl Store {
                         match &*page {
                             Page::Resident(resident) if resident.image.level() == 0 => {
                                 slot.touch();
+                                self.cache.note_lookup();
                                 return read(slot, resident);
                             }
                             Page::Resident(_) => return Err(self.bad_tree("a leaf of the wrong level")),
@@ -135,7 +136,7 @@ impl Store {
                     }
                 }
             };
-            self.load(missing)?;
+            self.load_for_reader(missing)?;
         }
     }
 
@@ -160,6 +161,7 @@ impl Store {
             let pin = Pinned::new();
             if let Some(image) = self.unlatched_leaf(key, &pin) {
                 self.check_not_too_old(at)?;
+                self.cache.note_lookup();
                 return Ok(LeafView { image: image.to_arc(), spill: None });
             }
         }
@@ -169,13 +171,26 @@ impl Store {
         })
     }
 
+    /// As [`Store::load`], for a reader; counted as such if it was a leaf. Inner pages are looked up without a count.
+    pub(crate) fn load_for_reader(&self, missing: Missing) -> Result<()> {
+        if self.load_page(missing)? == Some(0) {
+            self.cache.note_read();
+        }
+        Ok(())
+    }
+
     /// Reads a page in, if it is still missing. Not under any latch.
     pub(crate) fn load(&self, missing: Missing) -> Result<()> {
+        self.load_page(missing).map(|_| ())
+    }
+
+    /// The same; the level of the page if it was read.
+    fn load_page(&self, missing: Missing) -> Result<Option<u8>> {
         let slot = self.pages.known(missing.pid);
         published::give_way(self.budget().limit() / WAITING_PART / self.leaf_bytes() as u64);
         loop {
             let _generation = self.loads.lock().current(); // E3
-            let Page::OnDisk(addr) = *slot.read() else { return Ok(()) };
+            let Page::OnDisk(addr) = *slot.read() else { return Ok(None) };
             self.make_room();
             let read = self.read_page(missing.pid, addr);
             let mut page = slot.write();
@@ -187,10 +202,11 @@ impl Store {
             if missing.level.is_some_and(|level| level != image.level()) {
                 return Err(self.file.corruption(addr.unit * UNIT_BYTES as u64, "a page of the wrong level")); // D2
             }
+            let level = image.level();
             *page = Page::Resident(Resident::new(image, None, Some(addr), self.budget()));
             self.count_page(&page, true);
             self.note_evictable(slot, &page, missing.pid);
-            return Ok(());
+            return Ok(Some(level));
         }
     }
 
@@ -223,6 +239,7 @@ impl Store {
             let found = find(LeafRef { image: &image, spill: None }, tombs.as_deref(), key, at, move |range| {
                 ValueRef::InPage { image, start: range.start as u32, len: range.len() as u32 }
             });
+            self.cache.note_lookup();
             return Ok(Found { newer: found.newer || newer, ..found });
         }
         self.get_latched(key, at, tombs.as_deref(), newer)
@@ -242,6 +259,7 @@ impl Store {
             Descent::Leaf { pid, slot } => match &*slot.read() {
                 Page::Resident(resident) => {
                     slot.touch();
+                    self.cache.note_lookup();
                     self.check_not_too_old(at)?;
                     let leaf = LeafRef { image: &resident.image, spill: resident.spill.as_deref() };
                     let found = find(leaf, tombs, key, at, move |range| {
@@ -260,7 +278,7 @@ impl Store {
     #[cold]
     fn needs<'p>(self: &Arc<Store>, missing: Missing) -> Found<'p> {
         let store = Arc::clone(self);
-        let ticket = LoadTicket::new(move || store.load(missing));
+        let ticket = LoadTicket::new(move || store.load_for_reader(missing));
         Found { hit: Hit::NeedIo(ticket), newer: false }
     }
 
@@ -269,7 +287,7 @@ impl Store {
         let buffered = loop {
             match self.buffers.newest(key, |run| self.look_in_run(run, key, Timestamp::MAX)) {
                 Ok(newest) => break newest,
-                Err(missing) => self.load(missing)?,
+                Err(missing) => self.load_for_reader(missing)?,
             }
         };
         if let Some(newest) = buffered {
@@ -282,7 +300,10 @@ impl Store {
         let covering = tombs.and_then(|tombs| tombs.covering(key, Timestamp::MAX));
         let unlatched = {
             let pin = Pinned::new();
-            self.unlatched_leaf(key, &pin).map(|image| LeafRef { image: &image, spill: None }.newest(key))
+            self.unlatched_leaf(key, &pin).map(|image| {
+                self.cache.note_lookup();
+                LeafRef { image: &image, spill: None }.newest(key)
+            })
         };
         let newest = match unlatched {
             Some(newest) => newest,

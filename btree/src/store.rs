@@ -16,6 +16,7 @@
 
 use duramen_base::compaction::CompactionDesk;
 use duramen_base::image::Image;
+use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex, RwLock};
 use duramen_base::values::ValueStore;
@@ -91,6 +92,8 @@ pub(crate) struct Store {
     /// Compactions asked for, and done.
     pub(crate) compaction: CompactionDesk,
     pub(crate) counters: Counters,
+    /// Lookups of leaves by readers.
+    pub(crate) cache: Arc<CacheCounts>,
 }
 
 impl Store {
@@ -105,6 +108,7 @@ impl Store {
         let mark = upkeep.mark();
         let tree_bytes = AtomicU64::new(upkeep.live_bytes());
         Store {
+            cache: env.pool.counts_of(env.keyspace),
             env,
             file,
             values,

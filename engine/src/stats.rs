@@ -100,7 +100,20 @@ pub struct Stats {
     pub memory_bytes: u64,
     /// The budget.
     pub memory_budget_bytes: u64,
-    /// Cached blocks found, and not found.
+    /// Leaves and data blocks that readers found in memory, and those that were read for them: the sums over all keyspaces.
+    ///
+    /// ```
+    /// # use duramen::{BackendKind, Database, Reader};
+    /// # let db = Database::in_memory()?;
+    /// # let ks = db.keyspace("k", BackendKind::Lsm)?;
+    /// # db.update(|tx| tx.put(&ks, "a", "1"))?;
+    /// # db.compact(&ks)?;
+    /// # db.snapshot()?.get(&ks, "a")?;
+    /// let (hits, misses) = db.stats().cache_hits_and_misses;
+    /// let of_keyspace = db.stats().keyspaces[0].1.cache_hit_rate();
+    /// assert_eq!((hits + misses > 0, of_keyspace.is_some()), (true, true));
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
     pub cache_hits_and_misses: (u64, u64),
     /// Row locks: held, waited for, deadlocks.
     pub locks: LockStats,
@@ -114,6 +127,10 @@ impl Core {
     pub(crate) fn stats(&self) -> Stats {
         let log = self.wal.stats();
         let count = |counter: &duramen_base::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let keyspaces: Vec<(String, StoreStats)> =
+            self.keyspaces.all().iter().map(|ks| (ks.name.clone(), ks.store.stats())).collect();
+        let add =
+            |(hits, misses), (_, store): &(String, StoreStats)| (hits + store.cache_hits, misses + store.cache_misses);
         Stats {
             commits: count(&self.counters.commits),
             rollbacks: count(&self.counters.rollbacks),
@@ -128,7 +145,7 @@ impl Core {
             snapshots_ended: count(&self.counters.readers_ended),
             memory_bytes: self.parts.budget.used(),
             memory_budget_bytes: self.parts.budget.limit(),
-            cache_hits_and_misses: self.parts.pool.hits_and_misses(),
+            cache_hits_and_misses: keyspaces.iter().fold((0, 0), add),
             locks: self.locks.stats(),
             log: LogStats {
                 start: log.start,
@@ -138,7 +155,7 @@ impl Core {
                 writes: log.writes,
                 stalls: log.stalls,
             },
-            keyspaces: self.keyspaces.all().iter().map(|ks| (ks.name.clone(), ks.store.stats())).collect(),
+            keyspaces,
         }
     }
 

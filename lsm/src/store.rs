@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duramen_base::compaction::CompactionDesk;
+use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     pub(crate) failure: Mutex<Option<Arc<Error>>>,
     pub(crate) persists: AtomicU64,
     pub(crate) throttle: Throttle,
+    /// Lookups of data blocks by readers. Here, too, as there may be no table to keep them.
+    cache: Arc<CacheCounts>,
     written_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
     /// Figures of tables that are gone.
@@ -74,6 +77,7 @@ impl Store {
         let (version, upkeep) = open::open(&env)?;
         let values = ValueStore::open(&env, version.values_no)?;
         let store = Store {
+            cache: env.pool.counts_of(env.keyspace),
             env,
             values,
             tuning,
@@ -223,6 +227,7 @@ impl Store {
         let memory_bytes = sv.memtables().map(|memtable| memtable.bytes()).sum();
         let passes = |table: &Arc<Table>| table.denials_and_vain_passes();
         let (denials, vain) = sv.tables().map(passes).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        let (cache_hits, cache_misses) = self.cache.hits_and_misses();
         let level = |runs: &Vec<Run>| LevelStats {
             runs: runs.len() as u32,
             tables: runs.iter().flat_map(Run::all).count() as u64,
@@ -236,6 +241,8 @@ impl Store {
             depth: sv.runs().count() as u32,
             persists: self.persists.load(Ordering::Relaxed),
             reads: sv.tables().map(|table| table.reads()).sum::<u64>() + self.past_reads.load(Ordering::Relaxed),
+            cache_hits,
+            cache_misses,
             written_bytes: self.written_bytes.load(Ordering::Relaxed),
             flushed_bytes: self.flushed_bytes.load(Ordering::Relaxed),
             stall_times: self.throttle.times(),

@@ -71,6 +71,7 @@ impl Store {
             Ok(image) => image,
             Err(missing) => return Looked::Missing(missing),
         };
+        self.cache.note_lookup();
         let Ok(slot) = image.search(key) else { return Looked::Nothing };
         let range = image.value_range(slot);
         let version = (run.ts <= at)
@@ -99,12 +100,13 @@ impl Store {
                 match self.run_leaf(run, index) {
                     Ok(image) => break image,
                     Err(_) if run.is_gone() => return Ok(None),
-                    Err(missing) => self.load(missing)?,
+                    Err(missing) => self.load_for_reader(missing)?,
                 }
             };
             if run.is_gone() {
                 return Ok(None); // IN2
             }
+            self.cache.note_lookup();
             let (Ok(start) | Err(start)) = image.search(low);
             let end = if high.is_empty() { Err(image.count()) } else { image.search(high) };
             let (Ok(end) | Err(end)) = end;

@@ -5,6 +5,9 @@
 //! A get may not read, so it asks [`Resident`]; on a miss its ticket repeats it with [`Gathering`], which reads, and remembers every block
 //! it met in [`Prepared`]. So the get that follows finds all of them, however small the pool is.
 //!
+//! A lookup of a data block is counted where its reader has it, as read where it is read for him (CO1 of base's `pool/counts.rs`): the repetition by a ticket
+//! is no lookup, and a merge is no reader.
+//!
 //! J1  After a ticket has run, its get needs no further block unless the tables changed or `PREPARED_MAX` other tickets ran meanwhile.
 
 use std::cell::RefCell;
@@ -77,6 +80,9 @@ pub(crate) trait BlockSource {
     /// How data blocks are given.
     type Data: Block;
 
+    /// Whether what a get finds in them goes to a reader.
+    const IS_READER: bool;
+
     /// A data block that is found where it is published.
     fn published(&self, place: Place<'_>) -> Option<Self::Data>;
 
@@ -119,6 +125,7 @@ pub(crate) struct Resident<'a, 'p> {
 
 impl<'p> BlockSource for Resident<'_, 'p> {
     type Data = Resting<'p>;
+    const IS_READER: bool = true;
 
     #[inline]
     fn published(&self, place: Place<'_>) -> Option<Resting<'p>> {
@@ -166,7 +173,12 @@ impl Loading {
     }
 
     fn load_at(self, table: &Table, handle: &Handle, kind: ImageKind, place: Place<'_>) -> Result<Arc<Image>> {
-        let load = || table.read_block(handle, kind);
+        let load = || {
+            if kind == ImageKind::TableData && !self.is_last {
+                table.cache().note_read();
+            }
+            table.read_block(handle, kind)
+        };
         let key = table.frame(handle.offset);
         let image = match place {
             _ if self.is_last => match table.pool().peek(key) {
@@ -185,6 +197,7 @@ impl Loading {
 
 impl BlockSource for Loading {
     type Data = Arc<Image>;
+    const IS_READER: bool = true;
 
     fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
         None
@@ -212,6 +225,7 @@ impl Gathering {
 
 impl BlockSource for Gathering {
     type Data = Arc<Image>;
+    const IS_READER: bool = false;
 
     fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
         None

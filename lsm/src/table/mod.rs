@@ -38,7 +38,7 @@ use std::sync::{Arc, OnceLock};
 use duramen_base::bounds::prefix_end;
 use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind, Lookup};
 use duramen_base::options::KEY_BYTES_MAX;
-use duramen_base::pool::{FrameKey, FramePool, RoomBeside, Slots};
+use duramen_base::pool::{CacheCounts, FrameKey, FramePool, RoomBeside, Slots};
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::vfs::{File, OpenMode};
 use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
@@ -103,6 +103,8 @@ pub(crate) struct Table {
     file: File,
     frames: u64,
     pool: Arc<FramePool>,
+    /// Lookups of data blocks by readers; those of all tables of the store.
+    cache: Arc<CacheCounts>,
     ks_id: u32,
     top: Image,
     /// One for each entry of the top index.
@@ -245,7 +247,7 @@ impl Table {
             let last = fragments.last().unwrap_or(first);
             (first.low.to_vec(), last.high.to_vec())
         });
-        let pool = Arc::clone(&env.pool);
+        let (pool, cache) = (Arc::clone(&env.pool), env.pool.counts_of(env.keyspace));
         let [reads, denials, vain_passes] = [const { AtomicU64::new(0) }; 3];
         let parts = (0..top.count()).map(|_| Part::default()).collect();
         let stamp = (footer.max_ts < meta.max_ts).then_some(meta.max_ts);
@@ -254,6 +256,7 @@ impl Table {
             file,
             frames,
             pool,
+            cache,
             ks_id,
             top,
             parts,
@@ -340,6 +343,11 @@ impl Table {
     /// The pool.
     pub(crate) fn pool(&self) -> &FramePool {
         &self.pool
+    }
+
+    /// Where lookups of its data blocks are counted.
+    pub(crate) fn cache(&self) -> &CacheCounts {
+        &self.cache
     }
 
     /// Whether a version of `key` could be in it.
@@ -448,6 +456,9 @@ impl Table {
                 found.map(|found| found.stamped(ts, at))
             }
         };
+        if S::IS_READER && found.is_some() {
+            self.cache.note_lookup();
+        }
         if found.as_ref().is_some_and(|found| found.newest == Timestamp::ZERO && found.version.is_none()) {
             self.vain_passes.fetch_add(1, Ordering::Relaxed);
         }

@@ -257,6 +257,9 @@ impl TableCursor {
         let place = self.table.slot_of(part, entry).filter(|_| more.is_empty());
         let more = more.iter().map(Handle::decode).collect();
         let block = self.blocks.load_data(&self.table, &first, place)?;
+        if !self.blocks.is_last {
+            self.table.cache().note_lookup();
+        }
         if block.count() == 0 {
             return Err(self.table.file().corruption(block.self_id(), "a data block has no records"));
         }

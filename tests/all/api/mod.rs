@@ -6,6 +6,7 @@
 //! Next: `reading.rs` for the plainest tests.
 
 mod against_oracle;
+mod cache;
 mod closing;
 mod compaction;
 mod conflicts;
