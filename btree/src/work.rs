@@ -8,6 +8,8 @@
 //!     was written for a while: then reads find everything in pages.
 //! U4  A compaction that somebody waits for gets every other piece of work beside a drain; what must not happen within a drain (sweeps) gets one
 //!     behind each.
+//! U5  A step waits a moment for its latch, in the queue: who verifies again and again, or helps in small steps, would win every race against one
+//!     that looks now and then, and a compaction never end.
 
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use crate::upkeep::Upkeep;
 const MERGE_PAGES: usize = 16;
 /// Bytes of pages that no superblock names yet, at which one is written even if nobody asks. Less if memory is small, more if the tree is large.
 const UNNAMED_BYTES_MAX: u64 = 64 << 20;
+/// U5.
+const TURN_MAX: Duration = Duration::from_millis(2);
 /// Without a write for so long, what is buffered is drained.
 const IDLE: Duration = Duration::from_secs(1);
 /// What a committer drains that comes although no buffer is left, at once and in all.
@@ -71,7 +75,7 @@ impl Store {
 
     /// One step.
     pub(crate) fn work(&self, budget: WorkBudget) -> Result<WorkDone> {
-        let Some(mut up) = self.upkeep.try_lock() else { return Ok(WorkDone::default()) };
+        let Some(mut up) = self.upkeep.try_lock_for(TURN_MAX) else { return Ok(WorkDone::default()) }; // U5
         up.check_not_failed()?;
         let done = self.work_step(&mut up, budget)?;
         drop(up);

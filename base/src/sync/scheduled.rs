@@ -103,6 +103,14 @@ impl<T: ?Sized> Mutex<T> {
         tried(self.0.try_lock()).map(|held| MutexGuard { lock: self, held: Some(held) })
     }
 
+    /// Takes the lock if it is free now, or when others had a turn: time does not pass.
+    pub fn try_lock_for(&self, _timeout: Duration) -> Option<MutexGuard<'_, T>> {
+        self.try_lock().or_else(|| {
+            thread::yield_now();
+            self.try_lock()
+        })
+    }
+
     /// What it protects; nobody else can have it.
     pub fn get_mut(&mut self) -> &mut T {
         cleared(self.0.get_mut())
