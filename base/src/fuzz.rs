@@ -43,8 +43,9 @@ pub fn seal_at(bytes: &mut [u8], at: usize) {
 
 /// The decoders of this crate.
 pub fn targets() -> Vec<Target> {
-    let [leaf, inner, raw] = [
+    let [leaf, refers, inner, raw] = [
         include_str!("../tests/golden/page-image.leaf.hex"),
+        include_str!("../tests/golden/page-image.refers.hex"),
         include_str!("../tests/golden/page-image.inner.hex"),
         include_str!("../tests/golden/page-image.raw.hex"),
     ]
@@ -56,7 +57,7 @@ pub fn targets() -> Vec<Target> {
     let ingest = golden::bytes(include_str!("../tests/golden/ingest_record.hex"));
     let mut targets = vec![
         Target { name: "batch", corpus: vec![batch], reseal: nothing_to_seal, check: check_batch },
-        Target { name: "image", corpus: vec![leaf, inner, raw], reseal: reseal_image, check: check_image },
+        Target { name: "image", corpus: vec![leaf, refers, inner, raw], reseal: reseal_image, check: check_image },
         Target {
             name: "file-header",
             corpus: vec![header.clone()],

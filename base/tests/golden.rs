@@ -5,6 +5,7 @@
 use duramen_base::framed::{FileHeader, FramedFile, Known, Tail, switch_current};
 use duramen_base::image::{Body, Identity, Image, ImageBuilder, ImageKind, ImageSpec, Lookup};
 use duramen_base::ingest::{IngestRecord, encode_list};
+use duramen_base::values::LargeRef;
 use duramen_base::vfs::{File, MemVfs, OpenMode};
 use duramen_base::{Batch, BatchView, DbUuid, KeyspaceId, Op, OpKind, Result, Timestamp};
 
@@ -41,6 +42,7 @@ fn decode(text: &str, kind: ImageKind) -> Image {
 }
 
 const LEAF: &str = include_str!("golden/page-image.leaf.hex");
+const REFERS: &str = include_str!("golden/page-image.refers.hex");
 const INNER: &str = include_str!("golden/page-image.inner.hex");
 const RAW: &str = include_str!("golden/page-image.raw.hex");
 const FRAMED: &str = concat!(include_str!("golden/file-header.hex"), include_str!("golden/frame.hex"));
@@ -68,6 +70,24 @@ fn a_leaf_has_these_bytes() {
         matches!(image.lookup(b"oak", ts(8)), Lookup::Value { range, .. } if &image.bytes()[range.clone()] == b"soft")
     );
     assert_eq!(image.lookup(b"oaq", ts(8)), Lookup::Deleted(ts(8)));
+}
+
+#[test]
+fn a_leaf_that_refers_to_large_values_has_these_bytes() {
+    let large = |id| LargeRef { id, len: 0x0001_0203, crc: 0x0405_0607 };
+    let mut builder = ImageBuilder::new(&spec(ImageKind::Leaf, 0));
+    builder.push(b"oak", ts(9), Body::Large(large(0x08)));
+    builder.push(b"oakum", Timestamp::ZERO, Body::Large(large(0x0a)));
+    builder.push(b"oap", Timestamp::ZERO, Body::Value(b"in"));
+    builder.push_history(b"oak", ts(7), Body::Large(large(0x0b)));
+    check(&builder.finish().to_stored(4), REFERS);
+
+    let image = decode(REFERS, ImageKind::Leaf);
+    let named: Vec<LargeRef> = image.references().collect();
+    assert_eq!(named, [large(0x08), large(0x0a), large(0x0b)]);
+    assert_eq!(image.lookup(b"oak", ts(9)), Lookup::Large(large(0x08), ts(9)));
+    assert_eq!(image.lookup(b"oak", ts(8)), Lookup::Large(large(0x0b), ts(7)));
+    assert!(decode(LEAF, ImageKind::Leaf).references().next().is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The first 192 bytes of a page image: a cold line, a hot line, and a line of hints. Little-endian but for the key heads.
 //!
-//! On disk: Page image (page-image.leaf.hex, page-image.inner.hex, page-image.raw.hex)
+//! On disk: Page image (page-image.leaf.hex, page-image.refers.hex, page-image.inner.hex, page-image.raw.hex)
 //!
 //! ```text
 //!   offset  size  field

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use duramen::seams::ManualExecutor;
 use duramen::{Error, Reader, VALUE_BYTES_MAX, VerifyLevel};
+use duramen_base::vfs::sim::{CrashModel, Keep, SimVfs};
 
 use super::*;
 
@@ -152,7 +154,61 @@ fn a_value_is_taken_or_refused_by_name_however_little_memory_there_is(kind: Back
     assert!(taken >= 3, "with the most memory it is taken");
 }
 
+/// 8 MiB in one commit, in a log of segments of at most 1 MiB.
+fn a_commit_larger_than_a_log_segment_is_there_as_a_whole_or_not_at_all(kind: BackendKind) {
+    let open = |disk: &SimVfs| {
+        let builder = Database::builder().vfs(Arc::new(disk.clone())).executor(Arc::new(ManualExecutor::new()));
+        builder.memory_bytes(64 << 20).log_segment_bytes(64 << 10, 1 << 20).open("db").expect("a good disk")
+    };
+    let of = |number: u8| vec![number; 1 << 20];
+    let before = Model::from([(b"before".to_vec(), b"it".to_vec())]);
+    let after: Model = (0..8u8).map(|number| (vec![number], of(number))).collect();
+    let rows = |db: &Database| {
+        let (snapshot, ks) = (db.snapshot().expect("open"), db.open_keyspace("ks").expect("it is there"));
+        let entries = snapshot.iter(&ks).expect("readable").map(|entry| entry.expect("readable"));
+        entries.map(|entry| (entry.key.to_vec(), entry.value.to_vec())).collect::<Model>()
+    };
+    let disk = SimVfs::new();
+    let db = open(&disk);
+    let ks = db.create_keyspace("ks", KeyspaceOptions::new(kind)).expect("a new name");
+    db.update(|tx| tx.put(&ks, "before", "it")).expect("a commit");
+    let begun = disk.journal().len();
+    let large = db.update(|tx| {
+        after.iter().try_for_each(|(key, value)| tx.put(&ks, key, value))?;
+        tx.delete(&ks, "before")
+    });
+    large.expect("a commit of several segments");
+    assert!(rows(&db) == after);
+    let journal = disk.journal();
+    disk.kill();
+    drop((ks, db));
+    let (mut absent, mut whole) = (0, 0);
+    let stride = (journal.len() - begun).div_ceil(16);
+    for at in (begun..journal.len()).step_by(stride).chain([journal.len() - 1, journal.len()]) {
+        for (model, keep) in [(CrashModel::Strict, Keep::None), (CrashModel::Ext4Like, Keep::All)] {
+            let disk = SimVfs::on(journal.crash_at(at, model, keep, 512));
+            let db = open(&disk);
+            let found = rows(&db);
+            assert!(found == before || found == after, "a part of it, behind entry {at} of {}", journal.len());
+            assert!(found == after || at < journal.len(), "it was acknowledged");
+            (absent, whole) = if found == after { (absent, whole + 1) } else { (absent + 1, whole) };
+            disk.kill();
+        }
+    }
+    assert!(absent >= 2 && whole >= 2, "{absent} without it, {whole} with it");
+    println!("{kind}: {absent} states without it, {whole} with it, of {} entries", journal.len() - begun);
+    let disk = SimVfs::on(journal.crash_at(journal.len(), CrashModel::Strict, Keep::None, 512));
+    for _ in 0..2 {
+        let db = open(&disk);
+        assert!(rows(&db) == after);
+        db.checkpoint().expect("a good disk");
+        assert!(db.verify(VerifyLevel::Full).expect("readable").is_clean());
+        db.close().expect("a good disk");
+    }
+}
+
 on_each_kind!(
+    a_commit_larger_than_a_log_segment_is_there_as_a_whole_or_not_at_all,
     a_value_is_taken_or_refused_by_name_however_little_memory_there_is,
     values_of_the_limit_come_back_and_larger_ones_are_refused,
     large_values_are_read_whatever_happened_to_their_files,
