@@ -426,7 +426,7 @@ impl StoreStats {
 ///
 /// ```
 /// use duramen_base::{LevelStats, StoreStats};
-/// let stats = StoreStats { levels: vec![LevelStats { runs: 2, tables: 3, bytes: 500 }], ..StoreStats::default() };
+/// let stats = StoreStats { levels: vec![LevelStats { runs: 2, tables: 3, bytes: 500, saved_bytes: 0 }], ..StoreStats::default() };
 /// assert_eq!(stats.levels.iter().map(|level| level.runs).sum::<u32>(), 2);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -437,6 +437,8 @@ pub struct LevelStats {
     pub tables: u64,
     /// Bytes of their files.
     pub bytes: u64,
+    /// How many more these files would have without [`crate::Compression`].
+    pub saved_bytes: u64,
 }
 
 /// What a store is opened with.

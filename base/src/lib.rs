@@ -61,7 +61,7 @@ pub use ingest::{BuiltIngest, IngestRecord, SortedSource};
 pub use locks::{
     KeyspaceLockMode, LockBlocker, LockClaim, LockMode, LockOp, LockStrength, LockTarget, LockWait, TxnId, TxnInfo,
 };
-pub use options::{BackendKind, KeyspaceOptions};
+pub use options::{BackendKind, Compression, KeyspaceOptions};
 pub use pruner::Pruner;
 pub use stall::{StallCause, StallTimes};
 pub use value::Value;

@@ -36,6 +36,24 @@ impl std::fmt::Display for BackendKind {
     }
 }
 
+/// Whether blocks are stored compressed. On disk. Never renumber.
+///
+/// ```
+/// use duramen_base::{BackendKind, Compression, KeyspaceOptions};
+/// let options = KeyspaceOptions { compression: Compression::Lz4, ..KeyspaceOptions::new(BackendKind::Lsm) };
+/// assert_eq!(KeyspaceOptions::new(BackendKind::Lsm).compression, Compression::None);
+/// # assert_ne!(options.compression, Compression::None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None = 0,
+    /// LSM keyspaces alone: with LZ4 in the last level, which holds most of the data, where a block gets smaller by an eighth or more.
+    Lz4 = 1,
+}
+
 /// What a keyspace is made of. Fixed when it is created, stored in the catalog.
 ///
 /// ```
@@ -52,6 +70,8 @@ pub struct KeyspaceOptions {
     pub memtable_bytes: u64,
     /// Page size to aim at in bytes: B-tree leaves, LSM data blocks; 1 KiB to 64 KiB. A page grows beyond it if one record asks.
     pub page_bytes: u32,
+    /// Whether its files are compressed. Memory is not: caches hold blocks as they are read.
+    pub compression: Compression,
 }
 
 impl KeyspaceOptions {
@@ -63,7 +83,7 @@ impl KeyspaceOptions {
             #[cfg(any(test, feature = "testing"))]
             BackendKind::Model => 8 << 10,
         };
-        KeyspaceOptions { backend, memtable_bytes: 16 << 20, page_bytes }
+        KeyspaceOptions { backend, memtable_bytes: 16 << 20, page_bytes, compression: Compression::None }
     }
 }
 

@@ -9,6 +9,7 @@
 //!   frame kind 1 "head"      u32 next_id
 //!   frame kind 2 "keyspace"  u32 id, u8 backend, u64 first_persisted, u64 memtable_bytes, u32 page_bytes, name (UTF-8, rest)
 //!   frame kind 3 "end"       u32 number of keyspaces
+//!   frame kind 4 "keyspace"  as kind 2, with u8 compression (1: LZ4) before the name; read feature bit 0 says that there are such
 //! ```
 //! Little-endian. Valid if and only if: the frames are one head, keyspaces by ascending id below next_id with different names, one end with
 //! their count, and nothing behind it.
@@ -20,15 +21,18 @@ use std::path::{Path, PathBuf};
 
 use duramen_base::framed::{FileHeader, FramedFile, Known, Tail, read_current, switch_current};
 use duramen_base::vfs::{File, OpenMode, Vfs};
-use duramen_base::{BackendKind, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Result, Timestamp};
+use duramen_base::{BackendKind, Compression, DbUuid, Error, IoOp, KeyspaceId, KeyspaceOptions, Result, Timestamp};
 
 /// What this version knows of catalogs.
-pub(crate) const KNOWN: Known = Known { magic: *b"DURACATL", format: 1, read_features: 0, write_features: 0 };
+pub(crate) const KNOWN: Known = Known { magic: *b"DURACATL", format: 1, read_features: COMPRESSED, write_features: 0 };
 
 // On disk. Never renumber.
 const FRAME_HEAD: u8 = 1;
 const FRAME_KEYSPACE: u8 = 2;
 const FRAME_END: u8 = 3;
+const FRAME_COMPRESSED_KEYSPACE: u8 = 4;
+/// Read feature: some keyspace has a compression.
+const COMPRESSED: u32 = 1;
 const KEYSPACE_FIXED_BYTES: usize = 25;
 
 /// One keyspace in the catalog.
@@ -97,7 +101,10 @@ impl Catalog {
         let path = dir.join(&name);
         // A leftover of a crash or a full disk; it was never named by CURRENT.
         remove_if_there(vfs, &path)?;
-        let mut file = FramedFile::create(vfs, &path, &FileHeader::new(&KNOWN, db_uuid, 0, number))?;
+        let is_any_compressed = self.keyspaces.values().any(|entry| entry.options.compression != Compression::None);
+        let read_features = if is_any_compressed { COMPRESSED } else { 0 };
+        let header = FileHeader { read_features, ..FileHeader::new(&KNOWN, db_uuid, 0, number) };
+        let mut file = FramedFile::create(vfs, &path, &header)?;
         for (kind, payload) in frames_of(self) {
             file.append(kind, &payload)?;
         }
@@ -154,9 +161,16 @@ pub(crate) fn missing_is_corruption(error: Error, path: &Path) -> Error {
 /// The frames of a catalog's file.
 pub(crate) fn frames_of(catalog: &Catalog) -> Vec<(u8, Vec<u8>)> {
     let head = (FRAME_HEAD, catalog.next_id.to_le_bytes().to_vec());
-    let keyspaces = catalog.keyspaces.iter().map(|(id, entry)| (FRAME_KEYSPACE, encode_entry(*id, entry)));
+    let keyspaces = catalog.keyspaces.iter().map(|(id, entry)| (kind_of(entry), encode_entry(*id, entry)));
     let end = (FRAME_END, (catalog.keyspaces.len() as u32).to_le_bytes().to_vec());
     std::iter::once(head).chain(keyspaces).chain(std::iter::once(end)).collect()
+}
+
+fn kind_of(entry: &CatalogEntry) -> u8 {
+    match entry.options.compression {
+        Compression::None => FRAME_KEYSPACE,
+        Compression::Lz4 => FRAME_COMPRESSED_KEYSPACE,
+    }
 }
 
 fn encode_entry(id: KeyspaceId, entry: &CatalogEntry) -> Vec<u8> {
@@ -166,6 +180,9 @@ fn encode_entry(id: KeyspaceId, entry: &CatalogEntry) -> Vec<u8> {
     bytes.extend_from_slice(&entry.first_persisted.get().to_le_bytes());
     bytes.extend_from_slice(&entry.options.memtable_bytes.to_le_bytes());
     bytes.extend_from_slice(&entry.options.page_bytes.to_le_bytes());
+    if entry.options.compression != Compression::None {
+        bytes.push(entry.options.compression as u8);
+    }
     bytes.extend_from_slice(entry.name.as_bytes());
     bytes
 }
@@ -177,9 +194,9 @@ pub(crate) fn decode(frames: &[(u8, Vec<u8>)], number: u64) -> Option<Catalog> {
     let count = u32::from_le_bytes(end.as_slice().try_into().ok()?);
     let mut catalog = Catalog { number, next_id, keyspaces: BTreeMap::new() };
     for (kind, payload) in entries {
-        let (id, entry) = decode_entry(payload)?;
+        let (id, entry) = decode_entry(*kind, payload)?;
         let ascending = catalog.keyspaces.last_key_value().is_none_or(|(&last, _)| last < id);
-        if *kind != FRAME_KEYSPACE || !ascending || id.get() >= next_id || catalog.find(&entry.name).is_some() {
+        if !ascending || id.get() >= next_id || catalog.find(&entry.name).is_some() {
             return None;
         }
         catalog.keyspaces.insert(id, entry);
@@ -187,17 +204,23 @@ pub(crate) fn decode(frames: &[(u8, Vec<u8>)], number: u64) -> Option<Catalog> {
     (catalog.keyspaces.len() == count as usize && next_id > 0).then_some(catalog)
 }
 
-fn decode_entry(bytes: &[u8]) -> Option<(KeyspaceId, CatalogEntry)> {
+fn decode_entry(kind: u8, bytes: &[u8]) -> Option<(KeyspaceId, CatalogEntry)> {
     let (id, rest) = bytes.split_first_chunk::<4>()?;
     let (&backend, rest) = rest.split_first()?;
     let (first_persisted, rest) = rest.split_first_chunk::<8>()?;
     let (memtable_bytes, rest) = rest.split_first_chunk::<8>()?;
-    let (page_bytes, name) = rest.split_first_chunk::<4>()?;
+    let (page_bytes, rest) = rest.split_first_chunk::<4>()?;
+    let (compression, name) = match (kind, rest) {
+        (FRAME_KEYSPACE, name) => (Compression::None, name),
+        (FRAME_COMPRESSED_KEYSPACE, [1, name @ ..]) => (Compression::Lz4, name),
+        _ => return None,
+    };
     let id = u32::from_le_bytes(*id);
     let options = KeyspaceOptions {
         backend: backend_from_byte(backend)?,
         memtable_bytes: u64::from_le_bytes(*memtable_bytes),
         page_bytes: u32::from_le_bytes(*page_bytes),
+        compression,
     };
     let first_persisted = Timestamp::new(u64::from_le_bytes(*first_persisted));
     let name = std::str::from_utf8(name).ok()?.to_owned();
@@ -246,6 +269,17 @@ mod tests {
         let (vfs, dir, catalog) = written();
         let (read, uuid) = Catalog::read(&vfs, &dir).unwrap().unwrap();
         assert_eq!((read, uuid), (catalog, DbUuid::from_bytes([7; 16])));
+    }
+
+    #[test]
+    fn a_compressed_keyspace_reads_as_it_was_written_and_those_who_do_not_know_of_it_refuse() {
+        let (vfs, dir, mut catalog) = written();
+        catalog.keyspaces.get_mut(&KeyspaceId::new(3)).unwrap().options.compression = Compression::Lz4;
+        catalog.write_next(&vfs, &dir, DbUuid::from_bytes([7; 16])).unwrap();
+        assert_eq!(Catalog::read(&vfs, &dir).unwrap().unwrap().0, catalog);
+        let bytes = bytes_of(&vfs, &dir.join("CATALOG-2"));
+        let error = FileHeader::decode(&bytes, &dir, &Known { read_features: 0, ..KNOWN }).unwrap_err();
+        assert!(matches!(error, Error::UnsupportedFormat { what: "read features", found: 1, .. }), "{error}");
     }
 
     fn bytes_of(vfs: &MemVfs, path: &Path) -> Vec<u8> {

@@ -18,7 +18,7 @@ use duramen_base::options::KEY_BYTES_MAX;
 use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::{Arc, Mutex, MutexGuard, RwLock};
 use duramen_base::vfs::Vfs;
-use duramen_base::{Error, IoOp, KeyspaceId, KeyspaceOptions, Result, StoreHost};
+use duramen_base::{BackendKind, Compression, Error, IoOp, KeyspaceId, KeyspaceOptions, Result, StoreHost};
 use duramen_txn::KeyspaceNames;
 use duramen_wal::EventKind;
 
@@ -199,6 +199,9 @@ fn check_options(options: &KeyspaceOptions) -> Result<()> {
     }
     if options.memtable_bytes < 4 << 10 {
         return Err(Error::InvalidArgument { what: "memtable_bytes is at least 4 KiB" });
+    }
+    if options.compression != Compression::None && options.backend != BackendKind::Lsm {
+        return Err(Error::InvalidArgument { what: "only an LSM keyspace is stored compressed" });
     }
     const _: () = assert!(KEY_BYTES_MAX < 64 << 10, "a key fits the smallest log buffer");
     Ok(())

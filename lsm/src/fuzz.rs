@@ -4,7 +4,7 @@ use std::path::Path;
 
 use duramen_base::fuzz::{Target, claimed, nothing_to_seal, reseal_image, seal_at};
 use duramen_base::golden;
-use duramen_base::image::Image;
+use duramen_base::image::{IMAGE_BYTES_MAX, Image};
 use duramen_base::memtable::RangeTombs;
 use duramen_base::{Timestamp, varint};
 
@@ -12,6 +12,7 @@ use crate::manifest::Edit;
 use crate::table::filter::{Filter, FilterBuilder, hash};
 use crate::table::footer::{FOOTER_BYTES, Footer};
 use crate::table::index::{Handle, handles};
+use crate::table::packing;
 use crate::table::props::Props;
 use crate::table::tombs;
 
@@ -19,7 +20,7 @@ use crate::table::tombs;
 pub fn targets() -> Vec<Target> {
     let table = golden::bytes(include_str!("../tests/golden/1.sst.hex"));
     let footer = table[table.len() - FOOTER_BYTES..].to_vec();
-    let handle = Handle { offset: 64, len: 300, crc: 7 };
+    let handle = Handle { offset: 64, len: 300, crc: 7, is_packed: true };
     let props = Props {
         keys: 300,
         versions: 301,
@@ -29,6 +30,7 @@ pub fn targets() -> Vec<Target> {
         fragments: 1,
         references: 3,
         tombstones: 1,
+        saved_bytes: 9,
     };
     let mut filter = FilterBuilder::default();
     [&b"oak"[..], b"ash", b"elm"].iter().for_each(|key| filter.add(key));
@@ -42,6 +44,12 @@ pub fn targets() -> Vec<Target> {
             check: check_handles,
         },
         Target { name: "table-filter", corpus: vec![filter.build()], reseal: nothing_to_seal, check: check_filter },
+        Target {
+            name: "packed-block",
+            corpus: vec![golden::bytes(include_str!("../tests/golden/packed_block.hex"))],
+            reseal: reseal_packed,
+            check: check_packed,
+        },
         Target { name: "table-tombs", corpus: vec![sample_tombs()], reseal: reseal_image, check: check_tombs },
         Target {
             name: "manifest-edit",
@@ -85,6 +93,21 @@ fn check_filter(bytes: &[u8]) -> bool {
     let (mut low, mut high) = (0, u64::MAX);
     varint::take(&mut &bytes[bytes.len().saturating_sub(9)..]).inspect(|&number| (low, high) = (number, !number));
     let _ = (filter.may_contain(low), filter.may_contain(high));
+    true
+}
+
+fn reseal_packed(bytes: &mut [u8], _dice: u64) {
+    if let Some((crc, rest)) = bytes.split_first_chunk_mut::<4>() {
+        *crc = crc32fast::hash(rest).to_le_bytes();
+    }
+}
+
+fn check_packed(bytes: &[u8]) -> bool {
+    let Ok(stored) = packing::unpack(bytes) else { return false };
+    assert!(stored.len() <= IMAGE_BYTES_MAX, "PB1");
+    if let Some(packed) = packing::pack(&stored, &mut Vec::new()) {
+        assert_eq!(packing::unpack(packed), Ok(stored));
+    }
     true
 }
 

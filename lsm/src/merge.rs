@@ -12,6 +12,8 @@
 //! MG2  A table that is hidden whole is not read, unless it names large values: these go with it, and only it knows which.
 //! MG3  What is written is offered to the frame pool, where room is free; where the inputs lay in it, cold frames give way. What is read for the last
 //!     time does not enter it.
+//! MG4  What comes into the last level of a store that compresses is packed, also what would else be moved there as it is. Other levels are not: what is
+//!     in them is rewritten soon, and read most.
 //!
 //! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones).
 
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use duramen_base::memtable::{KeyVersions, RangeTombs};
 use duramen_base::values::ValueChanges;
-use duramen_base::{Pruner, Result, Timestamp, mutant};
+use duramen_base::{Compression, Pruner, Result, Timestamp, mutant};
 
 use crate::flush::sync_tables_dir;
 use crate::run_cursor::RunCursor;
@@ -64,6 +66,9 @@ impl Merge {
         let (pruner, oldest) = (Pruner::new(&snaps), snaps.oldest());
         let below = Below::of(version, job.to, &job.inputs);
         let inputs: Vec<Arc<Table>> = version.tables().filter(is_input).map(Arc::clone).collect();
+        let packs = store.env.options.compression == Compression::Lz4 && job.to >= pick::LAST_LEVEL;
+        let is_rewritten = packs && inputs.iter().any(|table| !table.is_packed()) && !mutant!("move_unpacked");
+        job.is_move &= !is_rewritten; // MG4
         let mut carried = RangeTombs::default();
         inputs.iter().for_each(|table| carried.unite(table.tombs()));
         let carried = carried.pruned(&pruner, |fragment, ts| ts <= oldest && !below.needs(fragment, ts));
@@ -78,7 +83,9 @@ impl Merge {
             tombs: Arc::clone(&version.tombs),
             cursors: cursors.collect(),
             started: false,
-            writer: RunWriter::new(store.tuning.table_bytes, carried).not_over_more_than(over(store, version, &job)),
+            writer: RunWriter::new(store.tuning.table_bytes, carried)
+                .not_over_more_than(over(store, version, &job))
+                .packing(packs),
             built: job.is_move.then(|| inputs.clone()),
             inputs,
             values: ValueChanges::default(),

@@ -20,6 +20,8 @@ pub(crate) struct RunWriter {
     /// Range tombstones from the first key of the table under way on.
     carried: RangeTombs,
     below: LevelBelow,
+    /// Whether blocks are packed where it is worth it.
+    packs: bool,
     writer: Option<TableWriter>,
     /// What was written, with the frames offered to the pool.
     done: Vec<(TableMeta, Option<u64>)>,
@@ -61,7 +63,7 @@ impl RunWriter {
     /// A run of tables of `table_bytes`, with these range tombstones.
     pub(crate) fn new(table_bytes: u64, carried: RangeTombs) -> RunWriter {
         let (below, done, begun) = (LevelBelow::default(), Vec::new(), Vec::new());
-        RunWriter { table_bytes, carried, below, writer: None, done, over_cold: false, begun }
+        RunWriter { table_bytes, carried, below, packs: false, writer: None, done, over_cold: false, begun }
     }
 
     /// Says whether what comes now is worth more than frames of the pool that nobody asked for again.
@@ -76,6 +78,11 @@ impl RunWriter {
     /// The same, with no table over more than so many bytes of a level whose tables end with these keys and have so many bytes.
     pub(crate) fn not_over_more_than(self, (ends, bytes_max): (Vec<(Vec<u8>, u64)>, u64)) -> RunWriter {
         RunWriter { below: LevelBelow { ends, bytes_max, ..LevelBelow::default() }, ..self }
+    }
+
+    /// The same with blocks packed where it is worth it, or not.
+    pub(crate) fn packing(self, packs: bool) -> RunWriter {
+        RunWriter { packs, ..self }
     }
 
     /// Appends a key with its versions; a new table takes its number from `next_no`.
@@ -116,7 +123,7 @@ impl RunWriter {
             let no = *next_no;
             *next_no += 1;
             self.begun.push(no);
-            let mut writer = TableWriter::create(env, no)?;
+            let mut writer = TableWriter::create_packing(env, no, self.packs)?;
             if !mutant!("offer_nothing_written") {
                 writer.offer_to(&env.pool, self.over_cold);
             }

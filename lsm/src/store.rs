@@ -232,6 +232,7 @@ impl Store {
             runs: runs.len() as u32,
             tables: runs.iter().flat_map(Run::all).count() as u64,
             bytes: upkeep::bytes_of(runs.iter()),
+            saved_bytes: runs.iter().flat_map(Run::all).map(|table| table.props().saved_bytes).sum(),
         };
         let mut stats = StoreStats {
             memory_bytes,

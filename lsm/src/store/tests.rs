@@ -8,7 +8,7 @@ use std::path::Path;
 
 use duramen_base::vfs::sim::{CrashModel, Fault, FaultKind, Keep, OpKind as Call, OsError, SimVfs};
 use duramen_base::vfs::{File, MemVfs, OpenMode, Vfs};
-use duramen_base::{BackendCursor, Batch, BatchView, OpKind, StoreHost};
+use duramen_base::{BackendCursor, Batch, BatchView, Compression, OpKind, StoreHost};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,6 +17,7 @@ use crate::test_host::{TestHost, check_golden, disk, env, golden, section, ts, w
 mod golden_files;
 mod levels;
 mod memory;
+mod packed;
 mod scans;
 mod throttle;
 
@@ -33,6 +34,7 @@ type Change = (OpKind, Vec<u8>, Vec<u8>);
 struct Bench<V: Vfs + Clone> {
     disk: V,
     host: Arc<TestHost>,
+    compression: Compression,
     lsm: Option<Lsm>,
     log: Vec<(u64, Batch)>,
     oracle: Oracle,
@@ -79,7 +81,16 @@ impl<V: Vfs + Clone> Bench<V> {
     fn new(disk: V) -> Bench<V> {
         let host = Arc::new(TestHost::new(BUDGET_BYTES));
         Lsm::create(&env(&disk, &host, 4096, 1024)).expect("a good disk");
-        Bench { disk, host, lsm: None, log: Vec::new(), oracle: Oracle::default(), now: 0 }.opened()
+        Bench {
+            disk,
+            host,
+            compression: Compression::None,
+            lsm: None,
+            log: Vec::new(),
+            oracle: Oracle::default(),
+            now: 0,
+        }
+        .opened()
     }
 
     fn opened(mut self) -> Bench<V> {
@@ -89,7 +100,9 @@ impl<V: Vfs + Clone> Bench<V> {
 
     fn open(&mut self) -> Result<()> {
         self.lsm = None;
-        self.lsm = Some(Lsm::open_tuned(env(&self.disk, &self.host, 4096, 1024), tiny())?);
+        let mut env = env(&self.disk, &self.host, 4096, 1024);
+        env.options.compression = self.compression;
+        self.lsm = Some(Lsm::open_tuned(env, tiny())?);
         Ok(())
     }
 
@@ -259,8 +272,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories_equal_the_oracle_at_every_snapshot(steps in proptest::collection::vec(step(), 1..160)) {
+    fn random_histories_equal_the_oracle_at_every_snapshot(
+        steps in proptest::collection::vec(step(), 1..160),
+        is_packed in any::<bool>(),
+    ) {
         let mut bench = Bench::new(disk());
+        bench.compression = if is_packed { Compression::Lz4 } else { Compression::None };
+        bench.open().expect("whole");
         let mut snapshots: Vec<u64> = Vec::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {
@@ -583,7 +601,15 @@ fn every_crash_leaves_a_store_that_the_log_completes() {
                 let host = Arc::new(TestHost::new(BUDGET_BYTES));
                 host.set(0, now);
                 let disk = SimVfs::on(image);
-                let mut found = Bench { disk, host, lsm: None, log: log.clone(), oracle: oracle.clone(), now };
+                let mut found = Bench {
+                    disk,
+                    host,
+                    compression: Compression::None,
+                    lsm: None,
+                    log: log.clone(),
+                    oracle: oracle.clone(),
+                    now,
+                };
                 found.open().unwrap_or_else(|error| panic!("behind entry {at}, {model:?}: {error}"));
                 let mark = found.lsm().mark();
                 assert!(mark.seq >= marks[marked].seq, "{mark:?} opened, {:?} logged", marks[marked]);

@@ -30,7 +30,10 @@ const CRC_OFFSET: usize = FOOTER_BYTES - 4;
 const FIELDS_END: usize = 136;
 
 /// What this version knows of tables. On disk. Never renumber.
-pub(crate) const TABLE_KNOWN: Known = Known { magic: *b"DURTABLE", format: 1, read_features: 0, write_features: 0 };
+pub(crate) const TABLE_KNOWN: Known =
+    Known { magic: *b"DURTABLE", format: 1, read_features: PACKED, write_features: 0 };
+/// Read feature: data blocks may be packed (`packing.rs`).
+pub(crate) const PACKED: u32 = 1;
 
 /// A footer in the machine's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +102,8 @@ mod tests {
     fn sample() -> Footer {
         Footer {
             header: FileHeader::new(&TABLE_KNOWN, DbUuid::from_bytes([0xab; 16]), 7, 9),
-            top: Handle { offset: 0x1000, len: 0x200, crc: 0x0102_0304 },
-            props: Handle { offset: 0x1200, len: 0x100, crc: 0x0506_0708 },
+            top: Handle { offset: 0x1000, len: 0x200, crc: 0x0102_0304, is_packed: false },
+            props: Handle { offset: 0x1200, len: 0x100, crc: 0x0506_0708, is_packed: false },
             min_ts: Timestamp::new(3),
             max_ts: Timestamp::new(0x1122),
             file_bytes: 0x2300,

@@ -1,7 +1,7 @@
 //! Index images of a table, and the handles by which anything refers to a block.
 //!
 //! ```text
-//!   handle     := u64 offset, u32 stored length, u32 crc32 (the first field of the stored block), little-endian
+//!   handle     := u64 offset, u32 stored length (bit 31: packed), u32 crc32 (the first field of the stored block), little-endian
 //!   index part := TableIndex image, level 0: key = low separator, value = handle+      blocks of one entry
 //!   top index  := TableIndex image, level 1: key = low separator, value = handle handle    an index part, and its filter part
 //! ```
@@ -25,13 +25,18 @@ pub(crate) struct Handle {
     pub(crate) offset: u64,
     pub(crate) len: u32,
     pub(crate) crc: u32,
+    /// Whether a packed block lies there (`packing.rs`), not an image as it is.
+    pub(crate) is_packed: bool,
 }
+
+const PACKED_BIT: u32 = 1 << 31;
 
 impl Handle {
     pub(crate) fn encode(&self) -> [u8; HANDLE_BYTES] {
         let mut bytes = [0; HANDLE_BYTES];
         bytes[0..8].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
+        let packed_bit = if self.is_packed { PACKED_BIT } else { 0 };
+        bytes[8..12].copy_from_slice(&(self.len | packed_bit).to_le_bytes());
         bytes[12..16].copy_from_slice(&self.crc.to_le_bytes());
         bytes
     }
@@ -40,7 +45,13 @@ impl Handle {
         let (offset, rest) = bytes.split_first_chunk::<8>().expect("16 bytes");
         let (len, crc) = rest.split_first_chunk::<4>().expect("8 bytes");
         let crc = crc.first_chunk::<4>().expect("4 bytes");
-        Handle { offset: u64::from_le_bytes(*offset), len: u32::from_le_bytes(*len), crc: u32::from_le_bytes(*crc) }
+        let len = u32::from_le_bytes(*len);
+        Handle {
+            offset: u64::from_le_bytes(*offset),
+            len: len & !PACKED_BIT,
+            crc: u32::from_le_bytes(*crc),
+            is_packed: len & PACKED_BIT != 0,
+        }
     }
 }
 
@@ -141,8 +152,12 @@ mod tests {
 
     #[test]
     fn a_handle_has_these_bytes() {
-        let handle = Handle { offset: 0x0102_0304_0506_0708, len: 0x1112_1314, crc: 0x2122_2324 };
-        let bytes = [8, 7, 6, 5, 4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11, 0x24, 0x23, 0x22, 0x21];
+        let handle = Handle { offset: 0x0102_0304_0506_0708, len: 0x1112_1314, crc: 0x2122_2324, is_packed: false };
+        let mut bytes = [8, 7, 6, 5, 4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11, 0x24, 0x23, 0x22, 0x21];
+        assert_eq!(handle.encode(), bytes);
+        assert_eq!(Handle::decode(&bytes), handle);
+        bytes[11] |= 0x80;
+        let handle = Handle { is_packed: true, ..handle };
         assert_eq!(handle.encode(), bytes);
         assert_eq!(Handle::decode(&bytes), handle);
     }

@@ -4,7 +4,7 @@
 //!   file header (64 B) | { data block* filter part, index part }* | range tombstone image* | top index | properties | footer (4 KiB)
 //! ```
 //! Blocks are page images of `base`: `TableData`, `Filter`, `TableIndex`, `RangeTombstones`, `Raw`; `self_id` is the offset in the file and
-//! `write_seq` the low half of the table's number. This folder knows one file; which tables there are is the manifest's business, and
+//! `write_seq` the low half of the table's number. A data block may be stored packed. This folder knows one file; which tables there are is the manifest's business, and
 //! what versions mean to a reader is that of `get.rs` and `cursor.rs`.
 //!
 //! D1  A table never changes once it is written; it is read only through handles (N3) that its parent holds, the footer through the manifest.
@@ -16,7 +16,7 @@
 //!     its keys has one version.
 //! D7  A kept index part has a place for each of its entries: there the data block of an entry with one block is found under a pin, while the pool has it.
 //!
-//! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not).
+//! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not), `packing.rs` (blocks stored compressed).
 
 mod block_builder;
 pub(crate) mod blocks;
@@ -24,6 +24,7 @@ pub(crate) mod filter;
 pub(crate) mod footer;
 pub(crate) mod index;
 mod output;
+pub(crate) mod packing;
 pub(crate) mod props;
 pub(crate) mod reader;
 #[cfg(test)]
@@ -113,6 +114,8 @@ pub(crate) struct Table {
     /// Where the range tombstones begin and end (empty: nowhere), if there are any.
     tombs_span: Option<(Vec<u8>, Vec<u8>)>,
     props: Props,
+    /// Whether it was written packing, though perhaps no block got smaller.
+    is_packed: bool,
     /// The commit of all its versions, if they have no timestamps of their own (D6).
     stamp: Option<Timestamp>,
     /// Blocks read from the file. Figures, so relaxed; the next two as well.
@@ -263,6 +266,7 @@ impl Table {
             tombs,
             tombs_span,
             props,
+            is_packed: footer.header.read_features & footer::PACKED != 0,
             stamp,
             reads,
             denials,
@@ -283,6 +287,11 @@ impl Table {
     /// Whether its versions have no timestamps of their own (D6).
     pub(crate) fn is_stamped(&self) -> bool {
         self.stamp.is_some()
+    }
+
+    /// Whether it was written packing.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.is_packed
     }
 
     /// The commit of a version that is stored with this one.
@@ -594,6 +603,15 @@ fn read_block(file: &File, ks_id: u32, meta: &TableMeta, handle: &Handle, kind: 
     file.read_exact_at(&mut bytes, handle.offset)?;
     if bytes[..4] != handle.crc.to_le_bytes() {
         return damaged("a block is not the one that its parent holds");
+    }
+    if handle.is_packed {
+        if kind != ImageKind::TableData {
+            return damaged("a block that is no data block is packed");
+        }
+        bytes = match packing::unpack(&bytes) {
+            Ok(stored) => stored,
+            Err(what) => return damaged(what),
+        };
     }
     let identity = Identity { kind, self_id: handle.offset, ks_id, write_seq: meta.no as u32 };
     Image::decode(bytes, &identity).map_err(|fault| fault.in_file(file.path(), handle.offset))

@@ -11,6 +11,7 @@ use duramen_base::pool::{FrameKey, FramePool};
 use duramen_base::vfs::File;
 
 use super::index::Handle;
+use super::packing;
 
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -26,6 +27,10 @@ pub(super) struct Output {
     buffer: Vec<u8>,
     digest: crc32fast::Hasher,
     offering: Option<Offering>,
+    /// How many more bytes it would have if no block were packed.
+    pub(super) saved_bytes: u64,
+    /// Where a block is packed.
+    scratch: Vec<u8>,
 }
 
 /// The pool that is offered what was written, and under which number of a file.
@@ -40,7 +45,17 @@ pub(super) struct Offering {
 impl Output {
     pub(super) fn new(file: File, ks_id: u32, no: u64) -> Output {
         let (buffer, digest) = (Vec::with_capacity(WRITE_BYTES), crc32fast::Hasher::new());
-        Output { file, ks_id, write_seq: no as u32, offset: 0, buffer, digest, offering: None }
+        Output {
+            file,
+            ks_id,
+            write_seq: no as u32,
+            offset: 0,
+            buffer,
+            digest,
+            offering: None,
+            saved_bytes: 0,
+            scratch: Vec::new(),
+        }
     }
 
     /// From now on blocks are offered.
@@ -64,17 +79,26 @@ impl Output {
 
     /// Appends an image that was built for this place.
     pub(super) fn put_image(&mut self, image: &Image) -> Result<Handle> {
+        self.put_stored(image, false)
+    }
+
+    fn put_stored(&mut self, image: &Image, may_pack: bool) -> Result<Handle> {
         debug_assert!(image.self_id() == self.offset, "an image knows where it is stored");
         let stored = image.to_stored(self.write_seq);
-        let crc = u32::from_le_bytes(*stored.first_chunk().expect("an image begins with its checksum"));
-        let handle = Handle { offset: self.offset, len: stored.len() as u32, crc };
-        self.put(&stored)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let packed = may_pack.then(|| packing::pack(&stored, &mut scratch)).flatten();
+        let bytes = packed.unwrap_or(&stored);
+        self.saved_bytes += (stored.len() - bytes.len()) as u64;
+        let crc = u32::from_le_bytes(*bytes.first_chunk().expect("both forms begin with their checksum"));
+        let handle = Handle { offset: self.offset, len: bytes.len() as u32, crc, is_packed: packed.is_some() };
+        self.put(bytes)?;
+        self.scratch = scratch;
         Ok(handle)
     }
 
-    /// The same for an image that readers will ask for (OU1).
-    pub(super) fn put_block(&mut self, image: Image) -> Result<Handle> {
-        let handle = self.put_image(&image)?;
+    /// The same for an image that readers will ask for (OU1), packed if that is worth it and it `may_pack`.
+    pub(super) fn put_block(&mut self, image: Image, may_pack: bool) -> Result<Handle> {
+        let handle = self.put_stored(&image, may_pack)?;
         if let Some(Offering { pool, frames, over_cold }) = &self.offering {
             pool.offer(FrameKey { file: *frames, offset: handle.offset }, image, *over_cold);
         }

@@ -5,6 +5,7 @@
 //!   1 keys (varint)   2 versions (varint)   3 min_key   4 max_key   5 handles of the range tombstone images   6 fragments (varint)
 //!   7 tombstones (varint): versions that are one; a table from before the field has none, and then it counts as zero
 //!   8 references (varint): versions whose values lie in value files; left out if there are none
+//!   9 saved bytes (varint): how many more the data blocks would have if none were packed; left out if it is zero
 //! ```
 //! `min_key` and `max_key` are of versions; a table with range tombstones alone has neither.
 
@@ -21,6 +22,7 @@ const TOMB_HANDLES: u64 = 5;
 const FRAGMENTS: u64 = 6;
 const TOMBSTONES: u64 = 7;
 const REFERENCES: u64 = 8;
+const SAVED_BYTES: u64 = 9;
 
 /// What a table says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) struct Props {
     pub(crate) tombstones: u64,
     /// Versions whose values lie in value files.
     pub(crate) references: u64,
+    /// How many more bytes its data blocks would have if none were packed.
+    pub(crate) saved_bytes: u64,
 }
 
 impl Props {
@@ -68,6 +72,9 @@ impl Props {
         if self.references > 0 {
             field(REFERENCES, &number(self.references));
         }
+        if self.saved_bytes > 0 {
+            field(SAVED_BYTES, &number(self.saved_bytes));
+        }
         body
     }
 
@@ -92,6 +99,7 @@ impl Props {
                 FRAGMENTS => props.fragments = number(bytes)?,
                 TOMBSTONES => props.tombstones = number(bytes)?,
                 REFERENCES => props.references = number(bytes)?,
+                SAVED_BYTES => props.saved_bytes = number(bytes)?,
                 _ => {}
             }
         }
@@ -115,17 +123,19 @@ mod tests {
             versions: 301,
             min_key: b"a".to_vec(),
             max_key: b"zz".to_vec(),
-            tombs: vec![Handle { offset: 64, len: 2, crc: 3 }],
+            tombs: vec![Handle { offset: 64, len: 2, crc: 3, is_packed: false }],
             fragments: 1,
             tombstones: 2,
             references: 5,
+            saved_bytes: 3,
         }
     }
 
     #[test]
     fn properties_have_these_bytes() {
         let mut golden = vec![1, 2, 0xac, 2, 2, 2, 0xad, 2, 3, 1, b'a', 4, 2, b'z', b'z', 5, 16];
-        golden.extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1, 7, 1, 2, 8, 1, 5]);
+        golden
+            .extend_from_slice(&[64, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 6, 1, 1, 7, 1, 2, 8, 1, 5, 9, 1, 3]);
         assert_eq!(sample().encode(), golden);
         assert_eq!(Props::decode(&golden), Some(sample()));
     }
@@ -133,7 +143,7 @@ mod tests {
     #[test]
     fn a_field_from_later_is_passed_over() {
         let mut body = sample().encode();
-        body.extend_from_slice(&[9, 2, 1, 1]);
+        body.extend_from_slice(&[99, 2, 1, 1]);
         assert_eq!(Props::decode(&body), Some(sample()));
     }
 

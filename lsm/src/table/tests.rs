@@ -272,10 +272,11 @@ fn a_handle_cannot_ask_for_more_than_a_block() {
     let (_, env) = setup();
     let table = Table::open(&env, write(&env, 1, &sample(), &RangeTombs::default())).expect("whole");
     for handle in [
-        Handle { offset: u64::MAX, len: 100, crc: 0 },
-        Handle { offset: 64, len: u32::MAX, crc: 0 },
-        Handle { offset: 64, len: 0, crc: 0 },
-        Handle { offset: table.meta().file_bytes - 10, len: 100, crc: 0 },
+        Handle { offset: u64::MAX, len: 100, crc: 0, is_packed: false },
+        Handle { offset: 64, len: u32::MAX, crc: 0, is_packed: false },
+        Handle { offset: 64, len: 0, crc: 0, is_packed: false },
+        Handle { offset: 64, len: 100, crc: 0, is_packed: true },
+        Handle { offset: table.meta().file_bytes - 10, len: 100, crc: 0, is_packed: false },
     ] {
         assert!(matches!(table.read_block(&handle, ImageKind::TableData), Err(Error::Corruption { .. })));
     }

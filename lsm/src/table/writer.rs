@@ -15,7 +15,7 @@ use duramen_base::{Error, IoOp, Result, StoreEnv, Timestamp};
 
 use super::block_builder::{PendingBlock, record_weight};
 use super::filter::{FILTER_KEYS_MAX, FilterBuilder};
-use super::footer::{FOOTER_BYTES, Footer, TABLE_KNOWN, stored_crc};
+use super::footer::{FOOTER_BYTES, Footer, PACKED, TABLE_KNOWN, stored_crc};
 use super::index::{Handle, IndexBuilder, separator};
 use super::output::Output;
 use super::props::Props;
@@ -34,6 +34,8 @@ const INDEX_WEIGHT_MAX: usize = RECORDS_BYTES_MAX - (96 << 10);
 pub(crate) struct TableWriter {
     out: Output,
     page_bytes: usize,
+    /// Whether data blocks are packed where it is worth it.
+    packs: bool,
     header: FileHeader,
     uuid: [u8; 16],
     block: PendingBlock,
@@ -51,6 +53,11 @@ pub(crate) struct TableWriter {
 impl TableWriter {
     /// Begins table `no`. A file of that name left behind by an earlier failure is replaced: nothing names it.
     pub(crate) fn create(env: &StoreEnv, no: u64) -> Result<TableWriter> {
+        TableWriter::create_packing(env, no, false)
+    }
+
+    /// The same; `packs`: data blocks are packed where it is worth it (PB2 of `packing.rs`).
+    pub(crate) fn create_packing(env: &StoreEnv, no: u64, packs: bool) -> Result<TableWriter> {
         let path = table_path(&env.dir, no);
         match env.vfs.remove_file(&path) {
             Ok(()) => {}
@@ -59,13 +66,15 @@ impl TableWriter {
         }
         let uuid = env.vfs.random_bytes().map_err(|error| Error::from_io(IoOp::Read, &path, error))?;
         let file = File::open(&*env.vfs, &path, OpenMode::CreateNew)?;
-        let header = FileHeader::new(&TABLE_KNOWN, env.db_uuid, env.keyspace.get(), no);
+        let read_features = if packs { PACKED } else { 0 };
+        let header = FileHeader { read_features, ..FileHeader::new(&TABLE_KNOWN, env.db_uuid, env.keyspace.get(), no) };
         let mut out = Output::new(file, env.keyspace.get(), no);
         out.put(&header.encode())?;
         let part_start = out.offset;
         Ok(TableWriter {
             out,
             page_bytes: (env.options.page_bytes as usize).clamp(1 << 10, 64 << 10),
+            packs,
             header,
             uuid,
             block: PendingBlock::default(),
@@ -161,7 +170,7 @@ impl TableWriter {
 
     fn put_block(&mut self) -> Result<Handle> {
         let image = self.block.build(self.out.offset, self.out.ks_id);
-        self.out.put_block(image)
+        self.out.put_block(image, self.packs)
     }
 
     fn end_entry(&mut self, first: &[u8], last: &[u8], handles: &[Handle]) -> Result<()> {
@@ -181,10 +190,10 @@ impl TableWriter {
         let (offset, ks_id) = (self.out.offset, self.out.ks_id);
         let spec =
             ImageSpec { kind: ImageKind::Filter, self_id: offset, ks_id, level: 0, right_pid: 0, low: b"", high: b"" };
-        let filter = self.out.put_block(ImageBuilder::raw(&spec, &self.filter.build()))?;
+        let filter = self.out.put_block(ImageBuilder::raw(&spec, &self.filter.build()), false)?;
         let separator = self.index.first_separator().to_vec();
         let index_image = self.index.build(self.out.offset, self.out.ks_id, 0);
-        let index = self.out.put_block(index_image)?;
+        let index = self.out.put_block(index_image, false)?;
         self.top.push(&separator, &[index, filter]);
         self.part_start = self.out.offset;
         Ok(())
@@ -203,6 +212,7 @@ impl TableWriter {
                 self.max_ts = self.max_ts.max(ts);
             }
         }
+        self.props.saved_bytes = self.out.saved_bytes;
         let top_image = self.top.build(self.out.offset, self.out.ks_id, 1);
         let top = self.out.put_image(&top_image)?;
         let (offset, ks_id) = (self.out.offset, self.out.ks_id);

@@ -1,6 +1,6 @@
 //! Keyspaces: made, listed, opened and dropped while the database is in use.
 
-use duramen::{BackendKind, Database, Error, KeyspaceOptions, Reader};
+use duramen::{BackendKind, Compression, Database, Error, KeyspaceOptions, Reader};
 
 use super::{database, disk, on_each_kind, open_on, small, words};
 
@@ -173,6 +173,7 @@ fn names_and_options_have_limits(kind: BackendKind) {
         (&*"n".repeat(256), KeyspaceOptions::new(kind)),
         ("small pages", KeyspaceOptions { page_bytes: 1023, ..small(kind) }),
         ("large pages", KeyspaceOptions { page_bytes: (64 << 10) + 1, ..small(kind) }),
+        ("compressed tree", KeyspaceOptions { compression: Compression::Lz4, ..small(BackendKind::BTree) }),
         ("small memtable", KeyspaceOptions { memtable_bytes: 4095, ..small(kind) }),
     ] {
         assert!(matches!(db.create_keyspace(name, options), Err(Error::InvalidArgument { .. })), "{name}");

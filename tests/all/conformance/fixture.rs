@@ -95,7 +95,8 @@ impl<S: Subject> Fixture<S> {
 
     /// An empty store on `vfs` with a budget of so many bytes.
     pub(crate) fn with(vfs: Arc<dyn Vfs>, budget_bytes: u64) -> Self {
-        let options = KeyspaceOptions { memtable_bytes: 4 << 10, page_bytes: 1 << 10, ..KeyspaceOptions::new(S::KIND) };
+        let (memtable_bytes, page_bytes, compression) = (4 << 10, 1 << 10, S::COMPRESSION);
+        let options = KeyspaceOptions { memtable_bytes, page_bytes, compression, ..KeyspaceOptions::new(S::KIND) };
         Fixture::with_options(vfs, budget_bytes, options)
     }
 

@@ -1,6 +1,6 @@
 //! What is tested: each backend, and how it is created and opened.
 
-use duramen_base::{Backend, BackendKind, Result, StoreEnv, model};
+use duramen_base::{Backend, BackendKind, Compression, Result, StoreEnv, model};
 
 /// One backend.
 pub(crate) trait Subject: 'static {
@@ -8,6 +8,8 @@ pub(crate) trait Subject: 'static {
     type Store: Backend;
     /// Which options it takes.
     const KIND: BackendKind;
+    /// The same.
+    const COMPRESSION: Compression = Compression::None;
     /// Whether it has files; one without is empty after a reopen and never moves `persisted`.
     const HAS_FILES: bool;
 
@@ -85,6 +87,24 @@ impl Subject for Lsm {
     }
 }
 
+/// The log-structured store with blocks stored compressed.
+pub(crate) struct PackedLsm;
+
+impl Subject for PackedLsm {
+    type Store = duramen_lsm::Lsm;
+    const KIND: BackendKind = BackendKind::Lsm;
+    const COMPRESSION: Compression = Compression::Lz4;
+    const HAS_FILES: bool = true;
+
+    fn create(env: &StoreEnv) -> Result<()> {
+        duramen_lsm::Lsm::create(env)
+    }
+
+    fn open(env: StoreEnv) -> Result<duramen_lsm::Lsm> {
+        duramen_lsm::Lsm::open(env)
+    }
+}
+
 /// Makes of each generic test one test per backend, called `<test>::<backend>`.
 macro_rules! on_each_backend {
     ($($test:ident),+ $(,)?) => {$(
@@ -110,6 +130,11 @@ macro_rules! on_each_backend {
             fn lsm() {
                 super::$test::<subject::Lsm>();
             }
+
+            #[test]
+            fn packed_lsm() {
+                super::$test::<subject::PackedLsm>();
+            }
         }
     )+};
 }
@@ -128,6 +153,11 @@ macro_rules! on_each_backend_with_files {
             #[test]
             fn lsm() {
                 super::$test::<subject::Lsm>();
+            }
+
+            #[test]
+            fn packed_lsm() {
+                super::$test::<subject::PackedLsm>();
             }
         }
     )+};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use duramen::{BackendKind, Database, Durability, KeyspaceOptions};
+use duramen::{BackendKind, Compression, Database, Durability, KeyspaceOptions};
 use duramen_base::vfs::sim::{Image, SimVfs};
 use duramen_base::vfs::{OpenMode, Vfs};
 use duramen_tests::dice::Dice;
@@ -47,6 +47,9 @@ fn options(name: &str) -> KeyspaceOptions {
     let backend = if name.ends_with("tree") { BackendKind::BTree } else { BackendKind::Lsm };
     let mut options = KeyspaceOptions::new(backend);
     (options.page_bytes, options.memtable_bytes) = (4 << 10, 8 << 10);
+    if name == "passing lsm" {
+        options.compression = Compression::Lz4;
+    }
     options
 }
 
