@@ -167,6 +167,18 @@ pub struct ImageSearch<'f> {
     at: u64,
     end: u64,
     step: u64,
+    other: Option<OtherForm>,
+}
+
+/// How an image may be stored that is not stored as it is.
+///
+/// See [`ImageSearch::also`] for an example.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherForm {
+    /// Bytes of this form, if these may be the first of one; at most [`IMAGE_BYTES_MAX`].
+    pub stored_len: fn(&[u8]) -> Option<usize>,
+    /// The stored image in so many bytes.
+    pub image: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
 impl<'f> ImageSearch<'f> {
@@ -174,7 +186,38 @@ impl<'f> ImageSearch<'f> {
     pub fn new(file: &'f File, range: Range<u64>, step: u64) -> ImageSearch<'f> {
         debug_assert!(step.is_power_of_two(), "images lie at multiples of a power of two");
         let window = Window { file, start: 0, bytes: Vec::new() };
-        ImageSearch { window, at: range.start, end: range.end, step }
+        ImageSearch { window, at: range.start, end: range.end, step, other: None }
+    }
+
+    /// Also finds images that are stored in another form.
+    ///
+    /// ```
+    /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::salvage::{ImageSearch, OtherForm};
+    /// use duramen_base::vfs::{File, MemVfs, OpenMode};
+    /// let disk = MemVfs::new();
+    /// let file = File::open(&disk, "some.file".as_ref(), OpenMode::OpenOrCreate)?;
+    /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 0, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let mut stored = ImageBuilder::raw(&spec, b"body").to_stored(1);
+    /// stored.reverse();
+    /// file.write_all_at(&stored, 0)?;
+    /// file.write_all_at(&[0; 100], stored.len() as u64)?;
+    /// let backwards = OtherForm {
+    ///     stored_len: |_head| Some(68),
+    ///     image: |bytes| Some(bytes.iter().rev().copied().collect()),
+    /// };
+    /// let mut search = ImageSearch::new(&file, 0..file.len()?, 1).also(backwards);
+    /// assert_eq!(search.next(|found, at| found.self_id == at).expect("it is there").1.raw_body(), b"body");
+    /// assert_eq!(search.position(), 68);
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn also(self, form: OtherForm) -> ImageSearch<'f> {
+        ImageSearch { other: Some(form), ..self }
+    }
+
+    /// Where it looks next: behind the image found last. See [`ImageSearch::also`] for an example.
+    pub fn position(&self) -> u64 {
+        self.at
     }
 
     /// The next whole image whose head says what `wanted` accepts of an image at this place, and where it begins.
@@ -182,17 +225,25 @@ impl<'f> ImageSearch<'f> {
         while self.at + (HEAD_BYTES as u64) < self.end {
             let at = self.at;
             let head = self.window.bytes_at(at, HEAD_BYTES)?;
+            let other = self.other.and_then(|form| Some((form, (form.stored_len)(head)?)));
             let found = Identity::of_head(head).filter(|identity| wanted(identity, at)).and_then(|identity| {
                 let len = Image::stored_len(head).ok()?;
                 Some((identity, len))
             });
             let image = found.and_then(|(identity, len)| {
                 let bytes = self.window.bytes_at(at, len)?;
-                Image::decode(bytes.to_vec(), &identity).ok()
+                Some((Image::decode(bytes.to_vec(), &identity).ok()?, len))
+            });
+            let image = image.or_else(|| {
+                let (form, len) = other?;
+                let stored = (form.image)(self.window.bytes_at(at, len)?)?;
+                let head = stored.get(..HEAD_BYTES)?;
+                let identity = Identity::of_head(head).filter(|identity| wanted(identity, at))?;
+                Some((Image::decode(stored, &identity).ok()?, len))
             });
             match image {
-                Some(image) => {
-                    self.at = (at + image.bytes().len() as u64).next_multiple_of(self.step);
+                Some((image, len)) => {
+                    self.at = (at + len as u64).next_multiple_of(self.step);
                     return Some((at, image));
                 }
                 None => self.at += self.step,

@@ -97,9 +97,13 @@ fn check_filter(bytes: &[u8]) -> bool {
 }
 
 fn reseal_packed(bytes: &mut [u8], _dice: u64) {
-    if let Some((crc, rest)) = bytes.split_first_chunk_mut::<4>() {
-        *crc = crc32fast::hash(rest).to_le_bytes();
+    if bytes.len() < 16 {
+        return;
     }
+    let len = bytes.len() as u32;
+    bytes[8..12].copy_from_slice(&len.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn check_packed(bytes: &[u8]) -> bool {

@@ -18,6 +18,7 @@ use duramen_base::{Error, IoOp, Result, StoreMark, Timestamp};
 
 use crate::manifest::{Edit, Manifest, Placed, manifest_number};
 use crate::table::footer::FOOTER_BYTES;
+use crate::table::packing;
 use crate::table::{TableMeta, table_no, table_path};
 
 /// Gives everything that can be read to `sink`. Returns what the files say of themselves: only later commits need to be taken
@@ -138,11 +139,11 @@ fn give_table(
     let end = file_bytes.saturating_sub(FOOTER_BYTES as u64);
     let (ks_id, write_seq) = (files.keyspace.get(), no as u32);
     let mut stretch = Stretch::new(file.path());
-    let mut search = ImageSearch::new(file, FILE_HEADER_BYTES as u64..end, 1);
+    let mut search = ImageSearch::new(file, FILE_HEADER_BYTES as u64..end, 1).also(packing::FORM);
     while let Some((at, image)) =
         search.next(|identity, at| identity.self_id == at && (identity.ks_id, identity.write_seq) == (ks_id, write_seq))
     {
-        stretch.image_at(at, &image, sink);
+        stretch.image_at(at, &image, search.position(), sink);
         match image.kind() {
             ImageKind::TableData => match meta.filter(|meta| is_ingested(meta, &image)) {
                 Some(meta) => give_stamped(&image, meta.max_ts, sink)?,
@@ -173,9 +174,9 @@ impl<'a> Stretch<'a> {
         Stretch { path, at: FILE_HEADER_BYTES as u64, last_key: Vec::new(), open: None }
     }
 
-    fn image_at(&mut self, at: u64, image: &Image, sink: &mut dyn Salvage) {
+    fn image_at(&mut self, at: u64, image: &Image, end: u64, sink: &mut dyn Salvage) {
         self.gap_before(at);
-        self.at = at + image.bytes().len() as u64;
+        self.at = end;
         if image.kind() == ImageKind::TableData && image.count() > 0 {
             let mut key = Vec::new();
             image.key_into(0, &mut key);

@@ -4,20 +4,25 @@
 //! ```text
 //!   offset  size  field
 //!        0     4  crc32 of bytes 4.. ; the handle holds it too, as it holds that of an image
-//!        4     4  length of the image, 64..=IMAGE_BYTES_MAX
-//!        8     n  the stored image, as one LZ4 block (without frame and length)
+//!        4     4  magic "PACK"
+//!        8     4  length of all this, header included
+//!       12     4  length of the image, 64..=IMAGE_BYTES_MAX
+//!       16     n  the stored image, as one LZ4 block (without frame and length)
 //! ```
-//! Little-endian. Valid if and only if (1) the crc matches, (2) the length is in range, (3) the LZ4 block gives exactly so many bytes. What comes out is
+//! Little-endian. Valid if and only if (1) magic and crc match, (2) both lengths are right, (3) the LZ4 block gives exactly so many bytes. What comes out is
 //! an image with checksum and identity of its own, and is checked as one that was stored as it is.
 //!
 //! PB1  No memory is taken for a length before it was checked, and the decoder writes into that memory alone: damaged bytes cost at most one image.
 //! PB2  A block is packed only where that saves an eighth or more: else reading it would cost time for next to nothing.
 //! PB3  The handle says whether a block is packed (`index.rs`). The image knows nothing of it: in memory all are alike.
+//! PB4  Magic and length let salvage find a packed block without its handle.
 
 use duramen_base::image::IMAGE_BYTES_MAX;
 use duramen_base::mutant;
+use duramen_base::salvage::OtherForm;
 
-const HEADER_BYTES: usize = 8;
+const HEADER_BYTES: usize = 16;
+const MAGIC: [u8; 4] = *b"PACK";
 /// Bytes of the smallest image.
 const IMAGE_BYTES_MIN: usize = 64;
 /// PB2: this part has to be saved.
@@ -32,20 +37,41 @@ pub(crate) fn pack<'s>(stored: &[u8], scratch: &'s mut Vec<u8>) -> Option<&'s [u
         return None;
     }
     let packed = &mut scratch[..bytes];
-    packed[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
+    packed[4..8].copy_from_slice(&MAGIC);
+    packed[8..12].copy_from_slice(&(bytes as u32).to_le_bytes());
+    packed[12..16].copy_from_slice(&(stored.len() as u32).to_le_bytes());
     let crc = crc32fast::hash(&packed[4..]);
     packed[..4].copy_from_slice(&crc.to_le_bytes());
     Some(packed)
 }
 
+/// How salvage finds packed blocks (PB4).
+pub(crate) const FORM: OtherForm = OtherForm { stored_len, image: |packed| unpack(packed).ok() };
+
+/// Length that the first bytes of a packed block announce.
+fn stored_len(head: &[u8]) -> Option<usize> {
+    let bytes = u32_at(head, 8).filter(|_| head.get(4..8) == Some(&MAGIC[..]))? as usize;
+    (HEADER_BYTES..=IMAGE_BYTES_MAX).contains(&bytes).then_some(bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk::<4>().map(|field| u32::from_le_bytes(*field))
+}
+
 /// The stored image in a packed block, or what is wrong with it. Total.
 pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let (crc, rest) = packed.split_first_chunk::<4>().ok_or("a packed block is shorter than its header")?;
-    if u32::from_le_bytes(*crc) != crc32fast::hash(rest) {
+    let (Some(crc), Some(image_bytes), Some(body)) =
+        (u32_at(packed, 0), u32_at(packed, 12), packed.get(HEADER_BYTES..))
+    else {
+        return Err("a packed block is shorter than its header");
+    };
+    if crc != crc32fast::hash(&packed[4..]) {
         return Err("the checksum of a packed block does not match");
     }
-    let (image_bytes, body) = rest.split_first_chunk::<4>().ok_or("a packed block is shorter than its header")?;
-    let image_bytes = u32::from_le_bytes(*image_bytes) as usize;
+    if stored_len(packed) != Some(packed.len()) {
+        return Err("a packed block says that it is another or of another length");
+    }
+    let image_bytes = image_bytes as usize;
     if !(IMAGE_BYTES_MIN..=IMAGE_BYTES_MAX).contains(&image_bytes) && !mutant!("unpack_any_length") {
         return Err("a packed block has a length that no image has");
     }
@@ -64,7 +90,8 @@ mod tests {
 
     /// A packed block with this length and body, and a checksum that matches.
     fn sealed(image_bytes: u32, body: &[u8]) -> Vec<u8> {
-        let rest = [&image_bytes.to_le_bytes(), body].concat();
+        let len = (HEADER_BYTES + body.len()) as u32;
+        let rest = [&MAGIC[..], &len.to_le_bytes(), &image_bytes.to_le_bytes(), body].concat();
         [&crc32fast::hash(&rest).to_le_bytes(), &*rest].concat()
     }
 
