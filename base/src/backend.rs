@@ -36,7 +36,7 @@ use crate::host::StoreHost;
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::Image;
 use crate::ingest::{BuiltIngest, IngestRecord, SortedSource};
-use crate::options::KeyspaceOptions;
+use crate::options::{Compression, KeyspaceOptions};
 use crate::pool::FramePool;
 use crate::stall::StallTimes;
 use crate::sync::published::{Lent, Pinned};
@@ -581,6 +581,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Options it was opened with.
     fn options(&self) -> &KeyspaceOptions;
+
+    /// What is written from now on is stored so; what was written stays readable. Whoever calls has seen to it that this backend can, and that the next
+    /// opening says the same.
+    fn set_compression(&self, compression: Compression) {
+        let _ = compression;
+    }
 
     /// Its figures.
     fn stats(&self) -> StoreStats;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use duramen_base::values::LargeRef;
 use duramen_base::{
-    Admission, Admit, Backend, BackendCursor, BackendKind, BuiltIngest, Deadline, Found, IngestRecord, KeyBounds,
-    LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats, Timestamp, Urgency,
-    Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BackendCursor, BackendKind, BuiltIngest, Compression, Deadline, Found, IngestRecord,
+    KeyBounds, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark, StoreStats,
+    Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 use duramen_btree::{BTree, BTreeCursor};
 use duramen_lsm::{Lsm, LsmCursor};
@@ -148,6 +148,10 @@ impl AnyBackend {
 
     pub(crate) fn compact(&self, bounds: KeyBounds<'_>) -> u64 {
         dispatch!(AnyBackend, self, store => store.compact(bounds))
+    }
+
+    pub(crate) fn set_compression(&self, compression: Compression) {
+        dispatch!(AnyBackend, self, store => store.set_compression(compression));
     }
 
     pub(crate) fn stop_compaction(&self, request: u64) {

@@ -278,6 +278,7 @@ mod tests {
         catalog.write_next(&vfs, &dir, DbUuid::from_bytes([7; 16])).unwrap();
         assert_eq!(Catalog::read(&vfs, &dir).unwrap().unwrap().0, catalog);
         let bytes = bytes_of(&vfs, &dir.join("CATALOG-2"));
+        assert_eq!(bytes, duramen_base::golden::bytes(include_str!("../tests/golden/catalog_compressed.hex")));
         let error = FileHeader::decode(&bytes, &dir, &Known { read_features: 0, ..KNOWN }).unwrap_err();
         assert!(matches!(error, Error::UnsupportedFormat { what: "read features", found: 1, .. }), "{error}");
     }

@@ -11,8 +11,8 @@ use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, Condvar, Mutex};
 use duramen_base::vfs::MemVfs;
 use duramen_base::{
-    DbUuid, DeadlockReport, Error, KeyBounds, KeyspaceOptions, Result, StoreHost, Timestamp, TxnOrigin, Urgency,
-    VerifyLevel, VerifyReport, WorkBudget,
+    Compression, DbUuid, DeadlockReport, Error, KeyBounds, KeyspaceOptions, Result, StoreHost, Timestamp, TxnOrigin,
+    Urgency, VerifyLevel, VerifyReport, WorkBudget,
 };
 
 use duramen_txn::{AgeTicket, DeadlockCallback, HeldLock, LockWaiter, WaitGraph};
@@ -92,7 +92,8 @@ impl Database {
         Builder::default()
     }
 
-    /// The keyspace called `name`, created with `options` (or the defaults of a [`crate::BackendKind`]) if there is none.
+    /// The keyspace called `name`, created with `options` (or the defaults of a [`crate::BackendKind`]) if there is none. One that exists keeps its own
+    /// ([`Keyspace::options`]).
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: it exists on another backend, or the name or an option is out of range.
@@ -141,6 +142,33 @@ impl Database {
     /// All keyspaces with their options, by id.
     pub fn keyspaces(&self) -> Vec<KeyspaceInfo> {
         self.core.keyspaces.list()
+    }
+
+    /// Has `keyspace` stored so from now on, durably: what was written stays as it is until a merge rewrites it, and readable either way.
+    /// [`Database::compact`] rewrites all of it at once.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: a B-tree is never compressed. [`Error::NoSuchKeyspace`]; [`Error::DiskFull`]: nothing has changed; [`Error::Io`],
+    /// [`Error::Poisoned`], [`Error::Closed`].
+    ///
+    /// ```
+    /// use duramen::{BackendKind, Compression, Database};
+    /// let db = Database::in_memory()?;
+    /// let logs = db.keyspace("logs", BackendKind::Lsm)?;
+    /// for day in 0..2000 {
+    ///     db.update(|tx| tx.put(&logs, format!("{day:04}"), "snow and wind, ".repeat(20)))?;
+    /// }
+    /// db.compact(&logs)?;
+    /// let bytes = || db.stats().keyspaces[0].1.disk_bytes;
+    /// let before = bytes();
+    /// db.set_compression(&logs, Compression::Lz4)?;
+    /// db.compact(&logs)?;
+    /// assert!(bytes() < before / 2);
+    /// assert_eq!(logs.options().compression, Compression::Lz4);
+    /// # Ok::<(), duramen::Error>(())
+    /// ```
+    pub fn set_compression(&self, keyspace: &Keyspace, compression: Compression) -> Result<()> {
+        self.core.set_compression(keyspace, compression)
     }
 
     /// Drops the keyspace `name` with all it holds, durably. Not part of any transaction: its handles answer `NoSuchKeyspace` at once, iterators that
@@ -366,8 +394,8 @@ impl Database {
     /// Begins a compaction of the keys in a range and returns at once: to look at its progress, wait for it, or stop it. Several are carried out in the
     /// order in which they were asked for. It needs no exclusive moment, and an error leaves everything in place.
     ///
-    /// LSM: all tables about such keys are merged down to the last level, and those there that have deleted keys or old versions are written anew; the
-    /// runs of level 0 go down whole. B-tree: what was deleted is drained and leaves the pages, leaves of the range that fit one page become one, then
+    /// LSM: all tables about such keys are merged down to the last level, and those there that have deleted keys or old versions, or are not compressed as
+    /// the keyspace is by now, are written anew; the runs of level 0 go down whole. B-tree: what was deleted is drained and leaves the pages, leaves of the range that fit one page become one, then
     /// pages at the end of the file move into gaps before it, whatever keys they have, and the file is cut.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Arc, Condvar, ManyReaders, Mutex, RwLockReadGuard};
+use duramen_base::sync::{Arc, Condvar, ManyReaders, Mutex, RwLock, RwLockReadGuard};
 use duramen_base::values::LargeRef;
-use duramen_base::{Error, KeyspaceId, KeyspaceOptions, Pin, Result, Value};
+use duramen_base::{Compression, Error, KeyspaceId, KeyspaceOptions, Pin, Result, Value};
 use duramen_base::{Hit, LoadTicket, ValueRef};
 use duramen_txn::Registration;
 
@@ -43,7 +43,7 @@ pub struct Keyspace {
 pub(crate) struct Inner {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
-    pub(crate) options: KeyspaceOptions,
+    options: RwLock<KeyspaceOptions>,
     /// Which open database it belongs to: a number of the process.
     pub(crate) instance: u64,
     pub(crate) store: AnyBackend,
@@ -90,15 +90,15 @@ impl Keyspace {
         self.inner.id
     }
 
-    /// Its options.
-    pub fn options(&self) -> &KeyspaceOptions {
-        &self.inner.options
+    /// Its options as they are now; [`crate::Database::set_compression`] changes one of them.
+    pub fn options(&self) -> KeyspaceOptions {
+        self.inner.options()
     }
 }
 
 impl fmt::Debug for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyspace({:?}, {})", self.name(), self.inner.options.backend)
+        write!(f, "Keyspace({:?}, {})", self.name(), self.options().backend)
     }
 }
 
@@ -114,7 +114,7 @@ impl Inner {
         Arc::new(Inner {
             id,
             name,
-            options,
+            options: RwLock::new(options),
             instance,
             store,
             marked_seq,
@@ -124,6 +124,16 @@ impl Inner {
             built: Condvar::new(),
             damage: OnceLock::new(),
         })
+    }
+
+    pub(crate) fn options(&self) -> KeyspaceOptions {
+        self.options.read().clone()
+    }
+
+    /// The catalog says so already.
+    pub(crate) fn set_compression(&self, compression: Compression) {
+        self.options.write().compression = compression;
+        self.store.set_compression(compression);
     }
 
     /// Keeps the keyspace from being dropped (S1).

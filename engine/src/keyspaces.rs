@@ -1,6 +1,7 @@
 //! Which keyspaces are open, and how one is created and dropped.
 //!
 //! Create: folder and first files synced, then the catalog; only then can a record name the id.
+//! Set the compression: the catalog, then the store, so that what is written says no more than what the next open does.
 //! Drop: no new admissions, wait for admitted ones, the drop synced in the log, then the catalog, then the folder.
 //! A crash in between is finished (drop) or undone (create) by the next open; see `recovery.rs`.
 //!
@@ -84,7 +85,7 @@ impl Keyspaces {
         let info = |keyspace: &Arc<Inner>| KeyspaceInfo {
             name: keyspace.name.clone(),
             id: keyspace.id,
-            options: keyspace.options.clone(),
+            options: keyspace.options(),
         };
         self.open.read().values().map(info).collect()
     }
@@ -124,6 +125,27 @@ impl Core {
         let inner = Inner::new(self.instance, id, name.to_owned(), options, store);
         self.keyspaces.open.write().insert(id, Arc::clone(&inner));
         Ok(Keyspace { inner })
+    }
+
+    /// From now on `keyspace` writes tables so: durably, first in the catalog.
+    pub(crate) fn set_compression(&self, keyspace: &Keyspace, compression: Compression) -> Result<()> {
+        let inner = &keyspace.inner;
+        self.check_writable()?;
+        let mut catalog = self.keyspaces.catalog.lock();
+        self.check_open()?;
+        inner.check_of(self.instance)?;
+        let options = KeyspaceOptions { compression, ..inner.options() };
+        check_options(&options)?;
+        let mut next = catalog.clone();
+        let entry =
+            next.keyspaces.get_mut(&inner.id).ok_or_else(|| Error::NoSuchKeyspace { name: inner.name.clone() })?;
+        if entry.options.compression != compression {
+            entry.options = options;
+            self.write_catalog(&mut next)?;
+            *catalog = next;
+        }
+        inner.set_compression(compression);
+        Ok(())
     }
 
     /// A store that failed for good while it was created is named by no catalog: creating it again begins with an empty folder. So only the cause is told.

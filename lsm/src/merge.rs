@@ -13,7 +13,8 @@
 //! MG3  What is written is offered to the frame pool, where room is free; where the inputs lay in it, cold frames give way. What is read for the last
 //!     time does not enter it.
 //! MG4  What comes into the last level of a store that compresses is packed, also what would else be moved there as it is. Other levels are not: what is
-//!     in them is rewritten soon, and read most.
+//!     in them is rewritten soon, and read most. What lies in the last level stays as it was written; a compaction that is asked for brings it to what
+//!     the option says by then.
 //!
 //! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones).
 
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use duramen_base::memtable::{KeyVersions, RangeTombs};
 use duramen_base::values::ValueChanges;
-use duramen_base::{Compression, Pruner, Result, Timestamp, mutant};
+use duramen_base::{Pruner, Result, Timestamp, mutant};
 
 use crate::flush::sync_tables_dir;
 use crate::run_cursor::RunCursor;
@@ -66,7 +67,7 @@ impl Merge {
         let (pruner, oldest) = (Pruner::new(&snaps), snaps.oldest());
         let below = Below::of(version, job.to, &job.inputs);
         let inputs: Vec<Arc<Table>> = version.tables().filter(is_input).map(Arc::clone).collect();
-        let packs = store.env.options.compression == Compression::Lz4 && job.to >= pick::LAST_LEVEL;
+        let packs = store.packs() && (job.to >= pick::LAST_LEVEL || mutant!("pack_every_level"));
         let is_rewritten = packs && inputs.iter().any(|table| !table.is_packed()) && !mutant!("move_unpacked");
         job.is_move &= !is_rewritten; // MG4
         let mut carried = RangeTombs::default();

@@ -14,9 +14,9 @@ use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, RwLock};
 use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
 use duramen_base::{
-    Admission, Admit, Backend, BuiltIngest, Deadline, Error, Found, Hit, IngestRecord, KeyBounds, KeyspaceOptions,
-    LevelStats, LoadTicket, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv, StoreMark,
-    StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    Admission, Admit, Backend, BuiltIngest, Compression, Deadline, Error, Found, Hit, IngestRecord, KeyBounds,
+    KeyspaceOptions, LevelStats, LoadTicket, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv,
+    StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
 };
 
 use crate::cursor::LsmCursor;
@@ -47,6 +47,8 @@ pub(crate) struct Store {
     pub(crate) persist_target: AtomicU64,
     /// Merges that were asked for.
     pub(crate) compaction: CompactionDesk,
+    /// Whether tables of the last level are packed that are written from now on. Relaxed: a merge under way may go on as it began.
+    packs: AtomicBool,
     /// A switch whose mark nobody has been told to log yet.
     pub(crate) unreported_switch: AtomicBool,
     /// What ended all writing.
@@ -78,6 +80,7 @@ impl Store {
         let values = ValueStore::open(&env, version.values_no)?;
         let store = Store {
             cache: env.pool.counts_of(env.keyspace),
+            packs: AtomicBool::new(env.options.compression == Compression::Lz4),
             env,
             values,
             tuning,
@@ -104,6 +107,11 @@ impl Store {
     /// What a reader reads from now on.
     pub(crate) fn current(&self) -> Arc<SuperVersion> {
         Arc::clone(&self.current.read())
+    }
+
+    /// Whether what a merge writes into the last level is packed.
+    pub(crate) fn packs(&self) -> bool {
+        self.packs.load(Ordering::Relaxed)
     }
 
     /// min(visible, durable): to be read before the memtables are looked at (K3).
@@ -441,6 +449,10 @@ impl Backend for Lsm {
 
     fn options(&self) -> &KeyspaceOptions {
         &self.store.env.options
+    }
+
+    fn set_compression(&self, compression: Compression) {
+        self.store.packs.store(compression == Compression::Lz4, Ordering::Relaxed);
     }
 
     fn stats(&self) -> StoreStats {

@@ -280,7 +280,7 @@ impl Store {
         }
         let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
         let shape = Shape { levels: &version.levels, oldest, is_hidden: &is_hidden };
-        let limits = Limits::of(&self.tuning);
+        let limits = Limits { packs: self.packs(), ..Limits::of(&self.tuning) };
         if let Some((request, first_no)) = &upkeep.compacting
             && !is_full
         {

@@ -87,6 +87,10 @@ impl Sorted for Arc<Table> {
     fn max_ts(&self) -> Timestamp {
         self.meta().max_ts
     }
+
+    fn is_packed(&self) -> bool {
+        Table::is_packed(self)
+    }
 }
 
 /// The tables at one moment.

@@ -279,7 +279,7 @@ impl Storms {
         // As many as there are threads, for circles of keyspaces; the first holds the keys.
         let mut keyspaces = vec![keyspace];
         for number in 1..threads.max(mixed::KEYSPACES) {
-            keyspaces.push(db.keyspace(&format!("suite{number}"), keyspaces[0].options().clone())?);
+            keyspaces.push(db.keyspace(&format!("suite{number}"), keyspaces[0].options())?);
         }
         let done: Vec<Result<Tally>> = scope(|scope| {
             let started: Vec<_> = (0..threads)

@@ -50,6 +50,8 @@ pub(crate) trait Sorted {
     fn history(&self) -> u64;
     /// The newest timestamp in it.
     fn max_ts(&self) -> Timestamp;
+    /// Whether it was written packing.
+    fn is_packed(&self) -> bool;
 }
 
 /// What bounds jobs and levels.
@@ -63,16 +65,19 @@ pub(crate) struct Limits {
     pub(crate) job_bytes_max: u64,
     /// Which picker.
     pub(crate) layout: Layout,
+    /// Whether tables of the last level are to be packed.
+    pub(crate) packs: bool,
 }
 
 impl Limits {
-    /// Those of a store.
+    /// Those of a store that packs nothing.
     pub(crate) fn of(tuning: &Tuning) -> Limits {
         Limits {
             base_bytes: tuning.base_bytes,
             size_ratio: tuning.size_ratio,
             job_bytes_max: tuning.table_bytes.saturating_mul(JOB_TABLES_MAX),
             layout: tuning.layout,
+            packs: false,
         }
     }
 }
@@ -121,7 +126,8 @@ pub(crate) struct Job {
 
 /// The next job of a compaction of some keys, which began when `first_no` was the next number of a table; `None`: it is done.
 ///
-/// All tables about such keys go down to the last level; there, those from before are rewritten if they have tombstones or older versions.
+/// All tables about such keys go down to the last level; there, those from before are rewritten if they have tombstones or older versions, or are not
+/// stored as they would be now (MG4).
 pub(crate) fn compact<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits, first_no: u64, keys: &Span<'_>) -> Option<Job> {
     leveled::compact(shape, limits, first_no, keys)
 }

@@ -81,16 +81,12 @@ impl<V: Vfs + Clone> Bench<V> {
     fn new(disk: V) -> Bench<V> {
         let host = Arc::new(TestHost::new(BUDGET_BYTES));
         Lsm::create(&env(&disk, &host, 4096, 1024)).expect("a good disk");
-        Bench {
-            disk,
-            host,
-            compression: Compression::None,
-            lsm: None,
-            log: Vec::new(),
-            oracle: Oracle::default(),
-            now: 0,
-        }
-        .opened()
+        Bench::around(disk, host, None).opened()
+    }
+
+    /// Nothing is committed yet.
+    fn around(disk: V, host: Arc<TestHost>, lsm: Option<Lsm>) -> Bench<V> {
+        Bench { disk, host, compression: Compression::None, lsm, log: Vec::new(), oracle: Oracle::default(), now: 0 }
     }
 
     fn opened(mut self) -> Bench<V> {
@@ -516,15 +512,8 @@ fn every_crash_leaves_a_store_that_the_log_completes() {
                 let host = Arc::new(TestHost::new(BUDGET_BYTES));
                 host.set(0, now);
                 let disk = SimVfs::on(image);
-                let mut found = Bench {
-                    disk,
-                    host,
-                    compression: Compression::None,
-                    lsm: None,
-                    log: log.clone(),
-                    oracle: oracle.clone(),
-                    now,
-                };
+                let mut found =
+                    Bench { log: log.clone(), oracle: oracle.clone(), now, ..Bench::around(disk, host, None) };
                 found.open().unwrap_or_else(|error| panic!("behind entry {at}, {model:?}: {error}"));
                 let mark = found.lsm().mark();
                 assert!(mark.seq >= marks[marked].seq, "{mark:?} opened, {:?} logged", marks[marked]);

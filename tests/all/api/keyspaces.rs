@@ -12,13 +12,13 @@ fn a_keyspace_is_made_once_and_found_again(kind: BackendKind) {
     assert!(matches!(db.create_keyspace("a", small(kind)), Err(Error::KeyspaceExists { name }) if name == "a"));
     assert_eq!(db.keyspace("a", kind).expect("it is there").id(), made.id());
     assert_eq!(db.open_keyspace("a").expect("it is there").id(), made.id());
-    assert_eq!((made.name(), made.options()), ("a", &small(kind)));
+    assert_eq!((made.name(), made.options()), ("a", small(kind)));
     let other = if kind == BackendKind::BTree { BackendKind::Lsm } else { BackendKind::BTree };
     assert!(matches!(db.keyspace("a", other), Err(Error::InvalidArgument { .. })), "it is of another kind");
     db.close().expect("a good disk");
     let db = open_on(&disk).expect("a good disk");
     let found = db.open_keyspace("a").expect("it was durable");
-    assert_eq!((found.id(), found.options()), (made.id(), &small(kind)));
+    assert_eq!((found.id(), found.options()), (made.id(), small(kind)));
 }
 
 fn keyspaces_are_listed_with_their_options(kind: BackendKind) {
@@ -181,6 +181,24 @@ fn names_and_options_have_limits(kind: BackendKind) {
     assert_eq!(db.keyspaces().len(), 2);
 }
 
+fn the_compression_is_set_durably_where_a_backend_has_one(kind: BackendKind) {
+    let disk = disk();
+    let db = open_on(&disk).expect("an empty disk");
+    let ks = db.create_keyspace("a", small(kind)).expect("a new name");
+    let set = db.set_compression(&ks, Compression::Lz4);
+    let expected = if kind == BackendKind::Lsm { Compression::Lz4 } else { Compression::None };
+    assert_eq!(set.is_ok(), kind == BackendKind::Lsm, "{set:?}");
+    assert_eq!((ks.options().compression, db.keyspaces()[0].options.compression), (expected, expected));
+    db.close().expect("a good disk");
+    let db = open_on(&disk).expect("a good disk");
+    let ks = db.open_keyspace("a").expect("it was durable");
+    assert_eq!(ks.options(), KeyspaceOptions { compression: expected, ..small(kind) });
+    db.set_compression(&ks, Compression::None).expect("nobody minds none");
+    assert_eq!(ks.options(), small(kind));
+    db.drop_keyspace("a").expect("it is there");
+    assert!(matches!(db.set_compression(&ks, Compression::None), Err(Error::NoSuchKeyspace { .. })));
+}
+
 /// Threads make, fill and drop keyspaces beside each other.
 fn keyspaces_come_and_go_beside_commits(kind: BackendKind) {
     let (db, ks) = database(kind);
@@ -219,4 +237,5 @@ on_each_kind!(
     a_keyspace_of_another_database_is_refused,
     names_and_options_have_limits,
     keyspaces_come_and_go_beside_commits,
+    the_compression_is_set_durably_where_a_backend_has_one,
 );

@@ -14,7 +14,7 @@
 //!     before its newest: so none of them is left.
 
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
-use duramen_base::Timestamp;
+use duramen_base::{Timestamp, mutant};
 
 use crate::span::{End, Span, hull};
 use crate::version::Run;
@@ -55,14 +55,9 @@ pub(super) fn bytes_to_compact<T: Sorted>(
     let levels = Levels::new(shape, limits);
     let at = |level: usize| shape.levels.get(level).into_iter().flatten().flat_map(Run::all);
     let zero = at(0).filter(|table| table.no() < first_no);
-    let dirty = at(levels.last).filter(|table| table.no() < first_no && is_dirty(*table));
+    let dirty = at(levels.last).filter(|table| table.no() < first_no && levels.is_dirty(*table));
     let tables = zero.chain((1..levels.last).flat_map(at)).chain(dirty);
     tables.filter(|table| table.span().overlaps(keys)).map(Sorted::bytes).sum()
-}
-
-/// Whether it has more than the newest values.
-fn is_dirty<T: Sorted>(table: &T) -> bool {
-    table.tombstones() > 0 || table.history() > 0
 }
 
 /// Tables of one run of which nothing is left to read.
@@ -257,11 +252,17 @@ impl<'a, T: Sorted> Levels<'a, T> {
         })
     }
 
-    /// A table of the last level from before that has more than the newest values.
+    /// A table of the last level from before that has more than the newest values, or is not stored as it would be now.
     fn cleaned(&self, first_no: u64, keys: &Span<'_>) -> Option<Job> {
-        let is_due = |table: &&T| table.no() < first_no && is_dirty(*table) && table.span().overlaps(keys);
+        let is_due = |table: &&T| table.no() < first_no && self.is_dirty(*table) && table.span().overlaps(keys);
         let table = self.run(self.last)?.all().find(is_due)?;
         Some(Job { inputs: vec![table.no()], to: self.last, is_move: false, reason: Reason::Asked })
+    }
+
+    /// Whether a compaction rewrites a table of the last level.
+    fn is_dirty(&self, table: &T) -> bool {
+        let is_stored_so = table.is_packed() == self.limits.packs || mutant!("compact_keeps_packing");
+        table.tombstones() > 0 || table.history() > 0 || !is_stored_so
     }
 
     /// Whether a good part of a table is tombstones that everybody sees.

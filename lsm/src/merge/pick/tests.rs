@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     size_ratio: SIZE_RATIO,
     job_bytes_max: TABLE_BYTES * JOB_TABLES_MAX,
     layout: Layout::Leveled,
+    packs: false,
 };
 /// Steps after which a shape counts as one that never comes to rest.
 const STEPS_MAX: usize = 20_000;
@@ -61,6 +62,10 @@ impl Sorted for Toy {
 
     fn max_ts(&self) -> Timestamp {
         Timestamp::new(self.max_ts)
+    }
+
+    fn is_packed(&self) -> bool {
+        false
     }
 }
 

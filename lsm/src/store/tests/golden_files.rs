@@ -40,15 +40,7 @@ fn check_opening(files: &[(&str, &str)], oracle: &Oracle) {
         file.write_all_at(&golden(text), 0).expect("a good disk");
     }
     let host = Arc::new(TestHost::new(BUDGET_BYTES));
-    let found: Bench<MemVfs> = Bench {
-        disk: old,
-        host,
-        compression: Compression::None,
-        lsm: None,
-        log: Vec::new(),
-        oracle: oracle.clone(),
-        now: 2,
-    };
+    let found: Bench<MemVfs> = Bench { oracle: oracle.clone(), now: 2, ..Bench::around(old, host, None) };
     let found = found.opened();
     assert_eq!(found.lsm().mark(), StoreMark { seq: 2, persisted: ts(2), contains: ts(2) });
     found.host.set(2, 2);

@@ -10,15 +10,7 @@ fn admission_flushes_with_its_own_hands_when_memory_is_short() {
     env.pool = duramen_base::pool::FramePool::new(host.budget(), 8 << 10);
     Lsm::create(&env).expect("a good disk");
     let lsm = Lsm::open(env).expect("whole");
-    let mut bench = Bench {
-        disk,
-        host,
-        compression: Compression::None,
-        lsm: Some(lsm),
-        log: Vec::new(),
-        oracle: Oracle::default(),
-        now: 0,
-    };
+    let mut bench = Bench::around(disk, host, Some(lsm));
     for number in 0..400 {
         bench.put(&format!("key-{number:03}"), &"v".repeat(500));
         assert!(bench.host.budget().used() <= 80 << 10, "V1, and a quarter over the limit");
@@ -40,15 +32,7 @@ fn a_writer_short_of_memory_merges_rather_than_pile_up_runs() {
     env.pool = duramen_base::pool::FramePool::new(host.budget(), 4 << 10);
     Lsm::create(&env).expect("a good disk");
     let lsm = Lsm::open(env).expect("whole");
-    let mut bench = Bench {
-        disk,
-        host,
-        compression: Compression::None,
-        lsm: Some(lsm),
-        log: Vec::new(),
-        oracle: Oracle::default(),
-        now: 0,
-    };
+    let mut bench = Bench::around(disk, host, Some(lsm));
     let mut runs_max = 0;
     for number in 0..2000u32 {
         bench.put(&format!("key-{:04}", number.wrapping_mul(0x9e37_79b1) % 1500), &"v".repeat(400));

@@ -108,13 +108,34 @@ fn what_packing_saved_is_what_the_same_tables_have_without() {
 fn tables_that_would_be_moved_are_packed_on_their_way_into_the_last_level() {
     let mut bench = Bench::of(Compression::Lz4);
     bench.put_rows(0..3000);
+    // Without being asked: a compaction would rewrite what is not packed.
+    let last: Vec<_> = bench.packed().into_iter().filter(|&(level, _)| level >= LAST_LEVEL).collect();
+    assert!(!last.is_empty() && last.iter().all(|&(_, is_packed)| is_packed), "{last:?}");
     bench.compact();
     let tables = bench.packed();
-    assert!(!tables.is_empty() && tables.iter().all(|&table| table == (LAST_LEVEL, true)), "{tables:?}");
+    assert!(tables.iter().all(|&table| table == (LAST_LEVEL, true)), "{tables:?}");
     let written = bench.lsm().stats().written_bytes;
     bench.compact();
     assert_eq!(bench.lsm().stats().written_bytes, written, "once");
     bench.check(bench.now);
+}
+
+#[test]
+fn a_compaction_stores_the_last_level_as_the_option_says_by_now() {
+    let mut bench = Bench::of(Compression::None);
+    bench.put_rows(0..1500);
+    bench.compact();
+    for compression in [Compression::Lz4, Compression::None] {
+        bench.lsm().set_compression(compression);
+        bench.compact();
+        let packs = compression == Compression::Lz4;
+        assert!(bench.packed().iter().all(|&table| table == (LAST_LEVEL, packs)), "{:?}", bench.packed());
+        let written = bench.lsm().stats().written_bytes;
+        bench.compact();
+        assert_eq!(bench.lsm().stats().written_bytes, written, "once");
+        bench.check(bench.now);
+        bench.verify();
+    }
 }
 
 #[test]

@@ -12,15 +12,7 @@ fn bench(delay_max: Duration) -> Bench<MemVfs> {
     Lsm::create(&env).expect("a good disk");
     let tuning = Tuning { throttle: Limits { delay_max, ..Limits::TINY }, ..tiny() };
     let lsm = Lsm::open_tuned(env, tuning).expect("whole");
-    Bench {
-        disk,
-        host,
-        compression: Compression::None,
-        lsm: Some(lsm),
-        log: Vec::new(),
-        oracle: Oracle::default(),
-        now: 0,
-    }
+    Bench::around(disk, host, Some(lsm))
 }
 
 /// Commits until so many memtables wait, with nobody to flush them.
