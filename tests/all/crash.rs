@@ -63,6 +63,7 @@ struct Tally {
     persists: [u64; 2],
     runs_with_cut_log: u64,
     levels_max: usize,
+    saved_bytes: u64,
 }
 
 impl Tally {
@@ -98,7 +99,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     });
     let tally = tally.into_inner().expect("no worker died");
     println!(
-        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut, up to {} levels below the first; {:.0?}",
+        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut, up to {} levels below the first, {} bytes saved by packing; {:.0?}",
         tally.seen.len(),
         tally.runs,
         tally.commits,
@@ -106,6 +107,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
         tally.persists,
         tally.runs_with_cut_log,
         tally.levels_max,
+        tally.saved_bytes,
         started.elapsed(),
     );
     println!("by the last call before the crash: {:?}", tally.by_kind);
@@ -115,6 +117,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     assert!(tally.persists[0] > 0 && tally.persists[1] > 0 && tally.runs_with_cut_log > 0, "upkeep ran");
     let has_levels = tally.levels_max >= 3 || !backends.contains(&BackendKind::Lsm);
     assert!(has_levels, "only {} levels below the first", tally.levels_max);
+    assert!(tally.saved_bytes > 0 || !backends.contains(&BackendKind::Lsm), "blocks were packed");
     // An LSM alone cuts no file.
     for kind in KINDS.into_iter().filter(|kind| *kind != OpKind::SetLen || backends != [BackendKind::Lsm; 2]) {
         assert!(tally.by_kind.contains_key(&kind), "no state behind a {kind:?}");
@@ -134,6 +137,7 @@ fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
     tally.entries += run.journal.len();
     tally.runs_with_cut_log += u64::from(run.cut_log);
     tally.levels_max = tally.levels_max.max(run.levels);
+    tally.saved_bytes += run.saved_bytes;
     for (sum, persists) in tally.persists.iter_mut().zip(run.persists) {
         *sum += persists;
     }

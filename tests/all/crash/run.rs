@@ -1,20 +1,20 @@
 //! A run: seeded threads that commit to two keyspaces at once, a B-tree and an LSM unless one was asked for, on a disk that journals what they do.
 //!
 //! Beside the commits, of every durability, the threads take upkeep steps, checkpoints and compactions, hold snapshots, and create and drop a third
-//! keyspace. With one thread a run is a function of its seed; with more, the journal stands for the schedule.
+//! keyspace. Two runs of three have LSM keyspaces that compress, and compactions for which that changes. With one thread a run is a function of its seed; with more, the journal stands for the schedule.
 //!
 //! CR1  A note stands in the journal behind the call that made its promise, so a crash behind the note must keep it.
 //! CR2  What a snapshot shows during the run is what the history says of its timestamp.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duramen::seams::{Clock, ManualClock, ManualExecutor, SystemClock};
 use duramen::{
-    BackendKind, Builder, Compaction, Database, Durability, Error, Keyspace, KeyspaceId, KeyspaceOptions, Lsn, Reader,
-    Snapshot, TxnOptions,
+    BackendKind, Builder, Compaction, Compression, Database, Durability, Error, Keyspace, KeyspaceId, KeyspaceOptions,
+    Lsn, Reader, Snapshot, TxnOptions,
 };
 use duramen_base::vfs::sim::{Journal, SimVfs};
 use duramen_tests::dice::Dice;
@@ -70,6 +70,15 @@ impl Plan {
         let turns = if seed % 16 == 8 { 200 } else { 70 };
         Plan { seed, threads, turns, closes, big_values, upkeep: true, backends: BOTH }
     }
+
+    fn packs(&self) -> bool {
+        !self.seed.is_multiple_of(3)
+    }
+
+    fn options(&self, kind: BackendKind) -> KeyspaceOptions {
+        let packs = self.packs() && kind == BackendKind::Lsm;
+        KeyspaceOptions { compression: if packs { Compression::Lz4 } else { Compression::None }, ..options(kind) }
+    }
 }
 
 /// What a run left.
@@ -84,6 +93,8 @@ pub(super) struct Run {
     pub(super) cut_log: bool,
     /// Levels below the first in which the lasting LSM had tables at once.
     pub(super) levels: usize,
+    /// What packing saved in its tables at most.
+    pub(super) saved_bytes: u64,
 }
 
 impl Run {
@@ -138,6 +149,7 @@ struct Stage {
     /// Timestamp, keyspace, digest of what a snapshot showed (CR2).
     shown: Mutex<Vec<(u64, KeyspaceId, u64)>>,
     levels_max: AtomicUsize,
+    saved_bytes_max: AtomicU64,
 }
 
 impl Stage {
@@ -149,7 +161,7 @@ impl Stage {
         let builder = builder(disk).executor(Arc::new(executor.clone())).clock(clock);
         let db = builder.open(PATH).expect("a good disk");
         let keyspaces = Mutex::default();
-        let create = |name, number: usize| create(&db, disk, &keyspaces, name, plan.backends[number]);
+        let create = |name, number: usize| create(&db, disk, &keyspaces, name, plan.options(plan.backends[number]));
         let lasting = [create("first", 0), create("second", 1)];
         Stage {
             plan,
@@ -163,6 +175,7 @@ impl Stage {
             commits: Mutex::default(),
             shown: Mutex::default(),
             levels_max: AtomicUsize::new(0),
+            saved_bytes_max: AtomicU64::new(0),
         }
     }
 
@@ -185,8 +198,8 @@ impl Stage {
             assert_eq!(digest, expected, "CR2: a snapshot at {ts} of keyspace {keyspace} in {:?}", self.plan);
         }
         let keyspaces = self.keyspaces.into_inner().expect("no thread died");
-        let levels = self.levels_max.into_inner();
-        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, levels }
+        let (levels, saved_bytes) = (self.levels_max.into_inner(), self.saved_bytes_max.into_inner());
+        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, levels, saved_bytes }
     }
 
     /// One piece of upkeep, and what it made of the levels.
@@ -197,6 +210,9 @@ impl Stage {
             |levels: &[duramen::LevelStats]| levels.iter().skip(1).filter(|level| level.tables > 0).count();
         let levels = stats.keyspaces.iter().map(|(_, stats)| has_tables(&stats.levels)).max().unwrap_or(0);
         self.levels_max.fetch_max(levels, Ordering::Relaxed);
+        let saved_bytes =
+            stats.keyspaces.iter().flat_map(|(_, stats)| &stats.levels).map(|level| level.saved_bytes).sum();
+        self.saved_bytes_max.fetch_max(saved_bytes, Ordering::Relaxed);
     }
 }
 
@@ -205,9 +221,10 @@ fn create(
     disk: &SimVfs,
     keyspaces: &Mutex<BTreeMap<KeyspaceId, (String, BackendKind)>>,
     name: &str,
-    kind: BackendKind,
+    options: KeyspaceOptions,
 ) -> Keyspace {
-    let created = db.create_keyspace(name, options(kind)).expect("a good disk");
+    let kind = options.backend;
+    let created = db.create_keyspace(name, options).expect("a good disk");
     keyspaces.lock().expect("no thread died").insert(created.id(), (name.to_owned(), kind));
     disk.journal_note(note::CREATED, u64::from(created.id().get()));
     created
@@ -248,6 +265,10 @@ impl<'a> Actor<'a> {
     fn compact(&mut self) {
         let number = self.dice.below(2) as usize;
         let (db, keyspace) = (&self.stage.db, &self.stage.lasting[number]);
+        if self.stage.plan.packs() && keyspace.options().backend == BackendKind::Lsm {
+            let compression = if self.marker.is_multiple_of(4) { Compression::None } else { Compression::Lz4 };
+            db.set_compression(keyspace, compression).expect("a good disk");
+        }
         match number {
             0 => db.begin_compaction(keyspace, "key 010".."key 045").and_then(Compaction::wait).expect("a good disk"),
             _ => db.compact(keyspace).expect("a good disk"),
@@ -363,7 +384,8 @@ impl<'a> Actor<'a> {
             _ => 600 + self.dice.below(600),
         };
         let start = self.dice.next();
-        (0..len).map(|i| (start >> (i % 8 * 8)) as u8 ^ i as u8).collect()
+        // In words that repeat, so that it can be packed.
+        (0..len).map(|i| (start >> (i % 8 * 8)) as u8 ^ (i / 64) as u8).collect()
     }
 
     /// Takes a snapshot to hold, or looks at one and lets it go.
@@ -397,7 +419,8 @@ impl<'a> Actor<'a> {
             }
             None => {
                 let kind = if self.dice.percent(50) { BackendKind::BTree } else { BackendKind::Lsm };
-                *passing = Some(create(&self.stage.db, disk, &self.stage.keyspaces, "passing", kind));
+                *passing =
+                    Some(create(&self.stage.db, disk, &self.stage.keyspaces, "passing", self.stage.plan.options(kind)));
             }
         }
     }

@@ -84,7 +84,16 @@ fn decode(bytes: &[u8]) -> Option<Run> {
         commits.insert(ts, (0..count).map(write).collect::<Option<Writes>>()?);
     }
     let (journal, history) = (Journal::load(input.0)?, History::new(commits));
-    Some(Run { plan, journal, history, keyspaces, persists: [checkpoints, flushes], cut_log: cut_log != 0, levels: 0 })
+    Some(Run {
+        plan,
+        journal,
+        history,
+        keyspaces,
+        persists: [checkpoints, flushes],
+        cut_log: cut_log != 0,
+        levels: 0,
+        saved_bytes: 0,
+    })
 }
 
 struct Writer(Vec<u8>);
