@@ -14,8 +14,15 @@ use crate::keyspaces::{decode_drop, encode_drop};
 /// ```
 pub fn targets() -> Vec<Target> {
     let event = golden::bytes(include_str!("../tests/golden/keyspace_event.hex"));
+    let catalogs =
+        [include_str!("../tests/golden/catalog.hex"), include_str!("../tests/golden/catalog_compressed.hex")];
     vec![
-        Target { name: "catalog", corpus: vec![sample_catalog()], reseal: nothing_to_seal, check: check_catalog },
+        Target {
+            name: "catalog",
+            corpus: catalogs.map(sample_catalog).to_vec(),
+            reseal: nothing_to_seal,
+            check: check_catalog,
+        },
         Target { name: "keyspace-event", corpus: vec![event], reseal: nothing_to_seal, check: check_event },
     ]
 }
@@ -31,11 +38,10 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-fn sample_catalog() -> Vec<u8> {
+fn sample_catalog(pinned: &str) -> Vec<u8> {
     let disk = MemVfs::new();
     let file = duramen_base::vfs::File::open(&disk, "CATALOG-1".as_ref(), duramen_base::vfs::OpenMode::CreateNew);
-    let pinned = golden::bytes(include_str!("../tests/golden/catalog.hex"));
-    file.and_then(|file| file.write_all_at(&pinned, 0)).expect("a disk in memory");
+    file.and_then(|file| file.write_all_at(&golden::bytes(pinned), 0)).expect("a disk in memory");
     let mut bytes = Vec::new();
     duramen_base::framed::FramedFile::open(&disk, "CATALOG-1".as_ref(), &KNOWN, |kind, payload| {
         bytes.extend([kind, payload.len() as u8]);
