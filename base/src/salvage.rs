@@ -198,17 +198,19 @@ impl<'f> ImageSearch<'f> {
     /// let disk = MemVfs::new();
     /// let file = File::open(&disk, "some.file".as_ref(), OpenMode::OpenOrCreate)?;
     /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 0, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// const STORED_BYTES: usize = 196;
     /// let mut stored = ImageBuilder::raw(&spec, b"body").to_stored(1);
+    /// assert_eq!(stored.len(), STORED_BYTES);
     /// stored.reverse();
     /// file.write_all_at(&stored, 0)?;
     /// file.write_all_at(&[0; 100], stored.len() as u64)?;
     /// let backwards = OtherForm {
-    ///     stored_len: |_head| Some(68),
+    ///     stored_len: |_head| Some(STORED_BYTES),
     ///     image: |bytes| Some(bytes.iter().rev().copied().collect()),
     /// };
     /// let mut search = ImageSearch::new(&file, 0..file.len()?, 1).also(backwards);
     /// assert_eq!(search.next(|found, at| found.self_id == at).expect("it is there").1.raw_body(), b"body");
-    /// assert_eq!(search.position(), 68);
+    /// assert_eq!(search.position(), STORED_BYTES as u64);
     /// # Ok::<(), duramen_base::Error>(())
     /// ```
     pub fn also(self, form: OtherForm) -> ImageSearch<'f> {
