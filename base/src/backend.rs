@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::arena::Counted;
 use crate::batch::OpsOfKeyspace;
 use crate::bounds::KeyBounds;
 use crate::budget::Reservation;
@@ -70,7 +71,7 @@ pub enum ValueRef<'p> {
     /// Inside a page image; keeping them may count the image.
     InImage {
         /// The image.
-        image: Arc<Image>,
+        image: Counted<Image>,
         /// First byte.
         start: u32,
         /// Number of bytes.
@@ -97,7 +98,9 @@ impl ValueRef<'_> {
             ValueRef::Borrowed(bytes) => Value::from(bytes),
             ValueRef::InImage { image, start, len } => Value::from_image(&image, start as usize, len as usize),
             ValueRef::InPage { len, .. } if len as usize <= INLINE_BYTES_MAX => Value::from(&*self),
-            ValueRef::InPage { image, start, len } => Value::from_image(&image.to_arc(), start as usize, len as usize),
+            ValueRef::InPage { image, start, len } => {
+                Value::from_image(&image.to_counted(), start as usize, len as usize)
+            }
             ValueRef::Owned(value) => value,
         }
     }

@@ -7,6 +7,8 @@
 //! Users of the engine want the crate `duramen`; it re-exports what they need from here.
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+pub mod arena;
 pub mod backend;
 pub mod batch;
 pub mod bounds;

@@ -21,6 +21,7 @@ mod tests;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::arena::Counted;
 use crate::budget::{Budget, Reservation};
 use crate::error::Result;
 use crate::ids::KeyspaceId;
@@ -129,7 +130,7 @@ impl FramePool {
     /// assert!(pool.peek(FrameKey { file: pool.new_file(), offset: 0 }).is_none());
     /// assert_eq!(pool.hits_and_misses(), (0, 0));
     /// ```
-    pub fn peek(&self, key: FrameKey) -> Option<Arc<Image>> {
+    pub fn peek(&self, key: FrameKey) -> Option<Counted<Image>> {
         self.shard(key).lock().peek(key)
     }
 
@@ -164,7 +165,7 @@ impl FramePool {
         }
         let fits = !shard.lacks(bytes) && shard.peek(key).is_none();
         if fits {
-            shard.insert(key, false, None, Arc::new(image), reservation);
+            shard.insert(key, false, None, Counted::new(image), reservation);
         }
         drop(shard);
         drop(evicted); // FP1: outside the latch
@@ -172,7 +173,7 @@ impl FramePool {
     }
 
     /// The image at `key` if it is here.
-    pub fn get(&self, key: FrameKey) -> Option<Arc<Image>> {
+    pub fn get(&self, key: FrameKey) -> Option<Counted<Image>> {
         self.shard(key).lock().get(key, true)
     }
 
@@ -183,7 +184,7 @@ impl FramePool {
     /// let pool = FramePool::new(&duramen_base::Budget::new(1 << 20), 1 << 20);
     /// assert!(pool.get_at(FrameKey { file: pool.new_file(), offset: 0 }, (&Slots::new(1), 0)).is_none());
     /// ```
-    pub fn get_at(&self, key: FrameKey, (slots, index): (&Arc<Slots>, usize)) -> Option<Arc<Image>> {
+    pub fn get_at(&self, key: FrameKey, (slots, index): (&Arc<Slots>, usize)) -> Option<Counted<Image>> {
         self.shard(key).lock().get_at(key, true, || Some(Home { slots: Arc::clone(slots), index }))
     }
 
@@ -191,7 +192,12 @@ impl FramePool {
     ///
     /// # Errors
     /// Those of `load`; nothing is remembered of them.
-    pub fn get_or_load(&self, key: FrameKey, keep: bool, load: impl FnOnce() -> Result<Image>) -> Result<Arc<Image>> {
+    pub fn get_or_load(
+        &self,
+        key: FrameKey,
+        keep: bool,
+        load: impl FnOnce() -> Result<Image>,
+    ) -> Result<Counted<Image>> {
         self.find_or_load(key, keep, None, load)
     }
 
@@ -222,7 +228,7 @@ impl FramePool {
         keep: bool,
         (slots, index): (&Arc<Slots>, usize),
         load: impl FnOnce() -> Result<Image>,
-    ) -> Result<Arc<Image>> {
+    ) -> Result<Counted<Image>> {
         self.find_or_load(key, keep, Some((slots, index)), load)
     }
 
@@ -232,14 +238,14 @@ impl FramePool {
         keep: bool,
         place: Option<(&Arc<Slots>, usize)>,
         load: impl FnOnce() -> Result<Image>,
-    ) -> Result<Arc<Image>> {
+    ) -> Result<Counted<Image>> {
         let home = || place.map(|(slots, index)| Home { slots: Arc::clone(slots), index });
         let found = self.shard(key).lock().get_at(key, keep, home);
         match found {
             Some(image) => Ok(image),
             None => {
                 published::give_way(self.budget.limit() / WAITING_PART / IMAGE_BYTES_USUAL);
-                Ok(self.insert(key, keep, home(), Arc::new(load()?)))
+                Ok(self.insert(key, keep, home(), Counted::new(load()?)))
             }
         }
     }
@@ -309,7 +315,7 @@ impl FramePool {
     }
 
     /// Puts `image` in if nobody was faster; the one that is in.
-    fn insert(&self, key: FrameKey, keep: bool, home: Option<Home>, image: Arc<Image>) -> Arc<Image> {
+    fn insert(&self, key: FrameKey, keep: bool, home: Option<Home>, image: Counted<Image>) -> Counted<Image> {
         // Reading must not fail for lack of memory, so it may go over the budget; then the shard shrinks.
         let reservation = self.budget.reserve_anyway(image.memory_bytes() as u64);
         let mut shard = self.shard(key).lock();
@@ -324,7 +330,7 @@ impl FramePool {
             // Its count falls here, its memory with `evicted`.
             evicted.push(frame.uncounted());
         }
-        shard.insert(key, keep, home, Arc::clone(&image), reservation);
+        shard.insert(key, keep, home, Counted::clone(&image), reservation);
         drop(shard);
         drop(evicted); // FP1: outside the latch
         image

@@ -106,6 +106,13 @@ mod imp {
 #[allow(unsafe_code)]
 pub mod published;
 
+/// A lock and an atomic that are no points of scheduling, in either build: for what outlives one execution of a test, and calls nobody's code while it holds
+/// the lock.
+pub(crate) mod unscheduled {
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+}
+
 mod many_readers;
 mod padded;
 mod tally;

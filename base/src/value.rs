@@ -13,6 +13,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::arena::Counted;
 use crate::image::Image;
 
 /// Most bytes a value holds inside itself, without an allocation.
@@ -34,7 +35,7 @@ pub struct Value(Repr);
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
     Shared(Arc<[u8]>),
-    Slice { image: Arc<Image>, start: u32, len: u32 },
+    Slice { image: Counted<Image>, start: u32, len: u32 },
 }
 
 const _: () = assert!(size_of::<Value>() == 24, "U1: a value has 24 bytes");
@@ -45,23 +46,23 @@ impl Value {
     /// ```
     /// use duramen_base::Value;
     /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
-    /// use std::sync::Arc;
+    /// use duramen_base::arena::Counted;
     /// let spec = ImageSpec { kind: ImageKind::Raw, self_id: 1, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
-    /// let image = Arc::new(ImageBuilder::raw(&spec, &[7; 100]));
+    /// let image = Counted::new(ImageBuilder::raw(&spec, &[7; 100]));
     /// let value = Value::from_image(&image, image.bytes().len() - 50, 50);
     /// assert_eq!(&*value, &[7; 50]);
-    /// assert_eq!(Arc::strong_count(&image), 2);
+    /// assert_eq!(Counted::handles(&image), 2);
     /// ```
     ///
     /// # Panics
     /// If the range is not inside the image.
     #[inline]
-    pub fn from_image(image: &Arc<Image>, start: usize, len: usize) -> Value {
+    pub fn from_image(image: &Counted<Image>, start: usize, len: usize) -> Value {
         let bytes = &image.bytes()[start..start + len];
         if len <= INLINE_BYTES_MAX {
             return Value::from(bytes);
         }
-        Value(Repr::Slice { image: Arc::clone(image), start: start as u32, len: len as u32 })
+        Value(Repr::Slice { image: Counted::clone(image), start: start as u32, len: len as u32 })
     }
 
     /// The same bytes, no longer holding the page they were found in.

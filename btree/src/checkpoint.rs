@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Image, ImageBuilder, ImageKind, ImageSpec};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
@@ -65,7 +66,7 @@ impl Store {
         let buffered = self.buffers.layers().min_ts();
         let ckpt_ts = visible.min(buffered.prev()).max(self.persisted_before()); // X2
         self.change_tombs(RangeTombs::with_omitted);
-        let mut todo: Vec<(u64, Arc<Image>)> = up.dirty.iter().map(|&pid| (pid, self.dirty_image(pid))).collect();
+        let mut todo: Vec<(u64, Counted<Image>)> = up.dirty.iter().map(|&pid| (pid, self.dirty_image(pid))).collect();
         todo.sort_by(|(_, a), (_, b)| (b.level(), b.low_fence()).cmp(&(a.level(), a.low_fence())));
         up.run = Some(Box::new(Run {
             ckpt_ts,

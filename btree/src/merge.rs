@@ -5,8 +5,8 @@
 //! M3  As P5: built first, then put in place together.
 
 use duramen_base::Result;
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 
 use crate::inner::{self, Child};
@@ -38,7 +38,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn image(&self) -> &Arc<Image> {
+    fn image(&self) -> &Counted<Image> {
         &self.view.image
     }
 
@@ -215,7 +215,7 @@ impl Store {
     /// A page, if it is here.
     pub(crate) fn resident_page(&self, pid: u64) -> Option<LeafView> {
         match &*self.pages.slot(pid)?.read() {
-            Page::Resident(page) => Some(LeafView { image: Arc::clone(&page.image), spill: page.spill.clone() }),
+            Page::Resident(page) => Some(LeafView { image: Counted::clone(&page.image), spill: page.spill.clone() }),
             Page::OnDisk(_) | Page::Free => None,
         }
     }

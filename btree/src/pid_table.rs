@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::sync::published::{Lent, Pinned, Published};
@@ -42,7 +43,7 @@ pub(crate) enum Page {
 /// A page in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
-    pub(crate) image: Arc<Image>,
+    pub(crate) image: Counted<Image>,
     pub(crate) spill: Option<Arc<Spill>>,
     /// Its bytes in the budget, until the image leaves its slot.
     reservation: Reservation,
@@ -59,13 +60,13 @@ impl Resident {
         budget: &Arc<Budget>,
     ) -> Resident {
         let reservation = budget.reserve_anyway(image.memory_bytes() as u64);
-        Resident { image: Arc::new(image), spill, reservation, disk }
+        Resident { image: Counted::new(image), spill, reservation, disk }
     }
 
     /// Gets a new image (T2), which the file does not have yet.
     pub(crate) fn replace(&mut self, image: Image, spill: Option<Arc<Spill>>) {
         self.reservation.resize(image.memory_bytes() as u64);
-        self.image = Arc::new(image);
+        self.image = Counted::new(image);
         (self.spill, self.disk) = (spill, None);
     }
 
@@ -144,7 +145,7 @@ impl Drop for PageMut<'_> {
             Page::Resident(_) | Page::OnDisk(_) | Page::Free => None,
         };
         if !self.shown.is(image) {
-            self.shown.set(image.map(Arc::clone));
+            self.shown.set(image.cloned());
         }
     }
 }
@@ -173,7 +174,7 @@ impl<'t> Slot<'t> {
 
     /// Shows another image than the page's, as a reader in the middle of a descent may hold one.
     #[cfg(test)]
-    pub(crate) fn show(self, image: Option<Arc<Image>>) {
+    pub(crate) fn show(self, image: Option<Counted<Image>>) {
         self.shown.image.set(image);
     }
 

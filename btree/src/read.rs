@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use duramen_base::image::{Identity, Image, ImageKind};
+use duramen_base::arena::Counted;
+use duramen_base::arena::Room;
+use duramen_base::image::{IMAGE_BYTES_MAX, Identity, Image, ImageKind};
 use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
@@ -75,7 +77,7 @@ pub(crate) enum Descent<'s> {
 /// An image of a leaf with its spill, kept by counting.
 #[derive(Clone)]
 pub(crate) struct LeafView {
-    pub(crate) image: Arc<Image>,
+    pub(crate) image: Counted<Image>,
     pub(crate) spill: Option<Arc<Spill>>,
 }
 
@@ -162,12 +164,12 @@ impl Store {
             if let Some(image) = self.unlatched_leaf(key, &pin) {
                 self.check_not_too_old(at)?;
                 self.cache.note_lookup();
-                return Ok(LeafView { image: image.to_arc(), spill: None });
+                return Ok(LeafView { image: image.to_counted(), spill: None });
             }
         }
         self.with_leaf(target, |_, resident| {
             self.check_not_too_old(at)?;
-            Ok(LeafView { image: Arc::clone(&resident.image), spill: resident.spill.clone() })
+            Ok(LeafView { image: Counted::clone(&resident.image), spill: resident.spill.clone() })
         })
     }
 
@@ -352,23 +354,26 @@ fn find<'p>(
 }
 
 /// Reads the units of an image; images are written padded to whole units.
-pub(crate) fn read_units(file: &duramen_base::vfs::File, addr: DiskAddr) -> Result<Vec<u8>> {
+pub(crate) fn read_units(file: &duramen_base::vfs::File, addr: DiskAddr) -> Result<Room> {
     let offset = addr.unit * UNIT_BYTES as u64;
+    if usize::from(addr.units) * UNIT_BYTES > IMAGE_BYTES_MAX {
+        return Err(file.corruption(offset, "an image of more units than there are in the largest"));
+    }
     let mut bytes = vec![0; usize::from(addr.units) * UNIT_BYTES];
     file.read_exact_at(&mut bytes, offset)?;
     let stored = Image::stored_len(&bytes).map_err(|fault| fault.in_file(file.path(), offset))?;
     if stored < 64 || stored > bytes.len() {
         return Err(file.corruption(offset, "an image that does not fit its units"));
     }
-    // A copy of just its length: what shrinking would leave behind each page is too small for another, and there would be as many pieces as pages.
-    Ok(if stored == bytes.len() { bytes } else { bytes[..stored].to_vec() })
+    // A copy of just its length: rooms that are cut to it would leave a piece behind each page that is too small for another.
+    Ok(Room::copied(&bytes[..stored]))
 }
 
 /// Checks the bytes of an image against what its parent holds.
 pub(crate) fn decode_image(
     file: &duramen_base::vfs::File,
     addr: DiskAddr,
-    bytes: Vec<u8>,
+    bytes: Room,
     kind: ImageKind,
     self_id: u64,
     ks_id: u32,

@@ -7,8 +7,8 @@
 //! RL2 A page that cannot be read stays where it is.
 //! RL3 A page of a run that is not in the tree yet stays: the list of the run says where it is.
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Error, Result};
 
@@ -73,7 +73,7 @@ impl Store {
         }
         let Some((from, image)) = self.clean_page(pid).filter(|(from, _)| from.end() > bound) else { return Ok(()) };
         let Some(unit) = up.units.allocate_below(from.units, bound) else { return Ok(()) };
-        let image = match image.map_or_else(|| self.read_page(pid, from).map(Arc::new), Ok) {
+        let image = match image.map_or_else(|| self.read_page(pid, from).map(Counted::new), Ok) {
             Ok(image) => image,
             Err(error) => {
                 up.units.free(DiskAddr { unit, ..from });
@@ -86,9 +86,9 @@ impl Store {
     }
 
     /// Where a page lies, and its image if it is here; `None`: it is dirty, or none (RL1).
-    fn clean_page(&self, pid: u64) -> Option<(DiskAddr, Option<Arc<Image>>)> {
+    fn clean_page(&self, pid: u64) -> Option<(DiskAddr, Option<Counted<Image>>)> {
         match &*self.pages.slot(pid)?.read() {
-            Page::Resident(resident) => Some((resident.disk?, Some(Arc::clone(&resident.image)))),
+            Page::Resident(resident) => Some((resident.disk?, Some(Counted::clone(&resident.image)))),
             Page::OnDisk(addr) => Some((*addr, None)),
             Page::Free => None,
         }

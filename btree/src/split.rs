@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use duramen_base::Timestamp;
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::sync::Arc;
 use duramen_base::values::LargeRef;
 
 use crate::inner::{self, Child, InnerHead};
@@ -23,7 +23,7 @@ use crate::upkeep::Upkeep;
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) pid: u64,
-    pub(crate) image: Arc<Image>,
+    pub(crate) image: Counted<Image>,
     pub(crate) child_index: usize,
 }
 
@@ -132,7 +132,7 @@ impl Store {
             if resident.image.level() <= level {
                 return path;
             }
-            let image = Arc::clone(&resident.image);
+            let image = Counted::clone(&resident.image);
             drop(page);
             let child_index = image.child_index(key);
             let child = image.child(child_index);

@@ -9,8 +9,8 @@
 //! Z4  A range delete counts as swept when every leaf that overlaps it was gone through after it could be seen by all (R3).
 //! Z5  A leaf that holds nothing covered is not touched, so it does not turn dirty.
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::sync::Arc;
 use duramen_base::{Result, SnapSet, mutant};
 
 use crate::clear::KeyRange;
@@ -103,9 +103,9 @@ impl Store {
     }
 
     /// A leaf as it is now; one that is not here is not kept.
-    pub(crate) fn leaf_to_look_at(&self, pid: u64) -> Result<Arc<Image>> {
+    pub(crate) fn leaf_to_look_at(&self, pid: u64) -> Result<Counted<Image>> {
         let addr = match &*self.pages.known(pid).read() {
-            Page::Resident(resident) => return Ok(Arc::clone(&resident.image)),
+            Page::Resident(resident) => return Ok(Counted::clone(&resident.image)),
             Page::OnDisk(addr) => *addr,
             Page::Free => return Err(self.bad_tree("a child page that is free")),
         };
@@ -113,7 +113,7 @@ impl Store {
         if image.level() != 0 {
             return Err(self.bad_tree("a leaf of the wrong level"));
         }
-        Ok(Arc::new(image))
+        Ok(Counted::new(image))
     }
 
     /// Rebuilds some leaves that are here with history that nobody reads any more; whether there may be more of them.

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Image, ImageKind};
-use duramen_base::sync::Arc;
 use duramen_base::values::LargeRef;
 use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
 
@@ -120,7 +120,7 @@ impl Store {
         walk.walk(|pid| match up.map.get(pid) {
             None => Err((0, format!("page {pid} is not in the page map"))),
             Some(addr) => match damage(self.read_page(pid, addr)) {
-                Ok(Ok(image)) => Ok(Some(Arc::new(image))),
+                Ok(Ok(image)) => Ok(Some(Counted::new(image))),
                 Ok(Err(what)) => Err((addr.unit, what)),
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -188,7 +188,7 @@ impl Store {
         walk.walk(|pid| {
             let addr = match self.pages.slot(pid).map(|slot| slot.read()).as_deref() {
                 None => return Err((0, "a child page that does not exist".to_owned())),
-                Some(Page::Resident(resident)) => return Ok(Some(Arc::clone(&resident.image))),
+                Some(Page::Resident(resident)) => return Ok(Some(Counted::clone(&resident.image))),
                 Some(Page::OnDisk(addr)) => *addr,
                 Some(Page::Free) => return Err((0, format!("page {pid} is free, but in the tree"))),
             };
@@ -197,7 +197,7 @@ impl Store {
                 return Ok(None);
             }
             match damage(self.read_page(pid, addr)) {
-                Ok(Ok(image)) => Ok(Some(Arc::new(image))),
+                Ok(Ok(image)) => Ok(Some(Counted::new(image))),
                 Ok(Err(what)) => Err((addr.unit, what)),
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -246,7 +246,7 @@ impl<'r> Walk<'r> {
     }
 
     /// Walks from the root. `read` gives a page, `None` if it is to be taken on trust, or the unit and kind of its damage.
-    fn walk(&mut self, mut read: impl FnMut(u64) -> Result<Option<Arc<Image>>, (u64, String)>) {
+    fn walk(&mut self, mut read: impl FnMut(u64) -> Result<Option<Counted<Image>>, (u64, String)>) {
         let mut todo = vec![Claim { pid: ROOT_PID, level: None, low: Vec::new(), high: Vec::new() }];
         while let Some(claim) = todo.pop() {
             if self.seen.contains_key(&claim.pid) {

@@ -9,8 +9,8 @@
 //! X5  Images go to units that nothing names and nobody reads; a page gets its place only when the write succeeded.
 
 use duramen_base::Result;
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::vfs::File;
 
@@ -140,9 +140,9 @@ impl Store {
     }
 
     /// The image of a dirty page.
-    pub(crate) fn dirty_image(&self, pid: u64) -> Arc<Image> {
+    pub(crate) fn dirty_image(&self, pid: u64) -> Counted<Image> {
         match &*self.pages.known(pid).read() {
-            Page::Resident(resident) => Arc::clone(&resident.image),
+            Page::Resident(resident) => Counted::clone(&resident.image),
             Page::OnDisk(_) | Page::Free => panic!("T1: the dirty page {pid} is resident"),
         }
     }

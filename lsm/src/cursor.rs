@@ -17,6 +17,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::KeyBuffer;
 use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, Value};
 
@@ -372,8 +373,8 @@ impl LsmCursor {
             self.current.key.extend_from_slice(key);
             match &mut self.current.value {
                 // Counting the block anew for each of its entries would be most of the work.
-                Stored::InImage(counted, place) if Arc::ptr_eq(counted, block) => *place = range,
-                other => *other = Stored::InImage(Arc::clone(block), range),
+                Stored::InImage(counted, place) if Counted::is_same(counted, block) => *place = range,
+                other => *other = Stored::InImage(Counted::clone(block), range),
             }
             self.current.ts = run.newest_ts();
             return Ok(true);

@@ -4,8 +4,7 @@
 //!
 //! B1  A source is passed over only if none of its versions could be the answer or tell more about `newer`.
 
-use std::sync::Arc;
-
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::{Found, Hit, Result, Timestamp, ValueRef};
 
@@ -16,7 +15,7 @@ use crate::table::filter;
 
 /// What a key is at a timestamp, as far as the sources asked so far know.
 #[derive(Debug)]
-pub(crate) struct Answer<B = Arc<Image>> {
+pub(crate) struct Answer<B = Counted<Image>> {
     version: Option<StoredVersion<B>>,
     tomb: Timestamp,
     newer: bool,

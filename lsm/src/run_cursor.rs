@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::{Result, Timestamp};
 
@@ -98,7 +99,7 @@ impl RunCursor {
 
     /// As that of a table's cursor.
     #[inline]
-    pub(crate) fn newest_at(&self, at: Timestamp) -> Option<(&Arc<Image>, Option<Range<usize>>)> {
+    pub(crate) fn newest_at(&self, at: Timestamp) -> Option<(&Counted<Image>, Option<Range<usize>>)> {
         self.cursor.as_ref()?.newest_at(at)
     }
 
@@ -113,7 +114,7 @@ impl RunCursor {
     }
 
     /// As that of a table's cursor.
-    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Arc<Image>, usize, Option<Timestamp>)> {
+    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Counted<Image>, usize, Option<Timestamp>)> {
         self.cursor.as_ref()?.block_and_slot(ts)
     }
 

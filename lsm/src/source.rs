@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Result, Timestamp, Value};
@@ -20,7 +21,7 @@ const PIECE_KEYS: Range<usize> = 8..256;
 
 /// A value, in memory of its own or in a block.
 #[derive(Clone, Debug)]
-pub(crate) enum Stored<B = Arc<Image>> {
+pub(crate) enum Stored<B = Counted<Image>> {
     /// Its own.
     Owned(Value),
     /// In a block.
@@ -31,7 +32,7 @@ pub(crate) enum Stored<B = Arc<Image>> {
 
 /// A version from any source; without a value it is a tombstone.
 #[derive(Clone, Debug)]
-pub(crate) struct StoredVersion<B = Arc<Image>> {
+pub(crate) struct StoredVersion<B = Counted<Image>> {
     pub(crate) ts: Timestamp,
     pub(crate) value: Option<Stored<B>>,
 }

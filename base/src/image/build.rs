@@ -3,11 +3,13 @@
 //! Not a decision about where pages split: it says how large the image is and would be ([`ImageBuilder::image_bytes_with`], an upper bound).
 //! Wrong order from a caller would lose data silently, so it panics (IM2, IM3 of `mod.rs`).
 
+use std::convert::Infallible;
 use std::ops::Range;
 
 use super::header::{HEADER_BYTES, HINT_COUNT, Header, REFERS, UNIT_BYTES, head4, head8};
 use super::search::hints_of;
 use super::{Body, IMAGE_BYTES_MAX, Image, ImageKind, check, record};
+use crate::arena::Room;
 use crate::ids::Timestamp;
 use crate::options::KEY_BYTES_MAX;
 
@@ -185,19 +187,18 @@ impl ImageBuilder {
     pub fn finish(mut self) -> Image {
         let bytes = self.image_bytes();
         let layout = self.layout(self.main.starts.len(), self.history.starts.len());
-        let mut image = self.start_image(bytes, &layout);
-        let unit = |start: usize| ((layout.data + start) / UNIT_BYTES) as u16;
-        self.heads.iter().for_each(|head| image.extend_from_slice(&head.to_be_bytes()));
-        for &start in &self.main.starts {
-            image.extend_from_slice(&unit(start as usize).to_le_bytes());
-        }
-        for &start in &self.history.starts {
-            image.extend_from_slice(&unit(self.main.bytes.len() + start as usize).to_le_bytes());
-        }
-        self.put_fences(&mut image, &layout);
-        image.extend_from_slice(&self.main.bytes);
-        image.extend_from_slice(&self.history.bytes);
-
+        self.complete_header(bytes, &layout);
+        let image = filled(bytes, |image| {
+            let unit = |start: usize| ((layout.data + start) / UNIT_BYTES) as u16;
+            image.zeros_to(HEADER_BYTES);
+            self.heads.iter().for_each(|head| image.put(&head.to_be_bytes()));
+            self.main.starts.iter().for_each(|&start| image.put(&unit(start as usize).to_le_bytes()));
+            let main_bytes = self.main.bytes.len();
+            self.history.starts.iter().for_each(|&start| image.put(&unit(main_bytes + start as usize).to_le_bytes()));
+            self.put_fences(image, &layout);
+            image.put(&self.main.bytes);
+            image.put(&self.history.bytes);
+        });
         sealed(self.header, image, |_| {})
     }
 
@@ -215,9 +216,12 @@ impl ImageBuilder {
         assert!(!spec.kind.has_records(), "a {:?} image has records", spec.kind);
         let mut builder = ImageBuilder::new(spec);
         let layout = builder.layout(0, 0);
-        let mut image = builder.start_image(layout.data + body.len(), &layout);
-        builder.put_fences(&mut image, &layout);
-        image.extend_from_slice(body);
+        builder.complete_header(layout.data + body.len(), &layout);
+        let image = filled(layout.data + body.len(), |image| {
+            image.zeros_to(HEADER_BYTES);
+            builder.put_fences(image, &layout);
+            image.put(body);
+        });
         sealed(builder.header, image, |_| {})
     }
 
@@ -225,8 +229,8 @@ impl ImageBuilder {
         Layout::new(count, hist_count, self.low.len(), self.high.len())
     }
 
-    /// Fills in the header's lengths and offsets, and returns room for it as the start of an image of `bytes` bytes.
-    fn start_image(&mut self, bytes: usize, layout: &Layout) -> Vec<u8> {
+    /// Fills in the lengths and offsets of the header of an image of `bytes` bytes.
+    fn complete_header(&mut self, bytes: usize, layout: &Layout) {
         assert!(bytes <= IMAGE_BYTES_MAX, "an image of {bytes} bytes: the limit is {IMAGE_BYTES_MAX}");
         let header = &mut self.header;
         header.image_len = bytes as u32;
@@ -235,23 +239,54 @@ impl ImageBuilder {
         header.lo_off = (layout.low / UNIT_BYTES) as u16;
         header.hi_off = (layout.high / UNIT_BYTES) as u16;
         header.data_off = (layout.data / UNIT_BYTES) as u16;
-        let mut image = Vec::with_capacity(bytes);
-        image.resize(HEADER_BYTES, 0);
-        image
     }
 
-    fn put_fences(&self, image: &mut Vec<u8>, layout: &Layout) {
+    fn put_fences(&self, image: &mut Filling<'_>, layout: &Layout) {
         for (fence, at) in [(&self.low, layout.low), (&self.high, layout.high)] {
-            image.resize(at, 0);
-            image.extend_from_slice(fence);
+            image.zeros_to(at);
+            image.put(fence);
         }
-        image.resize(layout.data, 0);
+        image.zeros_to(layout.data);
     }
+}
+
+/// The bytes of an image, written from front to back.
+pub(super) struct Filling<'r> {
+    room: &'r mut [u8],
+    len: usize,
+}
+
+impl Filling<'_> {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.room[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    pub(super) fn zeros_to(&mut self, end: usize) {
+        self.room[self.len..end].fill(0);
+        self.len = end;
+    }
+
+    /// What was written so far.
+    pub(super) fn written(&mut self) -> &mut [u8] {
+        &mut self.room[..self.len]
+    }
+}
+
+/// Room for an image of `bytes` bytes, all of which `fill` writes.
+pub(super) fn filled(bytes: usize, fill: impl FnOnce(&mut Filling<'_>)) -> Room {
+    let room = Room::filled(bytes, |room| {
+        let mut image = Filling { room, len: 0 };
+        fill(&mut image);
+        assert_eq!(image.len, bytes, "an image has no bytes that were not written");
+        Ok::<(), Infallible>(())
+    });
+    room.unwrap_or_else(|never| match never {})
 }
 
 /// The image of these bytes, whose first [`HEADER_BYTES`] are still to be written: works out what the header says of the records, and writes it.
 /// `amend` may correct the header once the records can be read.
-pub(super) fn sealed(header: Header, bytes: Vec<u8>, amend: impl FnOnce(&mut Image)) -> Image {
+pub(super) fn sealed(header: Header, bytes: Room, amend: impl FnOnce(&mut Image)) -> Image {
     let mut image = Image::new(header, bytes);
     image.note_low_fence();
     image.fill_near();

@@ -40,8 +40,9 @@ pub use patch::Change;
 pub use words::{Body, Identity, ImageFault, ImageKind, Located, Lookup, Record};
 
 use std::mem::offset_of;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
+use crate::arena::{Counted, Room};
 use crate::ids::Timestamp;
 use crate::values::LargeRef;
 use header::{HEADER_BYTES, Header, UNIT_BYTES};
@@ -72,7 +73,7 @@ pub const IMAGE_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Image {
-    bytes: Box<[u8]>,
+    bytes: Room,
     /// First eight bytes of the low fence, as `hi_head` of the high one: most keys are compared with both fences, and stripped of the prefix that these
     /// share, without a look into `bytes`.
     lo_head: u64,
@@ -86,17 +87,20 @@ const LINE_BYTES: usize = 64;
 const _: () =
     assert!(offset_of!(Image, header) + offset_of!(Header, hints) == LINE_BYTES && align_of::<Image>() == LINE_BYTES);
 
+/// Images of many sizes that come and go leave an eighth of the arena idle, as measured.
+const IDLE_PART: usize = 8;
+
 /// Bytes that are copied at once where few are asked for: a fixed number costs a fraction of a call.
 const AT_ONCE: usize = 16;
 
 impl Image {
     /// Checks bytes read from a file: length, checksum, identity, and every offset and order inside. Total.
     ///
-    /// `bytes` must end with the image ([`Image::stored_len`] tells where that is).
-    pub fn decode(bytes: Vec<u8>, expect: &Identity) -> Result<Image, ImageFault> {
+    /// `bytes` must end with the image ([`Image::stored_len`] tells where that is). Where there are many, read them into a [`Room`]: others are copied.
+    pub fn decode(bytes: impl Deref<Target = [u8]> + Into<Room>, expect: &Identity) -> Result<Image, ImageFault> {
         let header = Header::decode(&bytes)?;
         header.check_identity(expect)?;
-        let mut image = Image::new(header, bytes);
+        let mut image = Image::new(header, bytes.into());
         image.fill_near();
         check::check(&image)?;
         image.note_low_fence();
@@ -104,8 +108,8 @@ impl Image {
     }
 
     /// Of bytes that may be no image yet.
-    fn new(header: Header, bytes: Vec<u8>) -> Image {
-        Image { bytes: bytes.into_boxed_slice(), lo_head: 0, header, near: Near::EMPTY }
+    fn new(header: Header, bytes: Room) -> Image {
+        Image { bytes, lo_head: 0, header, near: Near::EMPTY }
     }
 
     /// Notes how the low fence begins, once it is known to be there.
@@ -131,10 +135,11 @@ impl Image {
         &self.bytes
     }
 
-    /// Bytes of memory it takes, for the memory budget.
+    /// Bytes of memory it takes, for the memory budget: its rooms, and its part of what lies idle between the rooms of others.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Image>()
+        let rooms = self.bytes.memory_bytes() + Counted::<Image>::MEMORY_BYTES;
+        rooms + rooms / IDLE_PART
     }
 
     /// What it holds.

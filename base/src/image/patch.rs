@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::build::{Layout, sealed};
+use super::build::{Filling, Layout, filled, sealed};
 use super::header::{HEADER_BYTES, Header, REFERS, UNIT_BYTES, head4};
 use super::{Body, IMAGE_BYTES_MAX, Image, ImageKind, Record, record};
 use crate::ids::Timestamp;
@@ -189,12 +189,13 @@ impl<'a> Patch<'a> {
 
     fn build(&self) -> Image {
         let layout = self.layout();
-        let mut image = Vec::with_capacity(layout.data + self.main_bytes + self.hist_bytes);
-        image.resize(layout.low, 0);
-        self.put_tables(&mut image[HEADER_BYTES..], layout.data);
-        let old_low = usize::from(self.old.header.lo_off) * UNIT_BYTES;
-        image.extend_from_slice(&self.old.bytes[old_low..][..layout.data - layout.low]);
-        self.put_records(&mut image);
+        let image = filled(layout.data + self.main_bytes + self.hist_bytes, |image| {
+            image.zeros_to(layout.low);
+            self.put_tables(&mut image.written()[HEADER_BYTES..], layout.data);
+            let old_low = usize::from(self.old.header.lo_off) * UNIT_BYTES;
+            image.put(&self.old.bytes[old_low..][..layout.data - layout.low]);
+            self.put_records(image);
+        });
         sealed(self.header(&layout, image.len()), image, |image| {
             if self.newest_fresh() < self.old.max_ts() {
                 // The newest record may have been one of those that went.
@@ -270,20 +271,23 @@ impl<'a> Patch<'a> {
         }
     }
 
-    fn put_records(&self, image: &mut Vec<u8>) {
-        let old = self.old;
+    fn put_records(&self, image: &mut Filling<'_>) {
+        let (old, mut bytes) = (self.old, Vec::new());
         self.for_each_piece(|piece| match piece {
-            Piece::Kept(run) => image.extend_from_slice(&old.bytes[old.main_start(run.start)..old.main_start(run.end)]),
-            Piece::Fresh(record) => self.put_record(image, record),
+            Piece::Kept(run) => image.put(&old.bytes[old.main_start(run.start)..old.main_start(run.end)]),
+            Piece::Fresh(record) => image.put(self.encoded(record, &mut bytes)),
         });
         match self.history {
-            None => image.extend_from_slice(&old.bytes[old.main_end()..]),
-            Some(history) => history.iter().for_each(|record| self.put_record(image, record)),
+            None => image.put(&old.bytes[old.main_end()..]),
+            Some(history) => history.iter().for_each(|record| image.put(self.encoded(record, &mut bytes))),
         }
     }
 
-    fn put_record(&self, image: &mut Vec<u8>, record: &Record<'_>) {
-        record::put(image, record.suffix, record.ts, record.body, self.base_ts);
+    /// The bytes of a record, in `bytes`.
+    fn encoded<'b>(&self, record: &Record<'_>, bytes: &'b mut Vec<u8>) -> &'b [u8] {
+        bytes.clear();
+        record::put(bytes, record.suffix, record.ts, record.body, self.base_ts);
+        bytes
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::sync::OnceLock;
 
+use crate::arena::Row;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +25,7 @@ const SEGMENTS: usize = 20;
 const INDEX_BITS: u32 = 24;
 const CHUNK_BITS: u32 = 24;
 
-type Chunk = Box<[AtomicU64]>;
+type Chunk = Row<AtomicU64>;
 type Segment = Box<[OnceLock<Chunk>]>;
 
 /// Where words begin. Fits [`Place::BITS`] bits and is never zero.
@@ -114,7 +115,7 @@ impl Arena {
         assert!(chunk_no + 1 < 1 << CHUNK_BITS, "A1: a memtable of 4 TiB is full");
         let slots =
             self.segments[segment].get_or_init(|| (0..SEGMENT_CHUNKS << segment).map(|_| OnceLock::new()).collect());
-        let fresh = slots[index].set((0..words).map(|_| AtomicU64::new(0)).collect());
+        let fresh = slots[index].set(Row::new(words as usize, |_| AtomicU64::new(0)));
         assert!(fresh.is_ok(), "A1: each chunk is made once");
         // Release: pairs with Acquire in `take`.
         self.next.store((chunk_no + 1) << 32, Ordering::Release);

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::{FrameHash, FrameKey, Slots};
+use crate::arena::Counted;
 use crate::budget::Reservation;
 use crate::image::Image;
 use crate::mutant;
@@ -29,7 +30,7 @@ pub(super) struct Shard {
 #[derive(Debug)]
 pub(super) struct Frame {
     key: FrameKey,
-    image: Arc<Image>,
+    image: Counted<Image>,
     heat: Heat,
     /// FP2; `None` once evicted and given back.
     reservation: Option<Reservation>,
@@ -98,7 +99,7 @@ impl Shard {
     }
 
     /// The image at `key`, counted as a hit or miss; `keep` warms it.
-    pub(super) fn get(&mut self, key: FrameKey, keep: bool) -> Option<Arc<Image>> {
+    pub(super) fn get(&mut self, key: FrameKey, keep: bool) -> Option<Counted<Image>> {
         self.get_at(key, keep, || None)
     }
 
@@ -108,7 +109,7 @@ impl Shard {
         key: FrameKey,
         keep: bool,
         home: impl FnOnce() -> Option<Home>,
-    ) -> Option<Arc<Image>> {
+    ) -> Option<Counted<Image>> {
         let Some(&place) = self.places.get(&key) else {
             self.misses += 1;
             return None;
@@ -122,12 +123,12 @@ impl Shard {
             home.slots.publish(home.index, &frame.image);
             frame.home = Some(home);
         }
-        Some(Arc::clone(&frame.image))
+        Some(Counted::clone(&frame.image))
     }
 
     /// The image at `key`, without a trace.
-    pub(super) fn peek(&self, key: FrameKey) -> Option<Arc<Image>> {
-        self.places.get(&key).map(|&place| Arc::clone(&self.frames[place].image))
+    pub(super) fn peek(&self, key: FrameKey) -> Option<Counted<Image>> {
+        self.places.get(&key).map(|&place| Counted::clone(&self.frames[place].image))
     }
 
     /// Takes in an image that is not here. Room was made before, so that the newcomer is not its own victim.
@@ -136,7 +137,7 @@ impl Shard {
         key: FrameKey,
         keep: bool,
         home: Option<Home>,
-        image: Arc<Image>,
+        image: Counted<Image>,
         reservation: Reservation,
     ) {
         if reservation.bytes() > self.bytes_max {

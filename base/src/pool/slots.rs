@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::arena::Counted;
 use crate::image::Image;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::published::{Lent, Pinned, Published};
@@ -57,9 +58,9 @@ impl Slots {
     }
 
     /// SL1: under the latch of the shard that has the frame.
-    pub(super) fn publish(&self, index: usize, image: &Arc<Image>) {
+    pub(super) fn publish(&self, index: usize, image: &Counted<Image>) {
         if let Some(slot) = self.0.get(index).filter(|slot| !slot.image.is(Some(image))) {
-            slot.image.set(Some(Arc::clone(image)));
+            slot.image.set(Some(Counted::clone(image)));
         }
     }
 

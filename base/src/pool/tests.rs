@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::arena::Counted;
 use crate::error::Error;
 use crate::image::{ImageBuilder, ImageKind, ImageSpec};
 use crate::sync::published::Pinned;
@@ -25,7 +26,7 @@ fn at(offset: u64) -> FrameKey {
     FrameKey { file: 1, offset }
 }
 
-fn load(pool: &FramePool, offset: u64, keep: bool) -> Arc<Image> {
+fn load(pool: &FramePool, offset: u64, keep: bool) -> Counted<Image> {
     pool.get_or_load(at(offset), keep, || Ok(image(offset, 1000))).unwrap()
 }
 
@@ -43,7 +44,7 @@ fn an_image_is_loaded_once_and_then_found() {
     let (budget, pool) = pool_of(4);
     let first = load(&pool, 1, true);
     let again = pool.get_or_load(at(1), true, || panic!("it is here")).unwrap();
-    assert!(Arc::ptr_eq(&first, &again));
+    assert!(Counted::is_same(&first, &again));
     assert_eq!(pool.hits_and_misses(), (1, 1));
     check(&pool, &budget);
 }
@@ -108,7 +109,7 @@ fn of_two_loads_at_once_the_first_one_in_stays() {
         inner = Some(load(&pool, 1, true));
         Ok(image(1, 1000))
     });
-    assert!(Arc::ptr_eq(&outer.unwrap(), &inner.unwrap()));
+    assert!(Counted::is_same(&outer.unwrap(), &inner.unwrap()));
     check(&pool, &budget);
 }
 

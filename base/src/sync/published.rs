@@ -3,7 +3,7 @@
 //! Readers hold a [`Pinned`]; a value that was replaced is let go of once nobody is pinned who could have met it (epochs, by crossbeam-epoch; Fraser,
 //! "Practical lock freedom", 2004). It orders nothing but itself: what a value means, and who may replace it when, is its owner's business.
 //!
-//! PU1 The pointer is null, or came from `Arc::into_raw` and stands for one count of that `Arc`, which [`Published`] owns.
+//! PU1 The pointer is null, or came from `Counted::into_raw` and stands for one handle, which [`Published`] owns.
 //! PU2 The count of a pointer that was taken out is given up only by a call deferred under a pin: so it is at least one for whoever loaded the
 //!     pointer under a pin of his own, until that pin ends.
 //! PU3 A [`Lent`] does not outlive the pin it was loaded under: its lifetime says so, and a pin does not leave its thread.
@@ -13,12 +13,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crossbeam_epoch::Guard;
 
 use super::atomic::{AtomicPtr, Ordering};
+use crate::arena::{Counted, Shared};
 
 /// Keeps alive what its thread loads from any [`Published`] while it lasts. Short: nothing that was replaced meanwhile, by anybody, is freed before
 /// it ends.
@@ -58,11 +58,11 @@ const WAITING_FREELY: u64 = 256;
 ///
 /// ```
 /// use duramen_base::sync::published::{Pinned, Published, waiting};
-/// use std::sync::Arc;
+/// use duramen_base::arena::Counted;
 /// let page = Published::empty();
 /// let pin = Pinned::new();
-/// page.set(Some(Arc::new(1)));
-/// page.set(Some(Arc::new(2)));
+/// page.set(Some(Counted::new(1)));
+/// page.set(Some(Counted::new(2)));
 /// assert!(waiting() >= 1, "the pin keeps it");
 /// ```
 pub fn waiting() -> u64 {
@@ -100,25 +100,25 @@ pub fn collect() {
 ///
 /// ```
 /// use duramen_base::sync::published::{Pinned, Published};
-/// use std::sync::Arc;
+/// use duramen_base::arena::Counted;
 /// let page: Published<Vec<u8>> = Published::empty();
-/// page.set(Some(Arc::new(vec![1])));
+/// page.set(Some(Counted::new(vec![1])));
 /// let pin = Pinned::new();
 /// let seen = page.get(&pin).expect("just set");
-/// page.set(Some(Arc::new(vec![2])));
+/// page.set(Some(Counted::new(vec![2])));
 /// assert_eq!((&**seen, &**page.get(&pin).expect("just set")), (&[1][..], &[2][..]));
-/// assert_eq!(*seen.to_arc(), [1]);
+/// assert_eq!(*seen.to_counted(), [1]);
 /// ```
 pub struct Published<T: Send + Sync + 'static> {
-    pointer: AtomicPtr<T>,
-    /// It shares and drops values as an `Arc` does, so only what an `Arc` may share is shared by it.
-    owns: PhantomData<Arc<T>>,
+    pointer: AtomicPtr<Shared<T>>,
+    /// It shares and drops values as a handle does, so only what handles may share is shared by it.
+    owns: PhantomData<Counted<T>>,
 }
 
 /// A value under a pin.
 pub struct Lent<'p, T> {
-    pointer: NonNull<T>,
-    pin: PhantomData<(&'p Pinned, Arc<T>)>,
+    pointer: NonNull<Shared<T>>,
+    pin: PhantomData<(&'p Pinned, Counted<T>)>,
 }
 
 impl<T: Send + Sync + 'static> Published<T> {
@@ -135,19 +135,19 @@ impl<T: Send + Sync + 'static> Published<T> {
     }
 
     /// Whether it is this very value (`None`: nothing). For its owner: another thread could change it meanwhile.
-    pub fn is(&self, value: Option<&Arc<T>>) -> bool {
-        ptr::eq(self.pointer.load(Ordering::Relaxed), value.map_or(ptr::null(), Arc::as_ptr))
+    pub fn is(&self, value: Option<&Counted<T>>) -> bool {
+        NonNull::new(self.pointer.load(Ordering::Relaxed)) == value.map(Counted::as_raw)
     }
 
     /// Replaces the value.
-    pub fn set(&self, value: Option<Arc<T>>) {
-        let new = value.map_or(ptr::null_mut(), |value| Arc::into_raw(value).cast_mut());
+    pub fn set(&self, value: Option<Counted<T>>) {
+        let new = value.map_or(ptr::null_mut(), |value| Counted::into_raw(value).as_ptr());
         // Pinned before the old value leaves, as whoever can still meet it is then pinned at this time or earlier.
         let pin = crossbeam_epoch::pin();
         let old = self.pointer.swap(new, Ordering::AcqRel);
-        if !old.is_null() {
-            // SAFETY: PU1: it came from `into_raw`, and the swap handed us the one count that it stands for.
-            let old = unsafe { Arc::from_raw(old) };
+        if let Some(old) = NonNull::new(old) {
+            // SAFETY: PU1: it came from `into_raw`, and the swap handed us the one handle that it stands for.
+            let old = unsafe { Counted::from_raw(old) };
             WAITING.fetch_add(1, Ordering::Relaxed);
             pin.defer(move || {
                 drop(old); // PU2
@@ -160,9 +160,9 @@ impl<T: Send + Sync + 'static> Published<T> {
 impl<T: Send + Sync + 'static> Drop for Published<T> {
     fn drop(&mut self) {
         let last = self.pointer.load(Ordering::Relaxed);
-        if !last.is_null() {
-            // SAFETY: PU1, and nobody else can reach the pointer any more to take the count.
-            let last = unsafe { Arc::from_raw(last) };
+        if let Some(last) = NonNull::new(last) {
+            // SAFETY: PU1, and nobody else can reach the pointer any more to take the handle.
+            let last = unsafe { Counted::from_raw(last) };
             crossbeam_epoch::pin().defer(move || drop(last)); // PU2: what was lent under a pin may outlive us
         }
     }
@@ -190,12 +190,9 @@ impl<T> Copy for Lent<'_, T> {}
 
 impl<T> Lent<'_, T> {
     /// A counted handle, which outlives the pin.
-    pub fn to_arc(&self) -> Arc<T> {
-        // SAFETY: PU1: it came from `into_raw`. PU2 and PU3: its count is at least one now, so one more can be added, which the handle owns.
-        unsafe {
-            Arc::increment_strong_count(self.pointer.as_ptr());
-            Arc::from_raw(self.pointer.as_ptr())
-        }
+    pub fn to_counted(&self) -> Counted<T> {
+        // SAFETY: PU1: it came from `into_raw`. PU2 and PU3: its count is at least one now.
+        unsafe { Shared::handle(self.pointer) }
     }
 }
 
@@ -204,8 +201,8 @@ impl<T> Deref for Lent<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: PU1: it points to the value of an `Arc`, which nobody changes. PU2 and PU3: the count is at least one while we live.
-        unsafe { self.pointer.as_ref() }
+        // SAFETY: PU1: it points to a shared value, which nobody changes. PU2 and PU3: the count is at least one while we live.
+        unsafe { &self.pointer.as_ref().value }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Values: each form gives its bytes, and keeps alive what it should.
 
 use super::*;
+use crate::arena::Counted;
 use crate::ids::Timestamp;
 use crate::image::{Body, ImageBuilder, ImageKind, ImageSpec, Lookup};
 
 /// A page with one value, and where that lies.
-fn page(value: &[u8]) -> (Arc<Image>, usize) {
+fn page(value: &[u8]) -> (Counted<Image>, usize) {
     let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 1, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
     let mut builder = ImageBuilder::new(&spec);
     builder.push(b"key", Timestamp::new(1), Body::Value(value));
-    let image = Arc::new(builder.finish());
+    let image = Counted::new(builder.finish());
     let Lookup::Value { range, .. } = image.lookup(b"key", Timestamp::MAX) else { panic!("it is there") };
     (image, range.start)
 }
@@ -35,7 +36,7 @@ fn up_to_22_bytes_lie_inside() {
         let (image, start) = page(&[7; INLINE_BYTES_MAX]);
         assert_eq!(Value::from(&[7; INLINE_BYTES_MAX][..len]).heap_bytes(), 0);
         let value = Value::from_image(&image, start, len);
-        assert_eq!((value.len(), Arc::strong_count(&image)), (len, 1), "the page is not counted");
+        assert_eq!((value.len(), Counted::handles(&image)), (len, 1), "the page is not counted");
     }
 }
 
@@ -44,9 +45,9 @@ fn a_larger_value_counts_its_page_until_detached() {
     let (image, start) = page(&[7; 1000]);
     let value = Value::from_image(&image, start, 1000);
     let clone = value.clone();
-    assert_eq!((Arc::strong_count(&image), value.heap_bytes()), (3, 0));
+    assert_eq!((Counted::handles(&image), value.heap_bytes()), (3, 0));
     let detached = value.detach();
-    assert_eq!(Arc::strong_count(&image), 2);
+    assert_eq!(Counted::handles(&image), 2);
     assert!(detached.heap_bytes() >= 1000);
     drop(image);
     assert_eq!(clone, detached, "the page lives as long as a value in it");

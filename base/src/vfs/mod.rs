@@ -9,6 +9,7 @@
 
 mod file;
 mod mem;
+mod memory;
 mod names;
 mod os;
 mod patient;
@@ -17,6 +18,7 @@ pub mod sim;
 
 pub use file::File;
 pub use mem::MemVfs;
+pub(crate) use memory::map_memory;
 pub use os::OsVfs;
 pub use patient::PatientVfs;
 

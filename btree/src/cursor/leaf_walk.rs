@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Body, Image, KeyBuffer};
-use duramen_base::sync::Arc;
 use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
@@ -18,7 +18,7 @@ use crate::read::LeafView;
 
 /// The list.
 pub(super) struct LeafWalk {
-    pub(super) image: Arc<Image>,
+    pub(super) image: Counted<Image>,
     /// `None`: plain.
     items: Option<Vec<Item>>,
     window: Window,
@@ -116,7 +116,7 @@ impl LeafWalk {
         let LeafView { image, spill } = view;
         let is_covered = !covers.is_empty() && covers.touch(image.low_fence(), image.high_fence());
         let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered && !image.may_refer();
-        let view = LeafView { image: Arc::clone(&image), spill };
+        let view = LeafView { image: Counted::clone(&image), spill };
         let items = (!is_plain).then(|| list_items(&view, covers, at));
         let mut walk = LeafWalk { image, items, window, places: Vec::new(), span: 0..0, at };
         walk.span = walk.find_span(bounds);

@@ -2,6 +2,7 @@
 //!
 //! The invariants are those of `ingest.rs`.
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::sync::Arc;
 use duramen_base::{Result, mutant};
@@ -98,7 +99,7 @@ impl Store {
     }
 
     /// The records of a run's leaf `index`, for a drain that merges them.
-    pub(crate) fn leaf_to_merge(&self, run: &Run, index: usize) -> Result<Option<Arc<Image>>> {
+    pub(crate) fn leaf_to_merge(&self, run: &Run, index: usize) -> Result<Option<Counted<Image>>> {
         if index >= run.list.pages.len() {
             return Ok(None);
         }

@@ -2,9 +2,9 @@
 //!
 //! Its records have no timestamps: they are read as of its commit. The invariants are those of `ingest.rs`.
 
+use duramen_base::arena::Counted;
 use duramen_base::image::Image;
 use duramen_base::memtable::{Key, KeyVersion, MemFound, MemItem};
-use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::{AtomicBool, Ordering};
 use duramen_base::{Reservation, Result, Timestamp, Value};
 
@@ -59,7 +59,7 @@ impl Run {
 
 impl Store {
     /// The leaf `index` of a run.
-    pub(super) fn run_leaf(&self, run: &Run, index: usize) -> std::result::Result<Arc<Image>, Missing> {
+    pub(super) fn run_leaf(&self, run: &Run, index: usize) -> std::result::Result<Counted<Image>, Missing> {
         let pid = run.list.pages[index].pid;
         self.resident_page(pid).map(|leaf| leaf.image).ok_or(Missing::child(pid, 0))
     }
@@ -121,7 +121,7 @@ impl Store {
         Ok(Some(items))
     }
 
-    fn item_of(&self, run: &Run, image: &Arc<Image>, slot: usize, at: Timestamp) -> MemItem {
+    fn item_of(&self, run: &Run, image: &Counted<Image>, slot: usize, at: Timestamp) -> MemItem {
         let mut key = Vec::new();
         image.key_into(slot, &mut key);
         let range = image.value_range(slot);

@@ -15,11 +15,11 @@ fn a_stale_inner_page_misleads_no_reader() {
         store.put(&key(i), &value(i));
         if i % 100 == 0 {
             store.persist();
-            stale.extend(root.shown(pin.pinned()).map(|image| image.to_arc()));
+            stale.extend(root.shown(pin.pinned()).map(|image| image.to_counted()));
         }
     }
     store.persist();
-    let now = root.shown(pin.pinned()).expect("the root is here").to_arc();
+    let now = root.shown(pin.pinned()).expect("the root is here").to_counted();
     stale.retain(|image| image.level() > 0);
     assert!(store.tree.stats().depth >= 3 && stale.iter().any(|image| image.level() == 1));
     let newer = |i| store.tree.newer_than(&key(i), Timestamp::ZERO).unwrap();

@@ -8,8 +8,8 @@
 //! ST3  There is a stretch only where no range tombstone is.
 
 use std::ops::{Bound, Range};
-use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Image, KeyBuffer, Located};
 use duramen_base::{KeyBounds, Timestamp, mutant};
 
@@ -19,7 +19,7 @@ use crate::source::{Direction, MemSource};
 #[derive(Debug)]
 pub(super) struct InBlock {
     pub(super) source: usize,
-    pub(super) image: Arc<Image>,
+    pub(super) image: Counted<Image>,
     way: Direction,
     /// Where it may go (ST1).
     slots: Range<usize>,
@@ -74,7 +74,7 @@ impl InBlock {
     #[expect(clippy::too_many_arguments, reason = "what a stretch depends on is many things, at one place")]
     pub(super) fn begin(
         source: usize,
-        image: &Arc<Image>,
+        image: &Counted<Image>,
         slot: usize,
         way: Direction,
         other: Option<&[u8]>,
@@ -90,7 +90,7 @@ impl InBlock {
         image.set_key(slot, &mut key);
         Some(InBlock {
             source,
-            image: Arc::clone(image),
+            image: Counted::clone(image),
             way,
             slots,
             slot,

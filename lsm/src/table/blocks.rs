@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Image, ImageKind};
 use duramen_base::pool::{FrameKey, Slots};
 use duramen_base::sync::Mutex;
@@ -38,7 +39,7 @@ pub(crate) trait Block: Deref<Target = Image> + Clone {
         Self: 'p;
 }
 
-impl Block for Arc<Image> {
+impl Block for Counted<Image> {
     fn lend<'p>(self, range: Range<usize>) -> ValueRef<'p> {
         ValueRef::InImage { image: self, start: range.start as u32, len: range.len() as u32 }
     }
@@ -48,7 +49,7 @@ impl Block for Arc<Image> {
 #[derive(Clone, Debug)]
 pub(crate) enum Resting<'p> {
     Lent(Lent<'p, Image>),
-    Counted(Arc<Image>),
+    Counted(Counted<Image>),
 }
 
 impl Deref for Resting<'_> {
@@ -90,19 +91,19 @@ pub(crate) trait BlockSource {
     fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Self::Data>>;
 
     /// The block of `handle`; `None` if it would have to be read and this source does not read.
-    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>>;
+    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Counted<Image>>>;
 }
 
-type Blocks = Vec<(FrameKey, Arc<Image>)>;
+type Blocks = Vec<(FrameKey, Counted<Image>)>;
 
 /// Blocks of the last tickets.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared(Mutex<VecDeque<Blocks>>);
 
 impl Prepared {
-    fn find(&self, key: FrameKey) -> Option<Arc<Image>> {
+    fn find(&self, key: FrameKey) -> Option<Counted<Image>> {
         let tickets = self.0.lock();
-        tickets.iter().flatten().find(|(of, _)| *of == key).map(|(_, image)| Arc::clone(image))
+        tickets.iter().flatten().find(|(of, _)| *of == key).map(|(_, image)| Counted::clone(image))
     }
 
     /// Remembers the blocks of a ticket, forgetting those of the oldest.
@@ -142,7 +143,7 @@ impl<'p> BlockSource for Resident<'_, 'p> {
         Ok(found.or_else(|| self.prepared.find(key)).map(Resting::Counted))
     }
 
-    fn block(&self, table: &Table, handle: &Handle, _kind: ImageKind) -> Result<Option<Arc<Image>>> {
+    fn block(&self, table: &Table, handle: &Handle, _kind: ImageKind) -> Result<Option<Counted<Image>>> {
         let key = table.frame(handle.offset);
         Ok(table.pool().get(key).or_else(|| self.prepared.find(key)))
     }
@@ -163,16 +164,16 @@ impl Loading {
     pub(crate) const LAST: Loading = Loading { keep: false, is_last: true };
 
     /// The block of `handle`.
-    pub(crate) fn load(self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Arc<Image>> {
+    pub(crate) fn load(self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Counted<Image>> {
         self.load_at(table, handle, kind, None)
     }
 
     /// A data block, found at `place` from then on.
-    pub(crate) fn load_data(self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Arc<Image>> {
+    pub(crate) fn load_data(self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Counted<Image>> {
         self.load_at(table, handle, ImageKind::TableData, place)
     }
 
-    fn load_at(self, table: &Table, handle: &Handle, kind: ImageKind, place: Place<'_>) -> Result<Arc<Image>> {
+    fn load_at(self, table: &Table, handle: &Handle, kind: ImageKind, place: Place<'_>) -> Result<Counted<Image>> {
         let load = || {
             if kind == ImageKind::TableData && !self.is_last {
                 table.cache().note_read();
@@ -183,7 +184,7 @@ impl Loading {
         let image = match place {
             _ if self.is_last => match table.pool().peek(key) {
                 Some(image) => image,
-                None => Arc::new(load()?),
+                None => Counted::new(load()?),
             },
             Some(place) => table.pool().get_or_load_at(key, self.keep, place, load)?,
             None => table.pool().get_or_load(key, self.keep, load)?,
@@ -196,18 +197,18 @@ impl Loading {
 }
 
 impl BlockSource for Loading {
-    type Data = Arc<Image>;
+    type Data = Counted<Image>;
     const IS_READER: bool = true;
 
-    fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
+    fn published(&self, _place: Place<'_>) -> Option<Counted<Image>> {
         None
     }
 
-    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Arc<Image>>> {
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Counted<Image>>> {
         self.load_data(table, handle, place).map(Some)
     }
 
-    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>> {
+    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Counted<Image>>> {
         self.load(table, handle, kind).map(Some)
     }
 }
@@ -224,22 +225,22 @@ impl Gathering {
 }
 
 impl BlockSource for Gathering {
-    type Data = Arc<Image>;
+    type Data = Counted<Image>;
     const IS_READER: bool = false;
 
-    fn published(&self, _place: Place<'_>) -> Option<Arc<Image>> {
+    fn published(&self, _place: Place<'_>) -> Option<Counted<Image>> {
         None
     }
 
-    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Arc<Image>>> {
+    fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Counted<Image>>> {
         let image = Loading::KEEP.load_data(table, handle, place)?;
-        self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));
+        self.0.borrow_mut().push((table.frame(handle.offset), Counted::clone(&image)));
         Ok(Some(image))
     }
 
-    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Arc<Image>>> {
+    fn block(&self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Option<Counted<Image>>> {
         let image = Loading::KEEP.load(table, handle, kind)?;
-        self.0.borrow_mut().push((table.frame(handle.offset), Arc::clone(&image)));
+        self.0.borrow_mut().push((table.frame(handle.offset), Counted::clone(&image)));
         Ok(Some(image))
     }
 }

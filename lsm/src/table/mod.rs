@@ -36,6 +36,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use duramen_base::arena::Counted;
+use duramen_base::arena::Room;
 use duramen_base::bounds::prefix_end;
 use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind, Lookup};
 use duramen_base::options::KEY_BYTES_MAX;
@@ -136,7 +138,7 @@ struct Part {
 /// An image that stays with its table.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    image: Arc<Image>,
+    image: Counted<Image>,
     /// Where the blocks of an index part are found (D7); none for a filter.
     slots: Arc<Slots>,
     _room: RoomBeside,
@@ -146,7 +148,7 @@ pub(crate) struct Kept {
 #[derive(Clone, Debug)]
 pub(crate) enum PartImage<'t> {
     Kept(&'t Kept),
-    Counted(Arc<Image>),
+    Counted(Counted<Image>),
 }
 
 impl Deref for PartImage<'_> {
@@ -163,9 +165,9 @@ impl Deref for PartImage<'_> {
 
 impl<'t> PartImage<'t> {
     /// Counted, to outlive the table's borrow.
-    pub(crate) fn into_arc(self) -> Arc<Image> {
+    pub(crate) fn into_counted(self) -> Counted<Image> {
         match self {
-            PartImage::Kept(kept) => Arc::clone(&kept.image),
+            PartImage::Kept(kept) => Counted::clone(&kept.image),
             PartImage::Counted(image) => image,
         }
     }
@@ -182,7 +184,7 @@ impl<'t> PartImage<'t> {
 
 /// A version found in a block.
 #[derive(Clone, Debug)]
-pub(crate) struct BlockVersion<B = Arc<Image>> {
+pub(crate) struct BlockVersion<B = Counted<Image>> {
     pub(crate) ts: Timestamp,
     /// `None`: a tombstone.
     pub(crate) value: Option<Stored<B>>,
@@ -190,7 +192,7 @@ pub(crate) struct BlockVersion<B = Arc<Image>> {
 
 /// What a table knows of a key at a timestamp, range tombstones apart.
 #[derive(Clone, Debug)]
-pub(crate) struct TableFound<B = Arc<Image>> {
+pub(crate) struct TableFound<B = Counted<Image>> {
     /// The newest version with `ts <= at`.
     pub(crate) version: Option<BlockVersion<B>>,
     /// The newest version of all.
@@ -429,7 +431,7 @@ impl Table {
         let bytes = image.memory_bytes() + Slots::memory_bytes(slot_count);
         if let Some(room) = self.pool.keep_beside(bytes as u64) {
             // Another may be faster; it is the same image.
-            let _ = place.set(Kept { image: Arc::clone(&image), slots: Slots::new(slot_count), _room: room });
+            let _ = place.set(Kept { image: Counted::clone(&image), slots: Slots::new(slot_count), _room: room });
         }
         Ok(Some(PartImage::Counted(image)))
     }
@@ -599,8 +601,7 @@ fn read_block(file: &File, ks_id: u32, meta: &TableMeta, handle: &Handle, kind: 
     if handle.len as usize > IMAGE_BYTES_MAX || handle.len < 4 || end.is_none_or(|end| end > meta.file_bytes) {
         return damaged("a handle names bytes that no block can have");
     }
-    let mut bytes = vec![0; handle.len as usize];
-    file.read_exact_at(&mut bytes, handle.offset)?;
+    let mut bytes = Room::filled(handle.len as usize, |bytes| file.read_exact_at(bytes, handle.offset))?;
     if bytes[..4] != handle.crc.to_le_bytes() {
         return damaged("a block is not the one that its parent holds");
     }

@@ -17,6 +17,7 @@
 //! PB3  The handle says whether a block is packed (`index.rs`). The image knows nothing of it: in memory all are alike.
 //! PB4  Magic and length let salvage find a packed block without its handle.
 
+use duramen_base::arena::Room;
 use duramen_base::image::IMAGE_BYTES_MAX;
 use duramen_base::mutant;
 use duramen_base::salvage::OtherForm;
@@ -46,7 +47,8 @@ pub(crate) fn pack<'s>(stored: &[u8], scratch: &'s mut Vec<u8>) -> Option<&'s [u
 }
 
 /// How salvage finds packed blocks (PB4).
-pub(crate) const FORM: OtherForm = OtherForm { stored_len, image: |packed| unpack(packed).ok() };
+pub(crate) const FORM: OtherForm =
+    OtherForm { stored_len, image: |packed| unpack(packed).ok().map(|stored| stored.to_vec()) };
 
 /// Length that the first bytes of a packed block announce.
 fn stored_len(head: &[u8]) -> Option<usize> {
@@ -59,7 +61,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The stored image in a packed block, or what is wrong with it. Total.
-pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn unpack(packed: &[u8]) -> Result<Room, &'static str> {
     let (Some(crc), Some(image_bytes), Some(body)) =
         (u32_at(packed, 0), u32_at(packed, 12), packed.get(HEADER_BYTES..))
     else {
@@ -75,11 +77,10 @@ pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
     if !(IMAGE_BYTES_MIN..=IMAGE_BYTES_MAX).contains(&image_bytes) && !mutant!("unpack_any_length") {
         return Err("a packed block has a length that no image has");
     }
-    let mut stored = vec![0; image_bytes];
-    match lz4_flex::block::decompress_into(body, &mut stored) {
-        Ok(bytes) if bytes == image_bytes => Ok(stored),
+    Room::filled(image_bytes, |stored| match lz4_flex::block::decompress_into(body, stored) {
+        Ok(bytes) if bytes == image_bytes => Ok(()),
         Ok(_) | Err(_) => Err("a packed block cannot be decompressed to its length"),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -105,7 +106,7 @@ mod tests {
     fn these_bytes_are_a_packed_block() {
         // Others may stand for the same image: how well the encoder packs is not a matter of format.
         let (stored, packed) = sample();
-        assert_eq!(unpack(&packed), Ok(stored));
+        assert_eq!(unpack(&packed), Ok(Room::copied(&stored)));
     }
 
     #[test]
@@ -153,7 +154,7 @@ mod tests {
             let mut scratch = Vec::new();
             if let Some(packed) = pack(&words, &mut scratch) {
                 prop_assert!(packed.len() <= words.len() - words.len() / 8);
-                prop_assert_eq!(unpack(packed), Ok(words));
+                prop_assert_eq!(unpack(packed), Ok(Room::copied(&words)));
             }
         }
 

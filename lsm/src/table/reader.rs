@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use duramen_base::arena::Counted;
 use duramen_base::image::{Body, Image, ImageKind};
 use duramen_base::values::LargeRef;
 use duramen_base::{Result, Timestamp};
@@ -31,11 +32,11 @@ pub(crate) struct TableCursor {
 #[derive(Debug)]
 struct At {
     part: usize,
-    index: Arc<Image>,
+    index: Counted<Image>,
     entry: usize,
     /// Blocks of the entry behind the first, with older versions (N2).
     more: Vec<Handle>,
-    block: Arc<Image>,
+    block: Counted<Image>,
     slot: usize,
 }
 
@@ -141,7 +142,7 @@ impl TableCursor {
 
     /// The newest version of the key it stands on, if it was written at or before `ts` and does not lie in a value file: its block, and where its value lies.
     #[inline]
-    pub(crate) fn newest_at(&self, ts: Timestamp) -> Option<(&Arc<Image>, Option<Range<usize>>)> {
+    pub(crate) fn newest_at(&self, ts: Timestamp) -> Option<(&Counted<Image>, Option<Range<usize>>)> {
         let at = self.at.as_ref().filter(|_| self.newest.ts <= ts && self.newest.large.is_none())?;
         Some((&at.block, self.newest.value.clone()))
     }
@@ -150,7 +151,7 @@ impl TableCursor {
     pub(crate) fn version_at(&self, ts: Timestamp) -> Result<Option<BlockVersion>> {
         let Some(at) = &self.at else { return Ok(None) };
         if self.table.is_stamped() {
-            let here = |value: &Range<usize>| Stored::InImage(Arc::clone(&at.block), value.clone());
+            let here = |value: &Range<usize>| Stored::InImage(Counted::clone(&at.block), value.clone());
             let value = || self.newest.large.map(Stored::Large).or_else(|| self.newest.value.as_ref().map(here));
             let version = || BlockVersion { ts: self.newest.ts, value: value() };
             return Ok((self.newest.ts <= ts).then(version)); // D6
@@ -171,7 +172,7 @@ impl TableCursor {
 
     /// The block and the slot that it stands on, if what is stored there is as old as it says, or was ingested by a commit `<= ts` (D6 of
     /// `table/mod.rs`); in that case with that commit.
-    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Arc<Image>, usize, Option<Timestamp>)> {
+    pub(crate) fn block_and_slot(&self, ts: Timestamp) -> Option<(&Counted<Image>, usize, Option<Timestamp>)> {
         let stamp = self.table.is_stamped().then(|| self.table.stamped(Timestamp::ZERO));
         let at = self.at.as_ref().filter(|_| stamp.is_none_or(|stamp| stamp <= ts))?;
         Some((&at.block, at.slot, stamp))
@@ -244,12 +245,12 @@ impl TableCursor {
         self.open_entry(part, index, entry)
     }
 
-    fn index_part(&self, part: usize) -> Result<Arc<Image>> {
+    fn index_part(&self, part: usize) -> Result<Counted<Image>> {
         let index = self.table.index_part(part, &self.blocks)?;
-        Ok(index.expect("whoever loads has it").into_arc())
+        Ok(index.expect("whoever loads has it").into_counted())
     }
 
-    fn open_entry(&self, part: usize, index: Arc<Image>, entry: usize) -> Result<At> {
+    fn open_entry(&self, part: usize, index: Counted<Image>, entry: usize) -> Result<At> {
         if entry >= index.count() {
             return Err(self.table.file().corruption(index.self_id(), "an index part has no entries"));
         }

@@ -1,5 +1,7 @@
 //! What is read under a pin is whole and alive, under every schedule tried; what was replaced goes, and goes once.
 
+use std::sync::Arc;
+
 use super::super::atomic::AtomicUsize;
 use super::super::{check_pct, check_random, thread};
 use super::*;
@@ -11,9 +13,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(number: u64, living: &Arc<std::sync::atomic::AtomicUsize>) -> Arc<Pair> {
+    fn new(number: u64, living: &Arc<std::sync::atomic::AtomicUsize>) -> Counted<Pair> {
         living.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Pair { halves: [number, number], living: Arc::clone(living) })
+        Counted::new(Pair { halves: [number, number], living: Arc::clone(living) })
     }
 
     fn number(&self) -> u64 {
@@ -65,9 +67,9 @@ fn readers_beside_a_writer_see_whole_values_in_order() {
                     last = number;
                     thread::yield_now();
                     assert_eq!(seen.as_ref().map_or(0, |pair| pair.number()), number, "it stays under the pin");
-                    kept = seen.map(|pair| pair.to_arc());
+                    kept = seen.map(|pair| pair.to_counted());
                 }
-                kept.iter().for_each(|pair: &Arc<Pair>| assert!(pair.number() <= 3));
+                kept.iter().for_each(|pair: &Counted<Pair>| assert!(pair.number() <= 3));
             })
         });
         for number in 1..=3 {
@@ -75,7 +77,7 @@ fn readers_beside_a_writer_see_whole_values_in_order() {
             done.store(number as usize, Ordering::Release);
         }
         readers.into_iter().for_each(|reader| reader.join().unwrap());
-        assert!(place.is(Some(&place.get(&Pinned::new()).expect("the last one").to_arc())));
+        assert!(place.is(Some(&place.get(&Pinned::new()).expect("the last one").to_counted())));
         drop(place);
         #[cfg(not(duramen_sim))]
         collect_until(0, &living);
@@ -94,7 +96,7 @@ fn what_was_lent_outlives_its_place_and_a_counted_handle_the_pin() {
         let seen = place.get(&pin).expect("just set");
         drop(place);
         assert_eq!(seen.number(), 7);
-        let counted = seen.to_arc();
+        let counted = seen.to_counted();
         drop(pin);
         collect();
         assert_eq!((counted.number(), living.load(Ordering::SeqCst)), (7, 1));
