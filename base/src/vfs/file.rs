@@ -52,6 +52,24 @@ impl File {
         Ok(())
     }
 
+    /// See [`VfsFile::expect_random_reads`].
+    ///
+    /// ```
+    /// use duramen_base::vfs::{File, MemVfs, OpenMode};
+    /// let file = File::open(&MemVfs::new(), "a".as_ref(), OpenMode::CreateNew)?;
+    /// file.expect_random_reads();
+    /// file.expect_read(0, 4096);
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn expect_random_reads(&self) {
+        self.inner.expect_random_reads();
+    }
+
+    /// See [`VfsFile::expect_read`].
+    pub fn expect_read(&self, offset: u64, len: u64) {
+        self.inner.expect_read(offset, len);
+    }
+
     /// Reads from `offset` until `buf` is full or the file ends; the number of bytes read.
     pub fn read_up_to_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         let mut done = 0;

@@ -127,6 +127,8 @@ pub trait FileLock: Send + Sync {
 /// file.write_at(b"oak", 100)?;
 /// file.punch(2048, 2048)?;
 /// file.set_len(2048)?;
+/// file.expect_random_reads();
+/// file.expect_read(0, 2048);
 /// let mut found = [0; 3];
 /// assert_eq!((file.read_at(&mut found, 100)?, &found), (3, b"oak"));
 /// assert!(file.len()? == 2048 && !file.is_empty()?);
@@ -135,6 +137,11 @@ pub trait FileLock: Send + Sync {
 pub trait VfsFile: Send + Sync {
     /// Reads at `offset`; fewer bytes than asked is allowed, 0 means the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that it will be read here and there, so that what was read tells nothing of what comes next. A hint, as [`VfsFile::expect_read`] is: it may
+    /// change how long reads take, and nothing else.
+    fn expect_random_reads(&self) {}
+    /// Says that these bytes will be read soon.
+    fn expect_read(&self, _offset: u64, _len: u64) {}
     /// Writes at `offset`; fewer bytes than given is allowed. Writing behind the end grows the file, zeros between.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Makes content and size durable (fdatasync).

@@ -11,6 +11,8 @@ compile_error!("Duramen's file system seam is written for Linux and other unixes
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read};
+#[cfg(target_os = "linux")]
+use std::num::NonZero;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -125,6 +127,17 @@ struct OsFile(fs::File);
 impl VfsFile for OsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn expect_random_reads(&self) {
+        // A hint that is not taken harms nobody; so below.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::Random);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn expect_read(&self, offset: u64, len: u64) {
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZero::new(len), rustix::fs::Advice::WillNeed);
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

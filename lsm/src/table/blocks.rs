@@ -10,7 +10,7 @@
 //!
 //! J1  After a ticket has run, its get needs no further block unless the tables changed or `PREPARED_MAX` other tickets ran meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use duramen_base::sync::published::{Lent, Pinned};
 use duramen_base::{Result, ValueRef};
 
 use super::Table;
+use super::ahead::Ahead;
 use super::index::Handle;
 
 /// Tickets whose blocks are remembered.
@@ -173,8 +174,42 @@ impl Loading {
         self.load_at(table, handle, ImageKind::TableData, place)
     }
 
+    /// The same for a cursor, which knows what it read before; that of a merge asks for nothing ahead.
+    pub(crate) fn load_next(
+        self,
+        table: &Table,
+        handle: &Handle,
+        place: Place<'_>,
+        ahead: &Cell<Ahead>,
+    ) -> Result<Counted<Image>> {
+        self.load_by(table, handle, ImageKind::TableData, place, || {
+            if self.is_last {
+                return;
+            }
+            let mut state = ahead.get();
+            let expected = state.next(handle.offset..handle.offset + u64::from(handle.len), table.meta().file_bytes);
+            ahead.set(state);
+            if let Some(Range { start, end }) = expected {
+                table.file().expect_read(start, end - start);
+            }
+        })
+    }
+
     fn load_at(self, table: &Table, handle: &Handle, kind: ImageKind, place: Place<'_>) -> Result<Counted<Image>> {
+        self.load_by(table, handle, kind, place, || {})
+    }
+
+    /// `before_reading` is called if it must be read.
+    fn load_by(
+        self,
+        table: &Table,
+        handle: &Handle,
+        kind: ImageKind,
+        place: Place<'_>,
+        before_reading: impl FnOnce(),
+    ) -> Result<Counted<Image>> {
         let load = || {
+            before_reading();
             if kind == ImageKind::TableData && !self.is_last {
                 table.cache().note_read();
             }

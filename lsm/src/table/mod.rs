@@ -18,6 +18,7 @@
 //!
 //! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not), `packing.rs` (blocks stored compressed).
 
+mod ahead;
 mod block_builder;
 pub(crate) mod blocks;
 pub(crate) mod filter;
@@ -230,6 +231,7 @@ impl Table {
             }
             other => other,
         })?;
+        file.expect_random_reads();
         let footer = read_footer(env, &file, &meta)?;
         let ks_id = env.keyspace.get();
         let read = |handle, kind| read_block(&file, ks_id, &meta, handle, kind);

@@ -4,6 +4,7 @@
 //!
 //! Q1  After an error it stands nowhere: whoever uses it seeks again. So no key is ever passed over.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use duramen_base::image::{Body, Image, ImageKind};
 use duramen_base::values::LargeRef;
 use duramen_base::{Result, Timestamp};
 
+use super::ahead::Ahead;
 use super::blocks::Loading;
 use super::index::{self, Handle};
 use super::{BlockVersion, Table, version_at};
@@ -23,6 +25,7 @@ use duramen_base::memtable::KeyVersions;
 pub(crate) struct TableCursor {
     table: Arc<Table>,
     blocks: Loading,
+    ahead: Cell<Ahead>,
     at: Option<At>,
     key: Vec<u8>,
     /// The newest version of the key it stands on.
@@ -52,7 +55,8 @@ struct Newest {
 impl TableCursor {
     /// A cursor that stands nowhere.
     pub(crate) fn new(table: Arc<Table>, blocks: Loading) -> TableCursor {
-        TableCursor { table, blocks, at: None, key: Vec::new(), newest: Newest::default() }
+        let ahead = Cell::default();
+        TableCursor { table, blocks, ahead, at: None, key: Vec::new(), newest: Newest::default() }
     }
 
     /// Whether it stands on a key.
@@ -257,7 +261,7 @@ impl TableCursor {
         let (first, more) = self.table.handles_of(&index, entry)?;
         let place = self.table.slot_of(part, entry).filter(|_| more.is_empty());
         let more = more.iter().map(Handle::decode).collect();
-        let block = self.blocks.load_data(&self.table, &first, place)?;
+        let block = self.blocks.load_next(&self.table, &first, place, &self.ahead)?;
         if !self.blocks.is_last {
             self.table.cache().note_lookup();
         }
