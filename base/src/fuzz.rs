@@ -41,6 +41,20 @@ pub fn seal_at(bytes: &mut [u8], at: usize) {
     }
 }
 
+fn seal_header(bytes: &mut [u8]) {
+    seal_at(bytes, FILE_HEADER_BYTES - 4);
+}
+
+fn check_list(bytes: &[u8]) -> bool {
+    let Ok((header, values, part)) = crate::ingest::decode_list("file".as_ref(), bytes) else { return false };
+    let mut again = header.encode().to_vec();
+    if header.format > 1 {
+        values.encode_added(&mut again);
+    }
+    assert!(again.len() + part.len() <= bytes.len() && bytes.ends_with(&part), "nothing is made up");
+    true
+}
+
 /// The decoders of this crate.
 pub fn targets() -> Vec<Target> {
     let [leaf, refers, inner, raw] = [
@@ -55,13 +69,15 @@ pub fn targets() -> Vec<Target> {
     let batch = golden::bytes(include_str!("../tests/golden/operation-batch.hex"));
     let current = golden::bytes(include_str!("../tests/golden/current.hex"));
     let ingest = golden::bytes(include_str!("../tests/golden/ingest_record.hex"));
+    let lists = [include_str!("../tests/golden/ingest_list.hex"), include_str!("../tests/golden/ingest_list.2.hex")]
+        .map(golden::bytes);
     let mut targets = vec![
         Target { name: "batch", corpus: vec![batch], reseal: nothing_to_seal, check: check_batch },
         Target { name: "image", corpus: vec![leaf, refers, inner, raw], reseal: reseal_image, check: check_image },
         Target {
             name: "file-header",
             corpus: vec![header.clone()],
-            reseal: |bytes, _| seal_at(bytes, FILE_HEADER_BYTES - 4),
+            reseal: |bytes, _| seal_header(bytes),
             check: check_header,
         },
         Target {
@@ -69,6 +85,12 @@ pub fn targets() -> Vec<Target> {
             corpus: vec![header.clone(), [header, frames].concat()],
             reseal: reseal_framed,
             check: check_framed,
+        },
+        Target {
+            name: "ingest-list",
+            corpus: lists.to_vec(),
+            reseal: |bytes, _| seal_header(bytes),
+            check: check_list,
         },
         Target { name: "ingest-record", corpus: vec![ingest], reseal: nothing_to_seal, check: check_ingest },
         Target { name: "current", corpus: vec![current], reseal: nothing_to_seal, check: check_current },

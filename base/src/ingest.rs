@@ -13,9 +13,9 @@
 //!       16     8  bytes     of the body
 //! ```
 //!
-//! On disk: Ingest list (ingest_list.hex)
+//! On disk: Ingest list (ingest_list.2.hex, ingest_list.hex)
 //!
-//! A file header with the magic `DURAINGL`, then the body, which is the backend's.
+//! A file header with the magic `DURAINGL`, then the body: `places` as in the manifest of values (since format 2), then the backend's part.
 //!
 //! IG1  Before the record is in the log, everything that it leads to is durable: what was built, the list, and their names.
 //! IG2  What was built and is not named by a record is dropped with its [`BuiltIngest`], or by the first upkeep after the next opening.
@@ -29,13 +29,14 @@ use crate::backend::StoreEnv;
 use crate::error::{Error, IoOp, Result};
 use crate::framed::{FILE_HEADER_BYTES, FileHeader, Known};
 use crate::ids::{DbUuid, KeyspaceId};
+use crate::values::ValueChanges;
 use crate::vfs::{File, OpenMode};
 
 /// Bytes of an encoded [`IngestRecord`].
 pub const INGEST_RECORD_BYTES: usize = 24;
 
 /// What this version knows of lists. On disk. Never renumber.
-const LIST_KNOWN: Known = Known { magic: *b"DURAINGL", format: 1, read_features: 0, write_features: 0 };
+const LIST_KNOWN: Known = Known { magic: *b"DURAINGL", format: 2, read_features: 0, write_features: 0 };
 
 /// Gives pairs of key and value, keys strictly ascending and both within the limits: whoever builds on it need not look.
 pub trait SortedSource {
@@ -112,23 +113,46 @@ pub fn list_number(name: &str) -> Option<u64> {
     (format!("INGEST-{number}") == name).then_some(number)
 }
 
-/// The bytes of a list.
+/// The bytes of a list: the large values that the ingest adds, and the backend's part.
 ///
 /// ```
-/// use duramen_base::{DbUuid, KeyspaceId, ingest::encode_list};
-/// let bytes = encode_list(DbUuid::from_bytes([7; 16]), KeyspaceId::new(3), 5, b"body");
-/// assert!(bytes.starts_with(b"DURAINGL") && bytes.ends_with(b"body"));
+/// use duramen_base::ingest::{decode_list, encode_list};
+/// use duramen_base::{DbUuid, KeyspaceId, values::ValueChanges};
+/// let bytes = encode_list(DbUuid::from_bytes([7; 16]), KeyspaceId::new(3), 5, &ValueChanges::default(), b"part");
+/// let (header, values, part) = decode_list("INGEST-5".as_ref(), &bytes)?;
+/// assert!((header.number, &part[..]) == (5, b"part") && values.is_empty());
+/// # Ok::<(), duramen_base::Error>(())
 /// ```
-pub fn encode_list(db_uuid: DbUuid, keyspace: KeyspaceId, number: u64, body: &[u8]) -> Vec<u8> {
-    let header = FileHeader::new(&LIST_KNOWN, db_uuid, keyspace.get(), number);
-    [&header.encode(), body].concat()
+pub fn encode_list(db_uuid: DbUuid, keyspace: KeyspaceId, number: u64, values: &ValueChanges, part: &[u8]) -> Vec<u8> {
+    let mut bytes = FileHeader::new(&LIST_KNOWN, db_uuid, keyspace.get(), number).encode().to_vec();
+    values.encode_added(&mut bytes);
+    bytes.extend_from_slice(part);
+    bytes
+}
+
+/// What the bytes of a list say. Total.
+///
+/// # Errors
+/// `Corruption`, `UnsupportedFormat`; `path` is for these.
+pub fn decode_list(path: &Path, bytes: &[u8]) -> Result<(FileHeader, ValueChanges, Vec<u8>)> {
+    let damaged = |offset, what| Error::corruption(path, offset, what);
+    let (head, mut body) =
+        bytes.split_first_chunk().ok_or_else(|| damaged(0, "a list of an ingest without a header"))?;
+    let head: &[u8; FILE_HEADER_BYTES] = head;
+    let header = FileHeader::decode(head, path, &LIST_KNOWN)?;
+    let values = match header.format {
+        0 | 1 => Some(ValueChanges::default()),
+        _ => ValueChanges::take_added(&mut body),
+    };
+    let values = values.ok_or_else(|| damaged(FILE_HEADER_BYTES as u64, "the large values of an ingest are none"))?;
+    Ok((header, values, body.to_vec()))
 }
 
 /// Writes list `number` and syncs it; its name needs a sync of the folder. A file of that name that a crash left is replaced.
 ///
 /// # Errors
 /// `DiskFull`, `Io`: there may be a file to be removed.
-pub fn write_list(env: &StoreEnv, number: u64, body: &[u8]) -> Result<IngestRecord> {
+pub fn write_list(env: &StoreEnv, number: u64, values: &ValueChanges, part: &[u8]) -> Result<IngestRecord> {
     let path = list_path(&env.dir, number);
     match env.vfs.remove_file(&path) {
         Ok(()) => {}
@@ -136,17 +160,19 @@ pub fn write_list(env: &StoreEnv, number: u64, body: &[u8]) -> Result<IngestReco
         Err(error) => return Err(Error::from_io(IoOp::Remove, path, error)),
     }
     let file = File::open(&*env.vfs, &path, OpenMode::CreateNew)?;
-    file.write_all_at(&encode_list(env.db_uuid, env.keyspace, number, body), 0)?;
+    let bytes = encode_list(env.db_uuid, env.keyspace, number, values, part);
+    file.write_all_at(&bytes, 0)?;
     file.sync_data()?;
+    let body = &bytes[FILE_HEADER_BYTES..];
     let digest = crc32fast::hash(body);
     Ok(IngestRecord { keyspace: env.keyspace, digest, number, bytes: body.len() as u64 })
 }
 
-/// The body of the list that `record` names.
+/// The list that `record` names: its large values, and the backend's part.
 ///
 /// # Errors
 /// `Corruption`: missing, damaged, or another's; `UnsupportedFormat`; `Io`.
-pub fn read_list(env: &StoreEnv, record: &IngestRecord) -> Result<Vec<u8>> {
+pub fn read_list(env: &StoreEnv, record: &IngestRecord) -> Result<(ValueChanges, Vec<u8>)> {
     let path = list_path(&env.dir, record.number);
     let file = File::open(&*env.vfs, &path, OpenMode::Read).map_err(|error| match error {
         Error::Io { op: IoOp::Open, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -157,18 +183,16 @@ pub fn read_list(env: &StoreEnv, record: &IngestRecord) -> Result<Vec<u8>> {
     if file.len()? != (FILE_HEADER_BYTES as u64).saturating_add(record.bytes) {
         return Err(file.corruption(0, "the list of an ingest has not the length that the log says"));
     }
-    let mut head = [0; FILE_HEADER_BYTES];
-    file.read_exact_at(&mut head, 0)?;
-    let header = FileHeader::decode(&head, &path, &LIST_KNOWN)?;
-    if header.db_uuid != env.db_uuid || header.ks_id != env.keyspace.get() || header.number != record.number {
-        return Err(file.corruption(0, "the list of an ingest of another database, keyspace or number"));
-    }
-    let mut body = vec![0; record.bytes as usize];
-    file.read_exact_at(&mut body, FILE_HEADER_BYTES as u64)?;
-    if crc32fast::hash(&body) != record.digest {
+    let mut bytes = vec![0; FILE_HEADER_BYTES + record.bytes as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    if crc32fast::hash(&bytes[FILE_HEADER_BYTES..]) != record.digest {
         return Err(
             file.corruption(FILE_HEADER_BYTES as u64, "the list of an ingest is not the one that the log names")
         );
     }
-    Ok(body)
+    let (header, values, part) = decode_list(&path, &bytes)?;
+    if header.db_uuid != env.db_uuid || header.ks_id != env.keyspace.get() || header.number != record.number {
+        return Err(file.corruption(0, "the list of an ingest of another database, keyspace or number"));
+    }
+    Ok((values, part))
 }

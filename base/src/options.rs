@@ -5,8 +5,6 @@ pub const KEY_BYTES_MAX: usize = 16 * 1024 - 1;
 /// Most bytes of a value. While it is committed and read it is in memory a few times (write set, log, memtable, answer), and each of these may be half
 /// of the memory that there is: so it is far below the default budget's half, 128 MiB. Larger things are better split by who knows how they are read.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
-/// Most bytes of a value in an ingest, whose tables and leaves are written before its commit and hold their values: a quarter of the largest page image.
-pub const INGEST_VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Which structure stores a keyspace. On disk. Never renumber.
 ///

@@ -14,15 +14,17 @@
 //! VS3  A file is removed when no value that counts lies in it, none is on the way into it, and what says so is durable.
 //! VS4  What is live in a file follows from the places of the values, never from a counter on disk.
 //! VS5  A failed append is written over by the next one: nothing names its bytes.
+//! VS6  What the list of an ingest names is kept as what a switch is to add, from before the list is durable until that switch, over restarts too.
 //!
 //! Latches: `writer`, held over I/O, then `index`, not.
-//! Next: `values/file.rs`, `values/manifest.rs` (the bytes), `values/index.rs` (what is live), `values/rewrite.rs` (space), docs/decisions/0036.
+//! Next: `values/file.rs`, `values/manifest.rs` (the bytes), `values/index.rs` (what is live), `values/rewrite.rs` (space), `values/ingest.rs`, docs/decisions/0036.
 
 mod check;
 mod file;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 mod index;
+mod ingest;
 mod manifest;
 mod open;
 mod reference;
@@ -227,16 +229,19 @@ impl ValueStore {
         }
     }
 
-    /// Takes out of `changes` what they both add and drop, before they are prepared.
-    pub fn settle(&self, changes: &mut ValueChanges) {
+    /// Takes out of `changes` what they both add and drop, before they are prepared: to be given up when the switch is durable. Until then the list of
+    /// an ingest may name it.
+    #[must_use]
+    pub fn settle(&self, changes: &mut ValueChanges) -> ValueChanges {
         let dropped: HashSet<u64> = changes.dropped.iter().copied().collect();
         let both: HashSet<u64> = changes.added.iter().map(|(id, _)| *id).filter(|id| dropped.contains(id)).collect();
-        if !both.is_empty() {
-            changes.dropped.retain(|id| !both.contains(id));
-            let (never, added) = changes.added.drain(..).partition(|(id, _)| both.contains(id));
-            changes.added = added;
-            self.give_up(ValueChanges { added: never, dropped: Vec::new() });
+        if both.is_empty() {
+            return ValueChanges::default();
         }
+        changes.dropped.retain(|id| !both.contains(id));
+        let (never, added) = changes.added.drain(..).partition(|(id, _)| both.contains(id));
+        changes.added = added;
+        ValueChanges { added: never, dropped: Vec::new() }
     }
 
     /// Whether there is no value, and none is on the way.

@@ -4,8 +4,8 @@
 
 use duramen_base::framed::{FileHeader, FramedFile, Known, Tail, switch_current};
 use duramen_base::image::{Body, Identity, Image, ImageBuilder, ImageKind, ImageSpec, Lookup};
-use duramen_base::ingest::{IngestRecord, encode_list};
-use duramen_base::values::LargeRef;
+use duramen_base::ingest::{IngestRecord, decode_list, encode_list};
+use duramen_base::values::{LargeRef, ValueChanges};
 use duramen_base::vfs::{File, MemVfs, OpenMode};
 use duramen_base::{Batch, BatchView, DbUuid, KeyspaceId, Op, OpKind, Result, Timestamp};
 
@@ -48,7 +48,8 @@ const RAW: &str = include_str!("golden/page-image.raw.hex");
 const FRAMED: &str = concat!(include_str!("golden/file-header.hex"), include_str!("golden/frame.hex"));
 const CURRENT: &str = include_str!("golden/current.hex");
 const INGEST_RECORD: &str = include_str!("golden/ingest_record.hex");
-const INGEST_LIST: &str = include_str!("golden/ingest_list.hex");
+const INGEST_LIST_1: &str = include_str!("golden/ingest_list.hex");
+const INGEST_LIST: &str = include_str!("golden/ingest_list.2.hex");
 const BATCH: &str = include_str!("golden/operation-batch.hex");
 
 #[test]
@@ -178,5 +179,18 @@ fn a_record_of_an_ingest_has_these_bytes() {
 
 #[test]
 fn a_list_of_an_ingest_has_these_bytes() {
-    check(&encode_list(DbUuid::from_bytes([7; 16]), KeyspaceId::new(3), 5, b"body"), INGEST_LIST);
+    // Values 9 and 300: where they lie, and their bytes.
+    let values = ValueChanges::take_added(&mut &[2, 9, 3, 64, 5, 0xac, 0x02, 3, 89, 6][..]).expect("two values");
+    let list = |values| encode_list(DbUuid::from_bytes([7; 16]), KeyspaceId::new(3), 5, values, b"body");
+    check(&list(&values), INGEST_LIST);
+    let (header, found, part) = decode_list("INGEST-5".as_ref(), &golden(INGEST_LIST)).expect("a list");
+    assert_eq!((header.format, header.ks_id, header.number, &part[..]), (2, 3, 5, &b"body"[..]));
+    assert_eq!(list(&found), golden(INGEST_LIST));
+}
+
+#[test]
+fn a_list_of_an_ingest_from_before_there_were_value_files_is_read() {
+    let (header, values, part) = decode_list("INGEST-5".as_ref(), &golden(INGEST_LIST_1)).expect("a list");
+    assert_eq!((header.format, header.ks_id, header.number, &part[..]), (1, 3, 5, &b"body"[..]));
+    assert!(values.is_empty());
 }

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use duramen_base::memtable::{MemFound, Memtable, RangeTombs};
 use duramen_base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use duramen_base::sync::{Arc, ManyReaders, Replacing};
+use duramen_base::values::LargeRef;
 use duramen_base::{LoggedOps, Reservation, StoreHost, Timestamp, mutant};
 
 use crate::ingest::{Looked, Run};
@@ -145,6 +146,8 @@ pub(crate) enum Buffered {
     Open(bool),
     /// A page of a run must be read first.
     Missing(Missing),
+    /// A run has the value, in a value file; as of when, and whether anything newer changed it.
+    Large(LargeRef, Timestamp, bool),
 }
 
 impl Buffers {
@@ -254,6 +257,7 @@ impl Buffers {
                 LayerRef::Buffer(buffer) => buffer.get(key, at),
                 LayerRef::Run(run) => match look(run) {
                     Looked::Found(found) => found,
+                    Looked::Large(large) => return Buffered::Large(large, run.ts, newer),
                     Looked::Nothing => continue,
                     Looked::Missing(missing) => return Buffered::Missing(missing),
                 },
@@ -276,7 +280,7 @@ impl Buffers {
             let newest = match layer {
                 LayerRef::Buffer(buffer) => buffer.newest(key),
                 LayerRef::Run(run) => match look(run) {
-                    Looked::Found(_) => run.ts,
+                    Looked::Found(_) | Looked::Large(_) => run.ts,
                     Looked::Nothing => Timestamp::ZERO,
                     Looked::Missing(missing) => return Err(missing),
                 },

@@ -27,6 +27,7 @@ mod leaf_walk;
 mod window;
 
 use leaf_walk::{Gap, LeafWalk, Spot};
+pub(crate) use window::{Buffered, Held};
 use window::{Covers, Place, Window};
 
 /// Keys copied from a buffer at once: few at first, so that a short scan costs little.

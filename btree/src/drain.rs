@@ -20,6 +20,7 @@ use duramen_base::image::Body;
 use duramen_base::memtable::{KeyVersions, Memtable};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::values::LargeRef;
 use duramen_base::{Result, SnapSet, Timestamp};
 
 use crate::buffers::Layer;
@@ -69,7 +70,26 @@ struct Ahead {
 struct Copied {
     key: Range<usize>,
     ts: Timestamp,
-    value: Option<Range<usize>>,
+    value: CopiedValue,
+}
+
+/// A value of it.
+#[derive(Clone, Debug)]
+enum CopiedValue {
+    Here(Range<usize>),
+    /// Of a run, in a value file.
+    Large(LargeRef),
+    Tombstone,
+}
+
+impl CopiedValue {
+    /// Its bytes in `Ahead::bytes`.
+    fn len(&self) -> usize {
+        match self {
+            CopiedValue::Here(range) => range.len(),
+            CopiedValue::Large(_) | CopiedValue::Tombstone => 0,
+        }
+    }
 }
 
 impl Ahead {
@@ -84,7 +104,9 @@ impl Ahead {
         self.next = 0;
         for change in &mut self.changes {
             change.key = change.key.start - begin..change.key.end - begin;
-            change.value = change.value.as_ref().map(|value| value.start - begin..value.end - begin);
+            if let CopiedValue::Here(value) = &mut change.value {
+                *value = value.start - begin..value.end - begin;
+            }
         }
         match layer {
             Layer::Buffer(buffer) => self.copy_of_buffer(buffer),
@@ -127,14 +149,18 @@ impl Ahead {
     }
 
     fn point(&self, change: &Copied) -> Point<'_> {
-        let body = change.value.as_ref().map_or(Body::Tombstone, |value| Body::Value(&self.bytes[value.clone()]));
+        let body = match &change.value {
+            CopiedValue::Here(value) => Body::Value(&self.bytes[value.clone()]),
+            CopiedValue::Large(large) => Body::Large(*large),
+            CopiedValue::Tombstone => Body::Tombstone,
+        };
         Point { key: &self.bytes[change.key.clone()], ts: change.ts, body }
     }
 
     /// Leaves `count` changes behind; the memory that they take in a buffer, about.
     fn pass(&mut self, count: usize) -> u64 {
         let passed = &self.changes[self.next..self.next + count];
-        let bytes = |change: &Copied| change.key.len() + change.value.as_ref().map_or(0, |value| value.len());
+        let bytes = |change: &Copied| change.key.len() + change.value.len();
         self.next += count;
         passed.iter().map(|change| (bytes(change) + CHANGE_OVERHEAD_BYTES) as u64).sum()
     }
@@ -166,9 +192,9 @@ fn copy(versions: &KeyVersions, bytes: &mut Vec<u8>, changes: &mut Vec<Copied>) 
     let key = append(&versions.key);
     for (ts, body) in versions.iter() {
         let value = match body {
-            Body::Value(value) => Some(append(value)),
-            Body::Tombstone => None,
-            Body::Large(_) => unreachable!("write buffers and runs have whole values"),
+            Body::Value(value) => CopiedValue::Here(append(value)),
+            Body::Tombstone => CopiedValue::Tombstone,
+            Body::Large(large) => CopiedValue::Large(large),
         };
         changes.push(Copied { key: key.clone(), ts, value });
     }

@@ -15,6 +15,9 @@
 //! IN4  The list stays until a superblock that has the run is durable (IG3).
 //! IN5  Until that superblock, the units of a run are as the log's record needs them: a leaf that left the run's place, in the tree or by a merge,
 //!      leaves the units taken (`logged`, `held`, `spent_runs` of `upkeep.rs`).
+//! IN6  Large values of a run are synced before its list, which has where they lie (VG1 of `base/src/values/ingest.rs`). They come into `Upkeep::values`
+//!      with the change of the page that names them: all when it is hung, leaf by leaf when it is merged. Nothing newer is in a page before the run is
+//!      in the tree as a whole, so none is dropped while a record may lead to the list (VG2).
 //!
 //! Here they are built and attached. `ingest/list.rs` has the list, `ingest/run.rs` reads a layer, `ingest/hang.rs` brings it into the tree.
 
@@ -32,6 +35,7 @@ use duramen_base::memtable::successor;
 use duramen_base::options::KEY_BYTES_MAX;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::values::{LARGE_REF_BYTES, LargeRef, ValueChanges};
 use duramen_base::{BuiltIngest, Error, IngestRecord, IoOp, Reservation, Result, SortedSource, Timestamp, mutant};
 
 pub(crate) use list::{RunList, RunPage};
@@ -58,16 +62,38 @@ const PIDS: usize = 64;
 struct Pending {
     low: Vec<u8>,
     bytes: Vec<u8>,
-    records: Vec<(Range<usize>, Range<usize>)>,
+    records: Vec<PendingRecord>,
     /// Bytes of its records, prefixes and all.
     weight: usize,
     /// Bytes that all its keys share, with its low fence.
     common: usize,
 }
 
+/// A record of it, whose bytes lie in `Pending::bytes`.
+#[derive(Debug)]
+struct PendingRecord {
+    key: Range<usize>,
+    value: PendingValue,
+}
+
+#[derive(Debug)]
+enum PendingValue {
+    Here(Range<usize>),
+    Large(LargeRef),
+}
+
+/// Bytes that a value takes in its record.
+fn stored_bytes(body: &Body<'_>) -> usize {
+    match body {
+        Body::Value(value) => value.len(),
+        Body::Large(_) => LARGE_REF_BYTES,
+        Body::Tombstone => 0,
+    }
+}
+
 impl Pending {
     fn last_key(&self) -> &[u8] {
-        self.records.last().map_or(&[], |(key, _)| &self.bytes[key.clone()])
+        self.records.last().map_or(&[], |record| &self.bytes[record.key.clone()])
     }
 
     fn image_bytes(&self, weight: usize, count: usize, common: usize) -> usize {
@@ -75,20 +101,35 @@ impl Pending {
     }
 
     /// Whether a pair has room in a leaf of `leaf_bytes`.
-    fn fits(&self, key: &[u8], value: &[u8], leaf_bytes: usize) -> bool {
-        let weight = self.weight + RECORD_OVERHEAD_BYTES + key.len() + value.len();
+    fn fits(&self, key: &[u8], value_bytes: usize, leaf_bytes: usize) -> bool {
+        let weight = self.weight + RECORD_OVERHEAD_BYTES + key.len() + value_bytes;
         let common = common_prefix(&self.low, key).min(self.common);
         self.records.is_empty() || self.image_bytes(weight, self.records.len() + 1, common) + key.len() <= leaf_bytes
     }
 
-    fn push(&mut self, key: &[u8], value: &[u8]) {
+    fn push(&mut self, key: &[u8], body: Body<'_>) {
         self.common = common_prefix(&self.low, key).min(self.common);
-        self.weight += RECORD_OVERHEAD_BYTES + key.len() + value.len();
+        self.weight += RECORD_OVERHEAD_BYTES + key.len() + stored_bytes(&body);
+        let key = self.append(key);
+        let value = match body {
+            Body::Value(value) => PendingValue::Here(self.append(value)),
+            Body::Large(large) => PendingValue::Large(large),
+            Body::Tombstone => unreachable!("an ingest puts"),
+        };
+        self.records.push(PendingRecord { key, value });
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.records.push((start..middle, middle..self.bytes.len()));
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    fn body(&self, record: &PendingRecord) -> Body<'_> {
+        match &record.value {
+            PendingValue::Here(range) => Body::Value(&self.bytes[range.clone()]),
+            PendingValue::Large(large) => Body::Large(*large),
+        }
     }
 
     fn begin(&mut self, low: Vec<u8>) {
@@ -109,6 +150,10 @@ struct Built {
     /// Those used for pages that are not in `list` yet, in order; the last one is that of what lies behind.
     open: VecDeque<u64>,
     memory: Reservation,
+    /// Large values that the leaves name.
+    values: ValueChanges,
+    /// Bytes of them that are not synced.
+    unsynced_bytes: u64,
     attached: bool,
 }
 
@@ -117,6 +162,7 @@ impl Drop for Built {
         if self.attached {
             return; // K2: nothing to wait for
         }
+        self.store.values.give_up(std::mem::take(&mut self.values));
         let mut up = self.store.upkeep.lock();
         for page in &self.list.pages {
             self.store.give_back(&mut up, page);
@@ -141,6 +187,8 @@ impl Built {
             pids: Vec::new(),
             open: VecDeque::new(),
             memory,
+            values: ValueChanges::default(),
+            unsynced_bytes: 0,
             attached: false,
         })
     }
@@ -169,17 +217,18 @@ impl Built {
         let (mut leaf, mut images, mut gathered) = (Pending::default(), Vec::new(), 0);
         let mut pid = 0;
         while let Some((key, value)) = source.next_pair()? {
+            let body = self.separate(value)?;
             if pid == 0 {
                 pid = self.next_pid();
                 leaf.begin(key.to_vec());
-            } else if !leaf.fits(key, value, leaf_bytes) {
+            } else if !leaf.fits(key, stored_bytes(&body), leaf_bytes) {
                 let next_pid = self.next_pid();
                 let high = separator(leaf.last_key(), key).to_vec();
                 gathered += self.end_leaf(&leaf, pid, next_pid, &high, &mut images);
                 leaf.begin(high);
                 pid = next_pid;
             }
-            leaf.push(key, value);
+            leaf.push(key, body);
             if gathered >= WRITE_BYTES {
                 self.write_leaves(&mut images)?;
                 gathered = 0;
@@ -194,6 +243,16 @@ impl Built {
         self.write_leaves(&mut images)
     }
 
+    /// What a leaf is to have of a value: a large one goes to a value file.
+    fn separate<'v>(&mut self, value: &'v [u8]) -> Result<Body<'v>> {
+        let store = Arc::clone(&self.store);
+        if value.len() <= store.inline_bytes_max() {
+            return Ok(Body::Value(value));
+        }
+        let appended = store.values.append_ingested(value, &mut self.values, &mut self.unsynced_bytes);
+        appended.map(Body::Large).or_else(|error| store.upkeep.lock().fail_unless_full(error))
+    }
+
     /// Builds the image of a leaf; its bytes.
     fn end_leaf(
         &mut self,
@@ -205,8 +264,8 @@ impl Built {
     ) -> usize {
         let right_pid = if high.is_empty() { 0 } else { right_pid };
         let mut builder = ImageBuilder::new(&leaf_spec(pid, self.store.keyspace(), right_pid, &leaf.low, high));
-        for (key, value) in &leaf.records {
-            builder.push(&leaf.bytes[key.clone()], Timestamp::ZERO, Body::Value(&leaf.bytes[value.clone()]));
+        for record in &leaf.records {
+            builder.push(&leaf.bytes[record.key.clone()], Timestamp::ZERO, leaf.body(record));
         }
         let image = builder.finish();
         let bytes = image.bytes().len();
@@ -228,7 +287,7 @@ impl Built {
             self.list.pages.push(RunPage { low: std::mem::take(low), pid: *pid, addr });
         }
         drop(up);
-        self.memory.resize(self.list.memory_bytes());
+        self.memory.resize(self.list.memory_bytes() + self.values.memory_bytes());
         let (needed, budget) = (self.memory.bytes(), store.budget().limit());
         if needed > budget / 2 {
             return Err(Error::TxnTooLarge { needed, budget });
@@ -257,6 +316,11 @@ impl Store {
     pub(crate) fn build_ingest(self: &Arc<Store>, source: &mut dyn SortedSource) -> Result<BuiltIngest> {
         let mut built = Built::new(self)?;
         built.write(source)?;
+        if !mutant!("ingest_values_unsynced")
+            && let Err(error) = self.values.sync()
+        {
+            return self.upkeep.lock().fail(error); // IN6
+        }
         if !mutant!("ingest_leaves_unsynced")
             && let Err(error) = self.file.sync_data()
         {
@@ -267,7 +331,7 @@ impl Store {
         built.number = up.next_list;
         self.release_unused(&mut up, &mut built.pids);
         drop(up);
-        let record = write_list(&self.env, built.number, &built.list.encode())?;
+        let record = write_list(&self.env, built.number, &built.values, &built.list.encode())?;
         let dir = &self.env.dir;
         self.env.vfs.sync_dir(dir).map_err(|source| Error::from_io(IoOp::SyncDir, dir, source))?;
         Ok(BuiltIngest { record, token: Box::new(built) })
@@ -277,9 +341,9 @@ impl Store {
     pub(crate) fn attach(&self, built: BuiltIngest, at: Timestamp) {
         let mut built = built.token.downcast::<Built>().expect("this store built it");
         built.attached = true;
-        let list = std::mem::take(&mut built.list);
+        let (list, values) = (std::mem::take(&mut built.list), std::mem::take(&mut built.values));
         let memory = std::mem::replace(&mut built.memory, self.budget().reserve_anyway(0));
-        self.show_run(Run::new(at, list, built.number, memory));
+        self.show_run(Run::new(at, list, built.number, memory, values));
     }
 
     fn show_run(&self, run: Run) {
@@ -291,8 +355,8 @@ impl Store {
     pub(crate) fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
         let path = list_path(&self.env.dir, record.number);
         let damaged = |what| Error::corruption(&path, 0, what);
-        let body = read_list(&self.env, record)?;
-        let list = RunList::decode(&body).ok_or_else(|| damaged("a list of leaves that is none"))?;
+        let (values, pages) = read_list(&self.env, record)?;
+        let list = RunList::decode(&pages).ok_or_else(|| damaged("a list of leaves that is none"))?;
         let end = self.file.len()? / UNIT_BYTES as u64;
         let mut up = self.upkeep.lock();
         up.stray_lists.retain(|&number| number != record.number);
@@ -309,15 +373,16 @@ impl Store {
             up.beside.insert(page.pid, Some(page.addr));
             *self.pages.known(page.pid).write() = Page::OnDisk(page.addr);
         }
-        up.expected.insert(record.number, list);
+        let values = self.values.claim(values)?; // IN6
+        up.expected.insert(record.number, (list, values));
         Ok(())
     }
 
     /// Attaches what a record names that was expected.
     pub(crate) fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
-        let list = self.upkeep.lock().expected.remove(&record.number).expect("it was expected");
-        let memory = self.budget().reserve_anyway(list.memory_bytes());
-        self.show_run(Run::new(at, list, record.number, memory));
+        let (list, values) = self.upkeep.lock().expected.remove(&record.number).expect("it was expected");
+        let memory = self.budget().reserve_anyway(list.memory_bytes() + values.memory_bytes());
+        self.show_run(Run::new(at, list, record.number, memory, values));
     }
 
     /// Page ids that nothing has come to use come free.

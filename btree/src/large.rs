@@ -5,7 +5,8 @@
 //!   change       what the old leaves named, or what came, and the new ones do not name is dropped (`split.rs`)
 //!   checkpoint   values synced, edit synced, the superblock with the edit's number; then what was dropped is forgotten
 //! ```
-//! A value that came in another way (by an ingest, or before there were value files) stays in its leaf until it is written anew.
+//! A value that came before there were value files stays in its leaf until it is written anew. Those of ingests are in files from the beginning (IN6 of
+//! `ingest.rs`).
 //!
 //! LV1 Whoever changes or frees a leaf says what it named. So a value that was appended for a leaf is named by one leaf, until it is dropped once.
 //! LV2 `Upkeep::values` is the difference between what pages name now and what the durable superblock's do: a value comes into it together with
@@ -34,7 +35,8 @@ const TINY_MEMTABLE_BYTES: std::ops::Range<u64> = 2..16 << 10;
 const LOADS_MAX: u32 = 8;
 
 impl Store {
-    fn inline_bytes_max(&self) -> usize {
+    /// Longer values go to the value files.
+    pub(crate) fn inline_bytes_max(&self) -> usize {
         #[cfg(any(test, feature = "testing"))]
         if TINY_MEMTABLE_BYTES.contains(&self.env.options.memtable_bytes) {
             return TINY_INLINE_BYTES_MAX;
@@ -42,10 +44,11 @@ impl Store {
         INLINE_BYTES_MAX
     }
 
-    /// Appends the large values among changes that go into a leaf now (LV2), and puts references in their place; the bytes appended. After an error
-    /// the changes must not go into the leaf.
+    /// Appends the large values among changes that go into a leaf now (LV2), and puts references in their place; the bytes appended. Those that came in a run
+    /// are in files already. After an error the changes must not go into the leaf.
     pub(crate) fn separate(&self, up: &mut Upkeep, points: &mut [Point<'_>]) -> Result<u64> {
         let mut changes = ValueChanges::default();
+        let of_run: Vec<LargeRef> = points.iter().filter_map(Point::reference).collect();
         for point in points {
             if let Body::Value(value) = point.body
                 && value.len() > self.inline_bytes_max()
@@ -60,6 +63,7 @@ impl Store {
             }
         }
         let bytes = changes.added_bytes();
+        of_run.into_iter().for_each(|large| self.values.adopt(large, &mut changes));
         up.values.append(changes);
         Ok(bytes)
     }
@@ -77,7 +81,8 @@ impl Store {
         if mutant!("superblock_without_its_values") {
             return Ok(up.superblock.values_no);
         }
-        self.values.settle(&mut up.values);
+        let never = self.values.settle(&mut up.values);
+        up.never_named.append(never);
         self.values.prepare(&up.values).or_else(|error| up.fail_unless_full(error))
     }
 
@@ -88,6 +93,7 @@ impl Store {
         if !mutant!("keep_dropped_values") {
             self.values.forget(&changes);
         }
+        self.values.give_up(std::mem::take(&mut up.never_named));
     }
 
     /// Whether the value files are to be worked on now: in turns with everything else.

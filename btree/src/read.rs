@@ -234,6 +234,7 @@ impl Store {
             Buffered::Settled(found) => return Ok(found_in_buffer(found)),
             Buffered::Open(newer) => newer,
             Buffered::Missing(missing) => return Ok(self.needs(missing)),
+            Buffered::Large(large, ts, newer) => return Ok(Found { hit: Hit::Large { large, ts }, newer }),
         };
         let tombs = self.tombs_if_any(); // G4
         if let Some(image) = self.unlatched_leaf(key, pin.pinned()) {

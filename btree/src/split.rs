@@ -56,8 +56,9 @@ impl Change {
             return Vec::new();
         }
         let refs = self.pages.iter().flat_map(|(image, spill)| LeafRef { image, spill: spill.as_ref() }.references());
-        let kept: HashSet<u64> = refs.map(|large| large.id).collect();
-        self.named.iter().filter(|large| !kept.contains(&large.id)).copied().collect()
+        // What came and was there already, after a crash in the middle of a run, is said once.
+        let mut kept: HashSet<u64> = refs.map(|large| large.id).collect();
+        self.named.iter().filter(|large| kept.insert(large.id)).copied().collect()
     }
 
     /// A leaf gets new content, or a place in the tree.

@@ -42,7 +42,7 @@ pub(crate) struct Upkeep {
     /// Pages of runs, which are not in the tree (IN1 of `ingest.rs`), and where they lie; none: nowhere yet.
     pub(crate) beside: BTreeMap<u64, Option<DiskAddr>>,
     /// What records of the log name, until it is replayed as far.
-    pub(crate) expected: BTreeMap<u64, RunList>,
+    pub(crate) expected: BTreeMap<u64, (RunList, ValueChanges)>,
     /// The greatest number of a list.
     pub(crate) next_list: u64,
     /// Lists that nothing needs.
@@ -65,6 +65,8 @@ pub(crate) struct Upkeep {
     pub(crate) given_up: VecDeque<(u64, DiskAddr)>,
     /// Large values that pages name and the durable superblock does not, and the other way round (LV2 of `large.rs`).
     pub(crate) values: ValueChanges,
+    /// Large values that pages named for a while, and no superblock will: given up behind the next one.
+    pub(crate) never_named: ValueChanges,
     /// Whether the list of range deletes changed since the last checkpoint.
     pub(crate) tombs_changed: bool,
     /// Pages that a merge might help.
@@ -120,6 +122,7 @@ impl Upkeep {
             dirty_leaves: VecDeque::new(),
             given_up: VecDeque::new(),
             values: ValueChanges::default(),
+            never_named: ValueChanges::default(),
             tombs_changed: false,
             underfull: BTreeSet::new(),
             untidy: BTreeSet::new(),

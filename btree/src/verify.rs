@@ -142,18 +142,20 @@ impl Store {
         Ok(seen)
     }
 
-    /// The leaves of runs that are layers.
+    /// The leaves of runs that are layers, and the large values that they name.
     fn verify_runs(&self, report: &mut VerifyReport) -> Result<()> {
+        let mut named: Vec<LargeRef> = Vec::new();
         for layer in &self.buffers.layers().frozen {
             let Layer::Run(run) = layer else { continue };
             for page in &run.list.pages {
                 report.pages += 1;
-                if let Err(what) = damage(self.read_page(page.pid, page.addr))? {
-                    self.problem(report, page.addr.unit, what);
+                match damage(self.read_page(page.pid, page.addr))? {
+                    Ok(image) => named.extend(image.references()),
+                    Err(what) => self.problem(report, page.addr.unit, what),
                 }
             }
         }
-        Ok(())
+        self.values.capture().check_ingested(&named, report)
     }
 
     /// Each unit below the end is free or used once (A2).

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 
 use duramen_base::memtable::successor;
-use duramen_base::options::{INGEST_VALUE_BYTES_MAX, VALUE_BYTES_MAX};
+use duramen_base::options::VALUE_BYTES_MAX;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::{BuiltIngest, Error, LockMode, Result, SortedSource, StoreHost, TxnOrigin, mutant};
@@ -60,11 +60,6 @@ where
         check_key(key)?;
         if value.len() > VALUE_BYTES_MAX {
             return Err(Error::ValueTooLarge { bytes: value.len() });
-        }
-        if value.len() > INGEST_VALUE_BYTES_MAX {
-            return Err(Error::InvalidArgument {
-                what: "values of an ingest have at most 64 KiB: larger ones are put",
-            });
         }
         match self.ahead.back().or(self.current.as_ref()) {
             Some((before, _)) if before.as_ref() >= key => {
@@ -126,8 +121,7 @@ impl Database {
     ///
     /// # Errors
     /// Nothing is visible, and the space is given back:
-    /// * [`Error::InvalidArgument`]: a key is not above the one before it, or a value has more than [`INGEST_VALUE_BYTES_MAX`](crate::INGEST_VALUE_BYTES_MAX)
-    ///   bytes; [`Error::KeyTooLarge`], [`Error::ValueTooLarge`].
+    /// * [`Error::InvalidArgument`]: a key is not above the one before it; [`Error::KeyTooLarge`], [`Error::ValueTooLarge`].
     /// * [`Error::TxnTooLarge`]: more than this store can take in one commit.
     /// * [`Error::LockTimeout`], [`Error::Deadlock`]: somebody else kept the keys locked. Ingest again.
     /// * [`Error::DiskFull`], [`Error::Io`], [`Error::Poisoned`], [`Error::Corruption`] (the keyspace is damaged), [`Error::NoSuchKeyspace`],

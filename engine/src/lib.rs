@@ -63,8 +63,8 @@ pub use duramen_base::{
     BackendKind, CompactionStats, Compression, ConflictInfo, ConflictPlace, DbUuid, DeadlockMember, DeadlockReason,
     DeadlockReport, Error, IoOp, KeyspaceId, KeyspaceOptions, LevelStats, LockBlocker, LockClaim, LockMode, LockOp,
     LockStrength, LockTarget, LockWait, Lsn, Problem, Result, SsiParty, SsiReport, StallCause, StallTimes, StoreStats,
-    Timestamp, TxnId, TxnInfo, TxnOrigin, Value, VerifyLevel, VerifyReport, VictimPolicy,
-    options::INGEST_VALUE_BYTES_MAX, options::KEY_BYTES_MAX, options::VALUE_BYTES_MAX,
+    Timestamp, TxnId, TxnInfo, TxnOrigin, Value, VerifyLevel, VerifyReport, VictimPolicy, options::KEY_BYTES_MAX,
+    options::VALUE_BYTES_MAX,
 };
 pub use duramen_txn::{
     AgeTicket, Concurrency, DeadlockCallback, DeadlockHandling, HeldLock, IsolationLevel, LockStats, LockWaiter,

@@ -10,6 +10,8 @@
 //! IT1  The tables of an ingest have one version of each key, without a timestamp, and no tombstone.
 //! IT2  A layer of tables comes into the manifest when its commit is visible and everything before it is in the files: then `persisted` reaches it,
 //!      and its list can go (IG3).
+//! IT3  Large values of an ingest are synced before its list, which has where they lie; the edit that names its tables adds them (VG1, VG2 of
+//!      `base/src/values/ingest.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub(crate) struct Ingested {
     pub(crate) run: Run,
     /// Their list.
     list: u64,
+    /// Large values that they name.
+    values: ValueChanges,
 }
 
 /// Tables that nothing names yet. Dropping it leaves their files to be removed.
@@ -51,10 +55,12 @@ struct Built {
     begun: Vec<u64>,
     list: u64,
     tables: Vec<Table>,
+    values: ValueChanges,
 }
 
 impl Drop for Built {
     fn drop(&mut self) {
+        self.store.values.give_up(std::mem::take(&mut self.values));
         if !self.begun.is_empty() {
             self.tables.clear();
             self.store.give_up(&mut self.store.upkeep.lock(), &self.begun);
@@ -64,7 +70,8 @@ impl Drop for Built {
 
 impl Built {
     fn new(store: &Arc<Store>) -> Built {
-        Built { store: Arc::clone(store), begun: Vec::new(), list: 0, tables: Vec::new() }
+        let (begun, tables, values) = (Vec::new(), Vec::new(), ValueChanges::default());
+        Built { store: Arc::clone(store), begun, list: 0, tables, values }
     }
 
     /// A number that no file of the store has.
@@ -81,6 +88,7 @@ impl Built {
         let store = Arc::clone(&self.store);
         let (mut writer, mut kv, mut edit) = (None::<TableWriter>, KeyVersions::default(), Edit::default());
         let no_tombs = RangeTombs::default();
+        let mut unsynced_bytes = 0;
         let placed = |meta| Placed { level: 0, run: 0, meta };
         while let Some((key, value)) = source.next_pair()? {
             let is_large = |writer: &TableWriter| writer.bytes() >= store.tuning.table_bytes || writer.is_full();
@@ -95,10 +103,17 @@ impl Built {
             }
             kv.reset(key);
             kv.add(Timestamp::ZERO, Body::Value(value)); // IT1
+            kv.separate(store.tuning.value_bytes_max, |value| {
+                let appended = store.values.append_ingested(value, &mut self.values, &mut unsynced_bytes);
+                appended.map_err(|error| store.fail_unless_full(error))
+            })?;
             writer.as_mut().expect("just made").push(&kv)?;
         }
         if let Some(last) = writer {
             edit.added.push(placed(last.finish(&no_tombs)?));
+        }
+        if !mutant!("ingest_values_unsynced") {
+            store.values.sync().map_err(|error| store.fail(error))?; // IT3
         }
         edit.next_table_no = edit.added.iter().map(|placed| placed.meta.no).max().unwrap_or(0) + 1;
         Ok(edit)
@@ -107,8 +122,8 @@ impl Built {
     /// The tables under their commit. From here on their files are nobody's to remove.
     fn into_ingested(mut self, ts: Timestamp) -> Ingested {
         self.begun.clear();
-        let tables = std::mem::take(&mut self.tables);
-        Ingested { ts, run: run_at(tables, ts), list: self.list }
+        let (tables, values) = (std::mem::take(&mut self.tables), std::mem::take(&mut self.values));
+        Ingested { ts, run: run_at(tables, ts), list: self.list, values }
     }
 }
 
@@ -122,7 +137,7 @@ fn run_at(tables: Vec<Table>, ts: Timestamp) -> Run {
 
 /// What the log's records name, until it is replayed as far.
 #[derive(Debug, Default)]
-pub(crate) struct Expected(Mutex<BTreeMap<u64, Vec<Table>>>);
+pub(crate) struct Expected(Mutex<BTreeMap<u64, (Vec<Table>, ValueChanges)>>);
 
 impl Store {
     /// From how many bytes of pairs on tables are built of them.
@@ -135,7 +150,7 @@ impl Store {
         let mut built = Built::new(self);
         let edit = built.write(source)?;
         built.list = built.next_no();
-        let record = write_list(&self.env, built.list, &edit.encode())?;
+        let record = write_list(&self.env, built.list, &built.values, &edit.encode())?;
         if !mutant!("ingest_names_unsynced") {
             // Other names may be lost with these.
             sync_dir(&self.env).map_err(|error| self.fail(error))?;
@@ -154,8 +169,8 @@ impl Store {
     /// Takes note of a record of the log: what it names is no garbage.
     pub(crate) fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
         let damaged = |what| Error::corruption(list_path(&self.env.dir, record.number), 0, what);
-        let edit =
-            Edit::decode(&read_list(&self.env, record)?).ok_or_else(|| damaged("a list of tables that is none"))?;
+        let (values, tables) = read_list(&self.env, record)?;
+        let edit = Edit::decode(&tables).ok_or_else(|| damaged("a list of tables that is none"))?;
         let is_ingested = |placed: &Placed| placed.meta.max_ts == Timestamp::ZERO && placed.meta.keys > 0;
         let ascend = edit.added.is_sorted_by(|a, b| a.meta.max_key < b.meta.min_key);
         if !ascend || edit.added.is_empty() || !edit.removed.is_empty() || !edit.added.iter().all(is_ingested) {
@@ -170,14 +185,15 @@ impl Store {
         drop(upkeep);
         let open = |placed: Placed| Table::open(&self.env, placed.meta);
         let tables = edit.added.into_iter().map(open).collect::<Result<_>>()?;
-        self.expected.0.lock().insert(record.number, tables);
+        let values = self.values.claim(values)?; // IT3
+        self.expected.0.lock().insert(record.number, (tables, values));
         Ok(())
     }
 
     /// Attaches what a record names that was expected.
     pub(crate) fn attach_expected(&self, record: &IngestRecord, at: Timestamp) {
-        let tables = self.expected.0.lock().remove(&record.number).expect("it was expected");
-        self.show(Ingested { ts: at, run: run_at(tables, at), list: record.number });
+        let (tables, values) = self.expected.0.lock().remove(&record.number).expect("it was expected");
+        self.show(Ingested { ts: at, run: run_at(tables, at), list: record.number, values });
     }
 
     /// One step of upkeep: the oldest layer, which is tables, comes into the manifest; whether it could (IT2).
@@ -189,7 +205,7 @@ impl Store {
         upkeep.next_table_no += 1;
         let layer = Layer::Ingested(Arc::clone(ingested));
         let added = &ingested.run.tables[..];
-        let values = &ValueChanges::default();
+        let values = &ingested.values;
         self.switch(upkeep, &Change { level: 0, run, added, removed: &[], values, settled: Some(&layer) })?;
         debug_assert!(self.persisted() >= ingested.ts, "IT2");
         upkeep.forget(list_path(&self.env.dir, ingested.list));
@@ -205,6 +221,10 @@ impl Store {
             *self.failure.lock() = Some(Arc::clone(cause));
         }
         error
+    }
+
+    fn fail_unless_full(&self, error: Error) -> Error {
+        if matches!(error, Error::DiskFull { .. }) { error } else { self.fail(error) }
     }
 
     fn check_not_failed(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
 use duramen_base::image::{Body, Image, ImageKind};
-use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_versions};
+use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_version, give_versions};
 use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
 use duramen_base::{Error, IoOp, Result, StoreMark, Timestamp};
@@ -146,7 +146,7 @@ fn give_table(
         stretch.image_at(at, &image, search.position(), sink);
         match image.kind() {
             ImageKind::TableData => match meta.filter(|meta| is_ingested(meta, &image)) {
-                Some(meta) => give_stamped(&image, meta.max_ts, sink)?,
+                Some(meta) => give_stamped(&image, meta.max_ts, values, sink)?,
                 None => give_versions(&image, values, sink)?,
             },
             ImageKind::RangeTombstones => give_range_deletes(&image, sink)?,
@@ -215,13 +215,11 @@ fn is_ingested(meta: &TableMeta, image: &Image) -> bool {
 }
 
 /// The values of a block of an ingested table.
-fn give_stamped(image: &Image, ts: Timestamp, sink: &mut dyn Salvage) -> Result<()> {
+fn give_stamped(image: &Image, ts: Timestamp, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
     let mut key = Vec::new();
     for index in 0..image.count() {
         image.key_into(index, &mut key);
-        if let Body::Value(value) = image.record(index).body {
-            sink.version(&key, ts, Some(value))?;
-        }
+        give_version(&key, ts, image.record(index).body, values, sink)?;
     }
     Ok(())
 }

@@ -87,6 +87,11 @@ impl SuperVersion {
         })
     }
 
+    /// Whether a table came by a commit and the manifest does not name it yet.
+    pub(crate) fn is_ingested(&self, table: &Arc<Table>) -> bool {
+        self.ingested().any(|ingested| ingested.run.all().any(|other| Arc::ptr_eq(other, table)))
+    }
+
     /// All runs of tables, those to ask first first.
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.ingested().map(|ingested| &ingested.run).chain(self.version.runs())

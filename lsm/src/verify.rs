@@ -32,17 +32,21 @@ pub(crate) fn verify(store: &Arc<Store>, level: VerifyLevel, report: &mut Verify
     };
     let problems_before = report.problems.len();
     let mut named = Vec::new();
+    let mut ingested = Vec::new();
     for table in sv.tables() {
+        let is_ingested = sv.is_ingested(table);
         let Some(opened) = noted(Table::open(&store.env, table.meta().clone()), report)? else { continue };
         report.pages += 2 + opened.props().tombs.len() as u64;
         match level {
             VerifyLevel::Quick => {}
+            VerifyLevel::Full if is_ingested => check_table(opened, &mut ingested, report)?,
             VerifyLevel::Full => check_table(opened, &mut named, report)?,
         }
     }
     // What a damaged table names is not known.
     let named = (report.problems.len() == problems_before).then_some(&named[..]);
     values.check(level, named, report)?;
+    values.check_ingested(&ingested, report)?;
     if level == VerifyLevel::Full && report.problems.len() == problems_before {
         let counted = count_keys(store);
         report.keys += noted(counted, report)?.unwrap_or(0);

@@ -16,6 +16,8 @@ use crate::vfs::File;
 pub struct CapturedValues<'a> {
     store: &'a ValueStore,
     places: Vec<(u64, Place)>,
+    /// Values that do not count yet.
+    pending: HashMap<u64, Place>,
     files: HashMap<u64, Option<File>>,
 }
 
@@ -24,7 +26,7 @@ impl ValueStore {
     pub fn capture(&self) -> CapturedValues<'_> {
         let index = self.index.read();
         let files = index.files().map(|(no, state)| (no, state.file.clone())).collect();
-        CapturedValues { store: self, places: index.places(), files }
+        CapturedValues { store: self, places: index.places(), pending: index.all_pending(), files }
     }
 }
 
@@ -42,6 +44,33 @@ impl CapturedValues<'_> {
             && let Some(named) = named
         {
             self.check_named(named, report)?;
+        }
+        Ok(())
+    }
+
+    /// Checks every value that an ingest names which is not in the tree yet, or not wholly. Damage goes into the report.
+    ///
+    /// # Errors
+    /// What is no damage and keeps from looking.
+    pub fn check_ingested(&self, named: &[LargeRef], report: &mut VerifyReport) -> Result<()> {
+        if named.is_empty() {
+            return Ok(());
+        }
+        let counting: HashMap<u64, Place> = self.places.iter().copied().collect();
+        for &value in named {
+            report.pages += 1;
+            match self.pending.get(&value.id).or_else(|| counting.get(&value.id)) {
+                Some(place) => self.check_value(value, place, report)?,
+                None => report.problem(&self.store.dir, 0, format!("value {} of an ingest is not there", value.id)),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, value: LargeRef, place: &Place, report: &mut VerifyReport) -> Result<()> {
+        // A file that is missing was reported.
+        if let Some(Some(file)) = self.files.get(&place.file) {
+            noted(self.store.owner.read(file, place.offset, value), report)?;
         }
         Ok(())
     }
@@ -90,11 +119,7 @@ impl CapturedValues<'_> {
                 report.problem(&self.store.dir, 0, format!("value {} is named twice, or is not there", value.id));
                 continue;
             };
-            let file = match self.files.get(&place.file) {
-                Some(Some(file)) => file,
-                Some(None) | None => continue,
-            };
-            noted(self.store.owner.read(file, place.offset, value), report)?;
+            self.check_value(value, &place, report)?;
         }
         for (id, place) in left {
             let path = self.store.dir.join(file_name(place.file));

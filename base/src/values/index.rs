@@ -69,6 +69,16 @@ impl Index {
         self.place(id).or_else(|| self.pending.get(&id).copied())
     }
 
+    /// Where a value lies that does not count yet.
+    pub(super) fn pending(&self, id: u64) -> Option<Place> {
+        self.pending.get(&id).copied()
+    }
+
+    /// All values that do not count yet.
+    pub(super) fn all_pending(&self) -> HashMap<u64, Place> {
+        self.pending.clone()
+    }
+
     /// Whether there is no value at all.
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty() && self.pending.is_empty()
@@ -138,6 +148,14 @@ impl Index {
     pub(super) fn await_switch(&mut self, id: u64, place: Place) {
         self.pending.insert(id, place);
         self.note_memory();
+    }
+
+    /// A value that lies here, in a file that is known, is to count with some switch.
+    pub(super) fn claim(&mut self, id: u64, place: Place) {
+        let state = self.files.entry(place.file).or_default();
+        state.expected += 1;
+        state.bytes = state.bytes.max(place.offset.saturating_add(entry_bytes(place.len)));
+        self.await_switch(id, place);
     }
 
     /// A value that was to count never will.

@@ -73,7 +73,7 @@ pub(super) fn manifest_number(name: &str) -> Option<u64> {
     (manifest_name(number) == name).then_some(number)
 }
 
-fn put_places(out: &mut Vec<u8>, places: &[(u64, Place)]) {
+pub(super) fn put_places(out: &mut Vec<u8>, places: &[(u64, Place)]) {
     varint::put(out, places.len() as u64);
     for (id, place) in places {
         [*id, place.file, place.offset, u64::from(place.len)].into_iter().for_each(|number| varint::put(out, number));
@@ -101,7 +101,7 @@ fn take_list<T>(bytes: &mut &[u8], bytes_min: u64, mut take: impl FnMut(&mut &[u
     (0..count).map(|_| take(bytes)).collect()
 }
 
-fn take_places(bytes: &mut &[u8]) -> Option<Vec<(u64, Place)>> {
+pub(super) fn take_places(bytes: &mut &[u8]) -> Option<Vec<(u64, Place)>> {
     take_list(bytes, 4, |bytes| {
         let (id, file, offset) = (varint::take(bytes)?, varint::take(bytes)?, varint::take(bytes)?);
         Some((id, Place { file, offset, len: u32::try_from(varint::take(bytes)?).ok()? }))

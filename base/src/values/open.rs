@@ -139,7 +139,7 @@ impl SalvagedValues {
         SalvagedValues { dir: PathBuf::new(), found: HashMap::new() }
     }
 
-    /// Finds what the manifest names; without one, what the value files hold up to their first damage.
+    /// Finds what the manifest names, and beside it what an ingest may name; without one, what the value files hold up to their first damage.
     pub fn find(files: &StoreFiles<'_>) -> (SalvagedValues, Vec<Loss>) {
         let dir = files.dir.join(DIR);
         let (mut found, mut losses) = (HashMap::new(), Vec::new());
@@ -153,6 +153,7 @@ impl SalvagedValues {
                         found.insert(id, (owner, file.clone(), place.offset));
                     }
                 }
+                find_others(files, &dir, &mut found);
             }
             Ok(None) if Names::list(files.vfs, &dir).is_ok_and(|names| names.files.is_empty()) => {}
             other => {
@@ -178,6 +179,17 @@ impl SalvagedValues {
             Some((owner, file, offset)) => owner.read(file, *offset, value),
             None => Err(Error::corruption(&self.dir, 0, "a value that a key names is in no value file")),
         }
+    }
+}
+
+/// What lies in the files and the manifest does not name (yet). Where nothing can be read nothing may be missing, so it is no loss.
+fn find_others(files: &StoreFiles<'_>, dir: &Path, found: &mut HashMap<u64, (Owner, File, u64)>) {
+    let mut others = HashMap::new();
+    for no in Names::list(files.vfs, dir).unwrap_or_default().files {
+        scan(files, dir, no, &mut others, &mut Vec::new());
+    }
+    for (id, at) in others {
+        found.entry(id).or_insert(at);
     }
 }
 

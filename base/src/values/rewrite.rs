@@ -36,7 +36,7 @@ impl ValueStore {
     /// `DiskFull`: it may be tried again; any other: nothing may be written any more.
     pub fn work(&self, bytes: u64, is_thorough: bool) -> Result<bool> {
         let mut writer = self.writer.lock();
-        self.remove_files(&mut writer);
+        self.remove_files(&mut writer, is_thorough);
         if writer.is_outstanding {
             return Ok(false);
         }
@@ -48,7 +48,7 @@ impl ValueStore {
         } else if writer.manifest.as_ref().is_some_and(|manifest| manifest.has_grown(MANIFEST_BYTES_MAX)) {
             self.write_manifest(&mut writer)?;
         }
-        self.remove_files(&mut writer);
+        self.remove_files(&mut writer, is_thorough);
         drop(writer);
         Ok(self.has_work(is_thorough))
     }
@@ -59,7 +59,7 @@ impl ValueStore {
         !writer.is_outstanding
             && (writer.rewrite.is_some()
                 || writer.manifest.as_ref().is_some_and(|manifest| manifest.has_grown(MANIFEST_BYTES_MAX))
-                || self.index.read().files().any(|(no, state)| is_empty(&writer, no, state))
+                || self.index.read().files().any(|(no, state)| self.may_go(&writer, no, state, is_thorough))
                 || self.pick(&writer, is_thorough).is_some())
     }
 
@@ -180,12 +180,13 @@ impl ValueStore {
     }
 
     /// VS3. What cannot be removed now is tried again, here or by the next open.
-    fn remove_files(&self, writer: &mut Writer) {
+    fn remove_files(&self, writer: &mut Writer, is_thorough: bool) {
         let mut index = self.index.write();
-        let empty: Vec<u64> =
-            index.files().filter(|&(no, state)| is_empty(writer, no, state)).map(|(no, _)| no).collect();
+        let may_go = |&(no, state): &(u64, &FileState)| self.may_go(writer, no, state, is_thorough);
+        let empty: Vec<u64> = index.files().filter(may_go).map(|(no, _)| no).collect();
         for no in empty {
             index.remove_file(no);
+            writer.appending = writer.appending.take().filter(|appending| appending.no != no);
             writer.garbage.push(self.dir.join(file_name(no)));
             let path = self.dir.join(file_name(no));
             writer.unsynced.retain(|file| file.path() != path);
@@ -196,12 +197,14 @@ impl ValueStore {
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
         });
     }
-}
 
-/// VS3: whether nothing in a file counts or is going to.
-fn is_empty(writer: &Writer, no: u64, state: &FileState) -> bool {
-    state.live == 0
-        && state.expected == 0
-        && writer.appending.as_ref().is_none_or(|appending| appending.no != no)
-        && writer.rewrite.as_ref().is_none_or(|rewrite| rewrite.no != no)
+    /// VS3: whether nothing in a file counts or is going to. One that is appended to goes only if it is worth it.
+    fn may_go(&self, writer: &Writer, no: u64, state: &FileState, is_thorough: bool) -> bool {
+        let dead_bytes_min = if is_thorough { 1 } else { self.dead_bytes_min };
+        let is_appended_to = writer.appending.as_ref().is_some_and(|appending| appending.no == no);
+        state.live == 0
+            && state.expected == 0
+            && (!is_appended_to || state.dead_bytes() >= dead_bytes_min)
+            && writer.rewrite.as_ref().is_none_or(|rewrite| rewrite.no != no)
+    }
 }

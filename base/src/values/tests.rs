@@ -191,6 +191,86 @@ fn values_of_every_length_come_back_after_opening_again() {
     tree.check("opened again");
 }
 
+/// Values of an ingest, synced; and the list of them.
+fn ingested(tree: &Tree, lens: &[usize]) -> (Vec<LargeRef>, ValueChanges, Vec<u8>) {
+    let (mut changes, mut unsynced_bytes, mut list) = (ValueChanges::default(), 0, Vec::new());
+    let next = || tree.values.writer.lock().next_id;
+    let append = |len| tree.values.append_ingested(&content(next(), len), &mut changes, &mut unsynced_bytes).unwrap();
+    let refs = lens.iter().copied().map(append).collect();
+    tree.values.sync().unwrap();
+    changes.encode_added(&mut list);
+    (refs, changes, list)
+}
+
+fn listed(list: &[u8]) -> ValueChanges {
+    ValueChanges::take_added(&mut &list[..]).unwrap()
+}
+
+#[test]
+fn what_the_list_of_an_ingest_names_is_kept_over_restarts_until_its_switch() {
+    let mut tree = Tree::create(memory());
+    let before = tree.put(&[300, 400], &[]);
+    let (refs, _, list) = ingested(&tree, &[900, 3000, 20, 1400]);
+    for round in 0..3 {
+        // Nothing but the list has it.
+        tree = Tree::open(Arc::clone(&tree.disk)).unwrap();
+        let claimed = tree.values.claim(listed(&list)).unwrap();
+        assert_eq!(claimed.added.len(), 4);
+        tree.put(&[50 + round], &[]);
+        tree.work(true);
+        for large in &refs {
+            let value = tree.values.read(*large).unwrap().expect("it is on its way");
+            assert!(*value == content(large.id, large.len as usize), "and nobody got its number");
+        }
+        assert!(tree.values.claim(listed(&list)).is_err(), "it is named twice");
+    }
+    tree = Tree::open(Arc::clone(&tree.disk)).unwrap();
+    let mut claimed = tree.values.claim(listed(&list)).unwrap();
+    let mut one = ValueChanges::default();
+    tree.values.adopt(refs[0], &mut one);
+    tree.switch(&refs[..1], &before, &mut one).unwrap();
+    tree.work(true);
+    tree.check("a leaf of the run is in the tree");
+    tree.values.adopt(refs[0], &mut one);
+    assert_eq!(one.added.len(), 1, "once");
+    tree = Tree::open(Arc::clone(&tree.disk)).unwrap();
+    claimed.added = tree.values.claim(listed(&list)).unwrap().added;
+    assert_eq!(claimed.added.len(), 3, "what a switch has added is not added again");
+    tree.switch(&refs[1..], &[], &mut claimed).unwrap();
+    tree.work(true);
+    tree.check("all of it is");
+    assert!(tree.values.claim(listed(&list)).unwrap().is_empty());
+    Tree::open(Arc::clone(&tree.disk)).unwrap().check("opened again");
+}
+
+#[test]
+fn what_an_ingest_wrote_that_came_to_nothing_goes() {
+    let mut tree = Tree::create(memory());
+    tree.put(&[300], &[]);
+    let (_, changes, _) = ingested(&tree, &[5000, 6000]);
+    tree.work(true);
+    let bytes = |tree: &Tree| tree.files().iter().map(|name| content_of(tree, name).len()).sum::<usize>();
+    assert!(bytes(&tree) > 11_000);
+    tree.values.give_up(changes);
+    tree.put(&[10], &[]);
+    tree.work(true);
+    assert!(bytes(&tree) < 1000, "{} bytes", bytes(&tree));
+    ingested(&tree, &[5000, 6000]);
+    tree = Tree::open(Arc::clone(&tree.disk)).unwrap();
+    tree.work(true);
+    assert!(bytes(&tree) < 1000, "{} bytes", bytes(&tree));
+    tree.check("nobody claimed it");
+}
+
+#[test]
+fn lists_of_values_that_cannot_be_are_refused() {
+    let take = |list: &[u8]| ValueChanges::take_added(&mut &list[..]).is_some();
+    assert!(take(&[0]) && take(&[1, 9, 3, 64, 5]));
+    assert!(!take(&[]) && !take(&[1, 9, 3, 64]), "too short");
+    assert!(!take(&[1, 9, 3, 63, 5]), "in the header of a file");
+    assert!(!take(&[&[1, 9, 3][..], &[0xff; 9], &[1, 5]].concat()), "behind every file");
+}
+
 #[test]
 fn a_value_is_found_once_it_was_appended_until_it_is_dropped_or_given_up() {
     let mut tree = Tree::create(memory());

@@ -12,7 +12,7 @@ use duramen_base::image::{Body, Image, KeyBuffer};
 use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
-use super::window::{Buffered, Covers, Window};
+use super::window::{Buffered, Covers, Held, Window};
 use super::{From, Inclusive, Way};
 use crate::read::LeafView;
 
@@ -219,7 +219,7 @@ impl LeafWalk {
     }
 
     /// The version of the buffers that is shown at `spot`, if it is one of theirs.
-    fn buffered(&self, spot: Spot) -> Option<(Timestamp, &Value)> {
+    fn buffered(&self, spot: Spot) -> Option<(Timestamp, &Held)> {
         let (ts, value) = self.window.keys[spot.buffered?].version.as_ref()?;
         Some((*ts, value.as_ref().expect("a cursor stands only on keys that are shown")))
     }
@@ -235,16 +235,21 @@ impl LeafWalk {
 
     /// The reference there, if the value lies in a value file.
     pub(super) fn large(&self, spot: Spot) -> Option<LargeRef> {
-        let is_in_leaf = self.items.is_some() && self.buffered(spot).is_none();
-        match spot.leaf.filter(|_| is_in_leaf).map(|index| &self.shown(index).value) {
+        if let Some((_, held)) = self.buffered(spot) {
+            return match held {
+                Held::Large(large) => Some(*large),
+                Held::Value(_) => None,
+            };
+        }
+        match spot.leaf.filter(|_| self.items.is_some()).map(|index| &self.shown(index).value) {
             Some(ShownValue::Large(large)) => Some(*large),
             Some(ShownValue::InImage(_) | ShownValue::Own(_)) | None => None,
         }
     }
 
     pub(super) fn value(&self, spot: Spot) -> &[u8] {
-        if let Some((_, value)) = self.buffered(spot) {
-            return value;
+        if let Some((_, held)) = self.buffered(spot) {
+            return held.value();
         }
         let index = LeafWalk::leaf_index(spot);
         if self.items.is_none() {
@@ -258,8 +263,8 @@ impl LeafWalk {
     }
 
     pub(super) fn value_owned(&self, spot: Spot) -> Value {
-        if let Some((_, value)) = self.buffered(spot) {
-            return value.clone();
+        if let Some((_, held)) = self.buffered(spot) {
+            return held.value().clone();
         }
         let index = LeafWalk::leaf_index(spot);
         if self.items.is_none() {

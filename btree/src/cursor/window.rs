@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use duramen_base::memtable::{self, Key, MemItem, successor};
 use duramen_base::sync::Arc;
+use duramen_base::values::LargeRef;
 use duramen_base::{Result, Timestamp, Value};
 
 use super::{From, Inclusive, Way};
@@ -53,14 +54,39 @@ impl Covers {
     }
 }
 
+/// A value that a layer of the buffers has.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Value(Value),
+    /// In a value file.
+    Large(LargeRef),
+}
+
+impl Held {
+    /// The value, of one that is no large one.
+    pub(super) fn value(&self) -> &Value {
+        match self {
+            Held::Value(value) => value,
+            Held::Large(_) => panic!("C8: the value was not made sure of"),
+        }
+    }
+}
+
 /// A key that the buffers know.
 #[derive(Debug)]
-pub(super) struct Buffered {
-    pub(super) key: Key,
+pub(crate) struct Buffered {
+    pub(crate) key: Key,
     /// The newest version at or before the cursor's timestamp; without a value it is a tombstone.
-    pub(super) version: Option<(Timestamp, Option<Value>)>,
+    pub(crate) version: Option<(Timestamp, Option<Held>)>,
     /// Whether it changed after that.
-    pub(super) newer: bool,
+    pub(crate) newer: bool,
+}
+
+impl std::convert::From<MemItem> for Buffered {
+    fn from(MemItem { key, version, newer }: MemItem) -> Buffered {
+        let version = version.map(|version| (version.ts, version.value.map(Held::Value)));
+        Buffered { key, version, newer }
+    }
 }
 
 /// Keys of the buffers between two ends, ascending.
@@ -82,8 +108,27 @@ pub(super) struct Place<'a> {
     pub(super) keys_max: usize,
 }
 
+/// Keys of a layer.
+enum Items {
+    OfBuffer(Vec<MemItem>),
+    OfRun(Vec<Buffered>),
+}
+
+impl Items {
+    fn last_key(&self) -> Option<&Key> {
+        match self {
+            Items::OfBuffer(items) => items.last().map(|item| &item.key),
+            Items::OfRun(items) => items.last().map(|item| &item.key),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last_key().is_none()
+    }
+}
+
 /// Keys of a layer, and whether there may be more of them behind.
-type Copied = (Vec<MemItem>, bool);
+type Copied = (Items, bool);
 
 impl Window {
     /// The window for a move from `from`; `None`: one of the layers is gone, look again.
@@ -107,15 +152,15 @@ impl Window {
                 None => return Ok(None),
             }
         }
-        let cut_off = copied.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(items, _)| items.last());
+        let cut_off = copied.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(items, _)| items.last_key());
         match way {
             Way::Up => {
-                if let Some(last) = cut_off.map(|item| &item.key).min() {
+                if let Some(last) = cut_off.min() {
                     window.high = Some(successor(last));
                 }
             }
             Way::Down => {
-                if let Some(last) = cut_off.map(|item| &item.key).max() {
+                if let Some(last) = cut_off.max() {
                     window.low = Some(last.to_vec());
                 }
             }
@@ -139,7 +184,7 @@ impl Window {
                 let items = store.copy_of_run(run, (low, high), way == Way::Down, at, keys_max)?;
                 return Ok(items.map(|items| {
                     let is_cut = items.len() >= keys_max;
-                    (items, is_cut)
+                    (Items::OfRun(items), is_cut)
                 }));
             }
         };
@@ -147,22 +192,23 @@ impl Window {
         let mut items = Vec::new();
         let is_cut = !buffer.is_empty()
             && buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
-        Ok(Some((items, is_cut)))
+        Ok(Some((Items::OfBuffer(items), is_cut)))
     }
 }
 
 /// The keys of all buffers between the ends, ascending, each once. What one buffer has comes in the order of its way.
-fn merged(copied: Vec<Vec<MemItem>>, way: Way, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
+fn merged(copied: Vec<Items>, way: Way, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
     let sources = copied.iter().filter(|items| !items.is_empty()).count();
     let is_inside = |key: &[u8]| key >= low && (high.is_empty() || key < high);
-    let inside = copied.into_iter().flatten().filter(|item| is_inside(&item.key));
-    let mut keys: Vec<Buffered> = inside
-        .map(|MemItem { key, version, newer }| Buffered {
-            key,
-            version: version.map(|version| (version.ts, version.value)),
-            newer,
-        })
-        .collect();
+    let mut keys: Vec<Buffered> = Vec::new();
+    for items in copied {
+        match items {
+            Items::OfBuffer(items) => {
+                keys.extend(items.into_iter().filter(|item| is_inside(&item.key)).map(Buffered::from));
+            }
+            Items::OfRun(items) => keys.extend(items.into_iter().filter(|item| is_inside(&item.key))),
+        }
+    }
     if way == Way::Down {
         keys.reverse();
     }
@@ -172,7 +218,7 @@ fn merged(copied: Vec<Vec<MemItem>>, way: Way, (low, high): (&[u8], &[u8])) -> V
             let is_same = other.key == kept.key;
             if is_same {
                 kept.newer |= other.newer;
-                let ts = |version: &Option<(Timestamp, Option<Value>)>| version.as_ref().map(|(ts, _)| *ts);
+                let ts = |version: &Option<(Timestamp, Option<Held>)>| version.as_ref().map(|(ts, _)| *ts);
                 if ts(&other.version) > ts(&kept.version) {
                     kept.version = other.version.take();
                 }

@@ -66,6 +66,7 @@ impl Store {
         }
         up.logged_pids.insert(run.list.right_pid);
         up.beside.remove(&run.list.right_pid);
+        up.values.append(run.take_values()); // IN6
         self.commit_change(up, change);
         up.underfull.extend([left_pid, run.list.right_pid]);
         Ok(true)

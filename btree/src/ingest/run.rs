@@ -3,12 +3,15 @@
 //! Its records have no timestamps: they are read as of its commit. The invariants are those of `ingest.rs`.
 
 use duramen_base::arena::Counted;
-use duramen_base::image::Image;
-use duramen_base::memtable::{Key, KeyVersion, MemFound, MemItem};
+use duramen_base::image::{Body, Image};
+use duramen_base::memtable::{Key, KeyVersion, MemFound};
+use duramen_base::sync::Mutex;
 use duramen_base::sync::atomic::{AtomicBool, Ordering};
+use duramen_base::values::{LargeRef, ValueChanges};
 use duramen_base::{Reservation, Result, Timestamp, Value};
 
 use super::RunList;
+use crate::cursor::{Buffered, Held};
 use crate::read::Missing;
 use crate::store::Store;
 
@@ -23,6 +26,8 @@ pub(crate) struct Run {
     gone: AtomicBool,
     /// Memory of the list.
     memory: Reservation,
+    /// Large values that its leaves name, until it is hung (IN6).
+    values: Mutex<ValueChanges>,
 }
 
 /// What a layer knows of a key.
@@ -30,6 +35,8 @@ pub(crate) struct Run {
 pub(crate) enum Looked {
     /// Whatever there is to know.
     Found(MemFound),
+    /// The key has this value, in a value file.
+    Large(LargeRef),
     /// Nothing.
     Nothing,
     /// A page must be read first.
@@ -37,8 +44,13 @@ pub(crate) enum Looked {
 }
 
 impl Run {
-    pub(super) fn new(ts: Timestamp, list: RunList, number: u64, memory: Reservation) -> Run {
-        Run { ts, list, number, gone: AtomicBool::new(false), memory }
+    pub(super) fn new(ts: Timestamp, list: RunList, number: u64, memory: Reservation, values: ValueChanges) -> Run {
+        Run { ts, list, number, gone: AtomicBool::new(false), memory, values: Mutex::new(values) }
+    }
+
+    /// The large values that its leaves name: they all come into the tree now.
+    pub(super) fn take_values(&self) -> ValueChanges {
+        std::mem::take(&mut self.values.lock())
     }
 
     /// Memory it takes.
@@ -73,9 +85,12 @@ impl Store {
         };
         self.cache.note_lookup();
         let Ok(slot) = image.search(key) else { return Looked::Nothing };
-        let range = image.value_range(slot);
-        let version = (run.ts <= at)
-            .then(|| KeyVersion { ts: run.ts, value: Some(Value::from_image(&image, range.start, range.len())) });
+        let value = match (run.ts <= at).then(|| held(&image, slot)) {
+            Some(Held::Large(large)) => return Looked::Large(large),
+            Some(Held::Value(value)) => Some(value),
+            None => None,
+        };
+        let version = value.map(|value| KeyVersion { ts: run.ts, value: Some(value) });
         Looked::Found(MemFound { version, tomb: Timestamp::ZERO, newer: run.ts > at })
     }
 
@@ -87,7 +102,7 @@ impl Store {
         is_down: bool,
         at: Timestamp,
         keys_max: usize,
-    ) -> Result<Option<Vec<MemItem>>> {
+    ) -> Result<Option<Vec<Buffered>>> {
         let pages = &run.list.pages;
         let first = pages.partition_point(|page| *page.low <= *low).saturating_sub(1);
         let end = if high.is_empty() { pages.len() } else { pages.partition_point(|page| *page.low < *high) };
@@ -111,7 +126,7 @@ impl Store {
             let end = if high.is_empty() { Err(image.count()) } else { image.search(high) };
             let (Ok(end) | Err(end)) = end;
             let room = keys_max - items.len();
-            let item = |slot: usize| self.item_of(run, &image, slot, at);
+            let item = |slot: usize| item_of(run, &image, slot, at);
             if is_down {
                 items.extend((start..end).rev().take(room).map(item));
             } else {
@@ -120,13 +135,19 @@ impl Store {
         }
         Ok(Some(items))
     }
+}
 
-    fn item_of(&self, run: &Run, image: &Counted<Image>, slot: usize, at: Timestamp) -> MemItem {
-        let mut key = Vec::new();
-        image.key_into(slot, &mut key);
-        let range = image.value_range(slot);
-        let version = (run.ts <= at)
-            .then(|| KeyVersion { ts: run.ts, value: Some(Value::from_image(image, range.start, range.len())) });
-        MemItem { key: Key::from(&key[..]), version, newer: run.ts > at }
+fn item_of(run: &Run, image: &Counted<Image>, slot: usize, at: Timestamp) -> Buffered {
+    let mut key = Vec::new();
+    image.key_into(slot, &mut key);
+    let version = (run.ts <= at).then(|| (run.ts, Some(held(image, slot))));
+    Buffered { key: Key::from(&key[..]), version, newer: run.ts > at }
+}
+
+fn held(image: &Counted<Image>, slot: usize) -> Held {
+    if let Body::Large(large) = image.record(slot).body {
+        return Held::Large(large);
     }
+    let range = image.value_range(slot);
+    Held::Value(Value::from_image(image, range.start, range.len()))
 }

@@ -9,6 +9,7 @@ use duramen::{
     TxnOptions, VerifyLevel,
 };
 use duramen_base::vfs::sim::{Fault, FaultKind, OpKind, OsError, SimVfs};
+use duramen_base::vfs::{File, OpenMode};
 use duramen_tests::dice::Dice;
 
 use super::{builder_on, database, disk, on_each_kind, open_on, small, words};
@@ -125,8 +126,9 @@ fn keys_out_of_order_are_refused(kind: BackendKind) {
     }
     let long = pairs(0, 900, "v").chain([("1".repeat(20_000), String::new())]);
     assert!(matches!(db.ingest(&ks, long), Err(Error::KeyTooLarge { bytes: 20_000 })));
-    let large = pairs(0, 900, "v").chain([("1".to_owned(), "v".repeat(70_000))]);
-    assert!(matches!(db.ingest(&ks, large), Err(Error::InvalidArgument { .. })));
+    let bytes = duramen::VALUE_BYTES_MAX + 1;
+    let large = pairs(0, 900, "v").chain([("1".to_owned(), "v".repeat(bytes))]);
+    assert!(matches!(db.ingest(&ks, large), Err(Error::ValueTooLarge { bytes: found }) if found == bytes));
     let failing = pairs(0, 900, "v").map(Ok).chain([Err(Error::InvalidArgument { what: "line 901" })]);
     let failed = db.ingest_with(&ks, TxnOptions::default(), failing);
     assert!(matches!(failed, Err(Error::InvalidArgument { what: "line 901" })));
@@ -381,6 +383,153 @@ fn long_keys_and_large_values_are_taken(kind: BackendKind) {
     check_clean(&db);
 }
 
+/// How many large values there are, and bytes of their files.
+fn values(db: &Database) -> (u64, u64) {
+    let stats = db.stats();
+    let (_, store) = stats.keyspaces.iter().find(|(name, _)| name == "ks").expect("it is open");
+    (store.values, store.value_bytes)
+}
+
+fn large_values_go_to_value_files_and_give_their_space_back(kind: BackendKind) {
+    let sim = SimVfs::new();
+    let open = |sim: &SimVfs| {
+        builder_on(&(Arc::new(sim.clone()) as Arc<dyn Vfs>)).executor(Arc::new(ManualExecutor::new())).open("db")
+    };
+    let db = open(&sim).expect("an empty disk");
+    let ks = db.create_keyspace("ks", KeyspaceOptions::new(kind)).expect("a new name");
+    let value = |n: u64, round: u64| vec![(n * 7 + round) as u8; 10_000 + (n as usize * 3_917) % 30_000];
+    let pairs = |round: u64, step: usize| {
+        (0..60_u64).step_by(step).map(move |n| (format!("{n:02}").into_bytes(), value(n, round))).collect::<Vec<_>>()
+    };
+    db.update(|tx| tx.put(&ks, "", value(0, 9))).expect("room");
+    let before = now(&db);
+    let mut all = Rows::from([(vec![], value(0, 9))]);
+    for (round, step) in [(0, 1), (1, 3), (2, 7)] {
+        db.ingest(&ks, pairs(round, step)).expect("room");
+        all.extend(pairs(round, step));
+        assert_eq!(rows(&now(&db), &ks), all, "round {round}");
+        check_clean(&db);
+    }
+    db.update(|tx| tx.delete(&ks, "05")).expect("room");
+    all.remove(&b"05"[..]);
+    assert_eq!(rows(&before, &ks).len(), 1);
+    db.checkpoint().expect("a good disk");
+    assert_eq!(rows(&now(&db), &ks), all);
+    check_clean(&db);
+    drop(before);
+    db.compact(&ks).expect("a good disk");
+    assert_eq!(rows(&now(&db), &ks), all);
+    check_clean(&db);
+    let large = all.values().filter(|value| value.len() > 16 << 10);
+    let bytes: usize = large.clone().map(Vec::len).sum();
+    if kind != BackendKind::Model {
+        assert_eq!(values(&db).0, large.count() as u64);
+        assert!(values(&db).1 < bytes as u64 + 8_192, "{} bytes for {bytes}", values(&db).1);
+    }
+    // What only the log names, over a crash.
+    db.ingest(&ks, pairs(3, 2)).expect("room");
+    all.extend(pairs(3, 2));
+    let sim = sim.kill();
+    drop((db, ks));
+    let db = open(&sim).expect("a crash is no damage");
+    let ks = db.open_keyspace("ks").expect("it is there");
+    for _ in 0..2 {
+        assert_eq!(rows(&now(&db), &ks), all);
+        check_clean(&db);
+        db.compact(&ks).expect("a good disk");
+    }
+    db.update(|tx| tx.delete_range(&ks, "", "")).expect("room");
+    db.compact(&ks).expect("a good disk");
+    assert_eq!(values(&db), (0, 0));
+    check_clean(&db);
+}
+
+/// A keyspace with large values that came by an ingest; settled, or named by the log alone.
+fn with_ingested_values(kind: BackendKind, settles: bool) -> (SimVfs, Rows) {
+    let sim = SimVfs::new();
+    let vfs: Arc<dyn Vfs> = Arc::new(sim.clone());
+    let db = builder_on(&vfs).executor(Arc::new(ManualExecutor::new())).open("db").expect("an empty disk");
+    let ks = db.create_keyspace("ks", KeyspaceOptions::new(kind)).expect("a new name");
+    let pairs: Vec<_> = (0..9_u8).map(|n| (vec![n], vec![n; 10_000 + usize::from(n) * 2_000])).collect();
+    db.ingest(&ks, pairs.clone()).expect("room");
+    if settles {
+        db.checkpoint().expect("a good disk");
+    }
+    (sim.kill(), pairs.into_iter().collect())
+}
+
+fn ingested_values_are_salvaged(kind: BackendKind) {
+    let (sim, all) = with_ingested_values(kind, true);
+    let vfs: Arc<dyn Vfs> = Arc::new(sim);
+    let report = builder_on(&vfs).salvage("db", "rescued").expect("a good disk");
+    assert!(report.is_whole(), "{report}");
+    let db = builder_on(&vfs).open("rescued").expect("whole");
+    assert_eq!(rows(&now(&db), &db.open_keyspace("ks").expect("it is there")), all);
+}
+
+fn damage_in_the_values_of_an_ingest_is_told_by_who_reads_them(kind: BackendKind) {
+    for (settles, removes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (sim, all) = with_ingested_values(kind, settles);
+        let dir = std::path::Path::new("db/ks/1/values");
+        let files = sim.list(dir).unwrap_or_default().into_iter().map(|entry| dir.join(entry.name));
+        for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "val")) {
+            if removes {
+                sim.remove_file(&path).expect("it is there");
+            } else {
+                let file = File::open(&sim, &path, OpenMode::OpenOrCreate).expect("it is there");
+                file.write_all_at(b"damage", file.len().expect("a good disk") - 6).expect("a good disk");
+            }
+        }
+        let vfs: Arc<dyn Vfs> = Arc::new(sim);
+        let db = builder_on(&vfs).executor(Arc::new(ManualExecutor::new())).open("db").expect("reading tells");
+        let ks = db.open_keyspace("ks").expect("it is there");
+        let read: Vec<_> = all.keys().map(|key| (key, now(&db).get(&ks, key))).collect();
+        for (key, found) in &read {
+            match found {
+                Ok(found) => assert_eq!(found.as_deref(), Some(&all[*key][..])),
+                Err(error) => assert!(matches!(error, Error::Corruption { .. }), "{error}"),
+            }
+        }
+        let told = read.iter().filter(|(_, found)| found.is_err()).count();
+        let large = all.values().filter(|value| value.len() > 16 << 10).count();
+        let expected = if kind == BackendKind::Model { 0 } else { if removes { large } else { 1 } };
+        assert_eq!(told, expected, "settled: {settles}, removed: {removes}");
+        let report = db.verify(VerifyLevel::Full).expect("readable");
+        assert_eq!(report.is_clean(), expected == 0, "settled: {settles}, removed: {removes}: {report:?}");
+    }
+}
+
+/// 16 MiB, and a little memory.
+fn values_up_to_the_limit_are_ingested(kind: BackendKind) {
+    if kind == BackendKind::Model {
+        return; // It takes puts alone, which a transaction holds in memory.
+    }
+    let vfs = disk();
+    let open = || builder_on(&vfs).executor(Arc::new(ManualExecutor::new())).open("db").expect("a good disk");
+    let db = open();
+    let ks = db.create_keyspace("ks", KeyspaceOptions::new(kind)).expect("a new name");
+    let of = |n: u8| vec![n; duramen::VALUE_BYTES_MAX - usize::from(n)];
+    db.ingest(&ks, (0..4_u8).map(|n| ([n], of(n)))).expect("room");
+    let check = |db: &Database, ks: &Keyspace| {
+        for n in 0..4_u8 {
+            assert!(now(db).get(ks, [n]).expect("readable").as_deref() == Some(&of(n)[..]));
+        }
+        let mut numbers = 0..;
+        for entry in now(db).iter(ks).expect("readable") {
+            assert!(entry.expect("readable").value[..] == of(numbers.next().expect("endless")));
+        }
+        check_clean(db);
+    };
+    check(&db, &ks);
+    drop(ks);
+    db.close().expect("a good disk");
+    let db = open();
+    let ks = db.open_keyspace("ks").expect("it is there");
+    check(&db, &ks);
+    db.compact(&ks).expect("a good disk");
+    check(&db, &ks);
+}
+
 /// Random ingests among random changes, restarts and upkeep, against a map.
 fn random_ingests_are_as_if_put(kind: BackendKind) {
     let seed = crate::random::seed();
@@ -397,7 +546,8 @@ fn random_ingests_are_as_if_put(kind: BackendKind) {
                 0..3 => {
                     let (from, step) = (dice.below(800), 1 + dice.below(4));
                     let count = dice.below(500);
-                    let value = format!("{round}.{turn}.");
+                    let filling = if dice.below(3) == 0 { ".".repeat(110) } else { String::new() };
+                    let value = format!("{round}.{turn}.{filling}");
                     let chosen: Vec<_> = pairs(from, from + step * count, &value).step_by(step as usize).collect();
                     db.ingest(&ks, chosen.clone()).expect("room");
                     state.extend(expected(chosen.into_iter()));
@@ -464,5 +614,9 @@ on_each_kind!(
     behind_the_last_key_every_byte_is_written_once,
     an_older_snapshot_keeps_an_ingest_from_being_hung,
     long_keys_and_large_values_are_taken,
+    large_values_go_to_value_files_and_give_their_space_back,
+    ingested_values_are_salvaged,
+    damage_in_the_values_of_an_ingest_is_told_by_who_reads_them,
+    values_up_to_the_limit_are_ingested,
     random_ingests_are_as_if_put,
 );

@@ -2,7 +2,10 @@
 //!
 //! One keyspace, so a database holds as many commits as it says are visible, and must hold exactly their content.
 //!
-//! CI1  What was found, and what is left after upkeep, is named: a folder has no list, and no more tables than the manifest names.
+//! Each in two sizes: many short values, or fewer of which most lie in value files.
+//!
+//! CI1  What was found, and what is left after upkeep, is named: a folder has no list, no more tables than the manifest names, no more value files and
+//!      values than there are large values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +21,14 @@ use super::states::each_state;
 
 const RANDOM_SUBSETS: u64 = 2;
 
+/// What is ingested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Short,
+    /// One key in so many of those of the short form.
+    Large(usize),
+}
+
 /// A run and what it left.
 struct Run {
     history: History,
@@ -27,6 +38,7 @@ struct Run {
 }
 
 struct Stage {
+    size: Size,
     disk: SimVfs,
     jobs: ManualExecutor,
     db: Database,
@@ -35,11 +47,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(kind: BackendKind) -> Stage {
+    fn new(kind: BackendKind, size: Size) -> Stage {
         let (disk, jobs) = (SimVfs::new(), ManualExecutor::new());
         let db = builder(&disk).executor(Arc::new(jobs.clone())).open(PATH).expect("a good disk");
         let ks = db.create_keyspace("ks", options(kind)).expect("a new name");
-        Stage { disk, jobs, db, ks, commits: BTreeMap::new() }
+        Stage { size, disk, jobs, db, ks, commits: BTreeMap::new() }
     }
 
     fn committed(&mut self, ts: u64, writes: Vec<Change>) {
@@ -63,13 +75,17 @@ impl Stage {
     }
 
     fn ingest(&mut self, from: u64, to: u64, step: usize, value: &str) {
-        let pairs: Vec<_> = (from..to).step_by(step).map(|n| (key(n), format!("{value} {n}").into_bytes())).collect();
+        let (every, size) = if let Size::Large(every) = self.size { (every, self.size) } else { (1, self.size) };
+        let keys = (from..to).step_by(step * every);
+        let pairs: Vec<_> = keys.map(|n| (key(n), of_size(size, format!("{value} {n}"), n))).collect();
         let ts = self.db.ingest(&self.ks, pairs.clone()).expect("a good disk").expect("there are pairs").ts.get();
         self.committed(ts, pairs.into_iter().map(|(key, value)| Change::Put(key, value.into())).collect());
     }
 
     fn ingest_that_fails(&mut self, to: u64) {
-        let pairs = (0..to).map(|n| Ok((key(n), "lost"))).chain([Err(Error::InvalidArgument { what: "the end" })]);
+        let every = if let Size::Large(every) = self.size { every } else { 1 };
+        let lost = (0..to).step_by(every).map(|n| Ok((key(n), of_size(self.size, "lost".to_owned(), n))));
+        let pairs = lost.chain([Err(Error::InvalidArgument { what: "the end" })]);
         self.db.ingest_with(&self.ks, TxnOptions::default(), pairs).expect_err("the source fails");
     }
 
@@ -82,13 +98,21 @@ fn key(n: u64) -> Vec<u8> {
     format!("{n:04}").into_bytes()
 }
 
+/// Of large ones two in three go to value files.
+fn of_size(size: Size, mut value: String, n: u64) -> Vec<u8> {
+    if size != Size::Short && !n.is_multiple_of(3) {
+        value.push_str(&".".repeat(100 + n as usize % 80));
+    }
+    value.into_bytes()
+}
+
 fn put(n: u64, value: &str) -> Change {
     Change::Put(key(n), value.as_bytes().into())
 }
 
 impl Run {
-    fn new(kind: BackendKind) -> Run {
-        let mut stage = Stage::new(kind);
+    fn new(kind: BackendKind, size: Size) -> Run {
+        let mut stage = Stage::new(kind, size);
         stage.change(vec![put(5, "before"), put(990, "behind")]);
         stage.ingest(100, 300, 1, "first");
         stage.change(vec![put(150, "put"), Change::Delete(key(160)), put(50, "beside")]);
@@ -131,6 +155,7 @@ impl Run {
         let (prefix, rows) = self.rows(&db)?;
         self.compare(prefix, &rows)?;
         if goes_on && db.open_keyspace("ks").is_ok() {
+            check_clean(&db)?;
             self.go_on(&db, &disk)?;
             self.compare(prefix, &self.rows(&db)?.1)?;
             db.close().map_err(|error| format!("closing: {error}"))?;
@@ -156,10 +181,7 @@ impl Run {
         let ks = db.open_keyspace("ks").map_err(failed)?;
         db.compact(&ks).map_err(failed)?;
         db.checkpoint().map_err(failed)?;
-        let report = db.verify(VerifyLevel::Full).map_err(failed)?;
-        if !report.is_clean() {
-            return Err(format!("{:?}", report.problems));
-        }
+        check_clean(db)?;
         let dir = format!("{PATH}/ks/{}", ks.id().get());
         let names: Vec<String> =
             disk.list(dir.as_ref()).expect("it is there").into_iter().map(|entry| entry.name).collect();
@@ -170,12 +192,27 @@ impl Run {
         if !is_bare || (self.kind == BackendKind::Lsm && tables != named) {
             return Err(format!("CI1: {named} tables are named, and there are {names:?}"));
         }
+        let store =
+            stats.keyspaces.iter().find(|(info, _)| info == "ks").map(|(_, stats)| stats.clone()).unwrap_or_default();
+        let is_large = |value: &&Vec<u8>| value.len() > 100;
+        let large = self.rows(db)?.1.values().filter(is_large).count() as u64;
+        let dir = format!("{dir}/values");
+        let files = disk.list(dir.as_ref()).unwrap_or_default();
+        let files = files.iter().filter(|entry| entry.name.ends_with(".val")).count() as u64;
+        if (store.values, store.value_files) != (large, files) {
+            return Err(format!("CI1: {} values for {large}, {} files of {files}", store.values, store.value_files));
+        }
         Ok(())
     }
 }
 
-fn check(kind: BackendKind) {
-    let run = Run::new(kind);
+fn check_clean(db: &Database) -> Result<(), String> {
+    let report = db.verify(VerifyLevel::Full).map_err(|error| format!("verifying: {error}"))?;
+    if report.is_clean() { Ok(()) } else { Err(format!("{:?}", report.problems)) }
+}
+
+fn check(kind: BackendKind, size: Size) {
+    let run = Run::new(kind, size);
     let (mut count, mut opened) = (0, 0);
     let checked = each_state(&run.journal, &Promise::default(), RANDOM_SUBSETS, |state| {
         count += 1;
@@ -183,25 +220,39 @@ fn check(kind: BackendKind) {
         run.look(state.image.clone(), count % 6 == 0)
     });
     checked.unwrap_or_else(|complaint| panic!("{kind}: {complaint}"));
-    println!("{kind}: {count} distinct states, {opened} gone on with, of {} entries", run.journal.len());
+    println!("{kind}, {size:?}: {count} distinct states, {opened} gone on with, of {} entries", run.journal.len());
     assert!(count > 300, "only {count} states");
 }
 
 #[test]
 fn a_crash_around_an_ingest_leaves_all_of_it_or_nothing_btree() {
-    check(BackendKind::BTree);
+    check(BackendKind::BTree, Size::Short);
+}
+
+#[test]
+fn a_crash_around_an_ingest_of_large_values_leaves_all_of_it_or_nothing_btree() {
+    check(BackendKind::BTree, Size::Large(8));
+}
+
+#[test]
+fn a_crash_around_an_ingest_of_large_values_leaves_all_of_it_or_nothing_lsm() {
+    check(BackendKind::Lsm, Size::Large(16));
 }
 
 #[test]
 fn a_crash_around_an_ingest_leaves_all_of_it_or_nothing_lsm() {
-    check(BackendKind::Lsm);
+    check(BackendKind::Lsm, Size::Short);
 }
 
 /// Opening does not repair by halves: a crash while it applies the log again, with upkeep in between, is as good as none.
-fn check_again(kind: BackendKind) {
-    let run = Run::new(kind);
+fn check_again(kind: BackendKind, size: Size) {
+    let run = Run::new(kind, size);
     // One of so many states is crashed again.
-    let stride = if kind == BackendKind::BTree { 61 } else { 499 };
+    let stride = match (kind, size) {
+        (BackendKind::BTree, Size::Short) => 61,
+        (_, Size::Large(_)) => 97,
+        (_, Size::Short) => 499,
+    };
     let (mut count, mut again) = (0_u64, 0);
     let checked = each_state(&run.journal, &Promise::default(), 0, |state| {
         count += 1;
@@ -225,16 +276,18 @@ fn check_again(kind: BackendKind) {
         Ok(Found { prefix, present: Default::default() })
     });
     checked.unwrap_or_else(|complaint| panic!("{kind}: {complaint}"));
-    println!("{kind}: {again} states of the crash after the crash");
+    println!("{kind}, {size:?}: {again} states of the crash after the crash");
     assert!(again > 100, "only {again} states");
 }
 
 #[test]
 fn a_crash_after_the_crash_leaves_the_ingest_as_it_was_btree() {
-    check_again(BackendKind::BTree);
+    check_again(BackendKind::BTree, Size::Short);
+    check_again(BackendKind::BTree, Size::Large(8));
 }
 
 #[test]
 fn a_crash_after_the_crash_leaves_the_ingest_as_it_was_lsm() {
-    check_again(BackendKind::Lsm);
+    check_again(BackendKind::Lsm, Size::Short);
+    check_again(BackendKind::Lsm, Size::Large(16));
 }

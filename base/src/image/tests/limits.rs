@@ -1,7 +1,7 @@
 //! Images at their limits, and what the builder refuses.
 
 use super::*;
-use crate::options::{INGEST_VALUE_BYTES_MAX, KEY_BYTES_MAX};
+use crate::options::KEY_BYTES_MAX;
 
 fn empty(low: &'static [u8], high: &'static [u8]) -> ImageBuilder {
     ImageBuilder::new(&leaf(low, high))
@@ -54,13 +54,16 @@ fn an_image_full_of_the_smallest_records_is_found_through() {
     }
 }
 
+/// More than any backend leaves in an image, and as much as ingests once did.
+const VALUE_BYTES: usize = 64 << 10;
+
 #[test]
 fn the_largest_key_and_value_fit_between_the_largest_fences() {
     let fence = |first: u8| vec![first; KEY_BYTES_MAX];
     let (low, high, key) = (fence(1), fence(3), fence(2));
     let mut builder = ImageBuilder::new(&leaf(&low, &high));
-    builder.push(&key, ts(u64::MAX - 1), Body::Value(&vec![9; INGEST_VALUE_BYTES_MAX]));
-    builder.push_history(&key, ts(1), Body::Value(&vec![8; INGEST_VALUE_BYTES_MAX]));
+    builder.push(&key, ts(u64::MAX - 1), Body::Value(&vec![9; VALUE_BYTES]));
+    builder.push_history(&key, ts(1), Body::Value(&vec![8; VALUE_BYTES]));
     let image = Image::decode(builder.finish().to_stored(77), &IDENTITY).unwrap();
     assert_eq!((image.max_ts(), image.hist_max_ts()), (ts(u64::MAX - 1), ts(u64::MAX - 1)));
     assert_eq!(image.hist_record(0).ts, ts(1));
