@@ -27,14 +27,19 @@ use crate::buffers::Layer;
 use crate::clear::{KeyRange, ranges_to_clear};
 use crate::ingest::Run;
 use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
-use crate::pid_table::ROOT_PID;
-use crate::read::{LeafView, Target};
+use crate::map::DiskAddr;
+use crate::pid_table::{Page, ROOT_PID};
+use crate::read::{Descent, LeafView, Target};
 use crate::split::Change;
 use crate::store::Store;
+use crate::units::UNIT_BYTES;
 use crate::upkeep::Upkeep;
 
 /// Bytes copied from the buffer at once, and the least that is ahead when a leaf is begun: so a leaf gets all its changes at once.
 const AHEAD_BYTES: Range<usize> = 64 << 10..256 << 10;
+
+/// Of so many changes ahead the leaves are asked for, and those of more when so few are left.
+const ASKED_CHANGES: Range<usize> = 32..96;
 
 /// Bytes of a buffer that a change takes beside its key and value, about.
 const CHANGE_OVERHEAD_BYTES: usize = 96;
@@ -59,6 +64,8 @@ struct Ahead {
     changes: Vec<Copied>,
     /// Changes before this one are in leaves.
     next: usize,
+    /// The leaves of changes before this one were asked for.
+    asked: usize,
     /// Whether all of the buffer was copied.
     is_last: bool,
     last_key: Option<Vec<u8>>,
@@ -101,7 +108,7 @@ impl Ahead {
         }
         self.bytes.drain(..begin);
         self.changes.drain(..self.next);
-        self.next = 0;
+        (self.next, self.asked) = (0, self.asked.saturating_sub(self.next));
         for change in &mut self.changes {
             change.key = change.key.start - begin..change.key.end - begin;
             if let CopiedValue::Here(value) = &mut change.value {
@@ -277,6 +284,7 @@ impl Store {
         let mut bytes = 0;
         while bytes < bytes_max {
             drain.ahead.fill(self, &drain.layer, &mut drain.next_leaf)?;
+            self.ask_ahead(&mut drain.ahead);
             let Some(key) = drain.ahead.first_key() else { break };
             let (pid, leaf) = self.upkeep_leaf(Target::At(key))?;
             let mut points = drain.ahead.points_below(leaf.image.high_fence());
@@ -291,6 +299,33 @@ impl Store {
             bytes += self.write_behind(up, bytes_max)?;
         }
         Ok(bytes)
+    }
+
+    /// If the next leaf is to be read, has the disk read those of the changes behind it at the same time: a drain would wait for one after the other.
+    fn ask_ahead(&self, ahead: &mut Ahead) {
+        let is_asked_for = ahead.asked > ahead.next + ASKED_CHANGES.start;
+        if is_asked_for || ahead.first_key().is_none_or(|key| self.cold_leaf(key).is_none()) {
+            return;
+        }
+        let until = (ahead.next + ASKED_CHANGES.end).min(ahead.changes.len());
+        let mut last = None;
+        for change in &ahead.changes[ahead.asked.clamp(ahead.next, until)..until] {
+            let leaf = self.cold_leaf(&ahead.bytes[change.key.clone()]);
+            if let Some(addr) = leaf.filter(|_| leaf != last) {
+                self.file.expect_read(addr.unit * UNIT_BYTES as u64, u64::from(addr.units) * UNIT_BYTES as u64);
+            }
+            last = leaf;
+        }
+        ahead.asked = until;
+    }
+
+    /// Where the leaf of `key` lies, if it must be read and its parents need not.
+    fn cold_leaf(&self, key: &[u8]) -> Option<DiskAddr> {
+        let Ok(Descent::Leaf { slot, .. }) = self.descend(Target::At(key)) else { return None };
+        match &*slot.read() {
+            Page::OnDisk(addr) => Some(*addr),
+            Page::Resident(_) | Page::Free => None,
+        }
     }
 
     /// Puts changes into a leaf, which may split for them; or (without any) rebuilds it without what nobody needs.
