@@ -47,8 +47,6 @@ pub struct FrameKey {
 const BESIDE_PART: u64 = 4;
 /// Of the budget, this part is not filled with what nobody asked for yet (FP6).
 const UNASKED_SPARE_PART: u64 = 4;
-/// Of the budget, images of so much may wait for readers to let go of them before a load gives way.
-const WAITING_PART: u64 = 16;
 const IMAGE_BYTES_USUAL: u64 = 16 << 10;
 const SHARD_COUNT_MAX: u64 = 16;
 /// A shard holds several of the largest images, so that a small pool is one exact clock and not sixteen that hold nothing.
@@ -244,7 +242,7 @@ impl FramePool {
         match found {
             Some(image) => Ok(image),
             None => {
-                published::give_way(self.budget.limit() / WAITING_PART / IMAGE_BYTES_USUAL);
+                published::give_way(self.budget.limit(), IMAGE_BYTES_USUAL);
                 Ok(self.insert(key, keep, home(), Counted::new(load()?)))
             }
         }

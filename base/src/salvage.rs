@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::arena::Room;
 use crate::error::{Error, Result};
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::{Body, IMAGE_BYTES_MAX, Identity, Image};
@@ -178,7 +179,7 @@ pub struct OtherForm {
     /// Bytes of this form, if these may be the first of one; at most [`IMAGE_BYTES_MAX`].
     pub stored_len: fn(&[u8]) -> Option<usize>,
     /// The stored image in so many bytes.
-    pub image: fn(&[u8]) -> Option<Vec<u8>>,
+    pub image: fn(&[u8]) -> Option<Room>,
 }
 
 impl<'f> ImageSearch<'f> {
@@ -192,6 +193,7 @@ impl<'f> ImageSearch<'f> {
     /// Also finds images that are stored in another form.
     ///
     /// ```
+    /// use duramen_base::arena::Room;
     /// use duramen_base::image::{ImageBuilder, ImageKind, ImageSpec};
     /// use duramen_base::salvage::{ImageSearch, OtherForm};
     /// use duramen_base::vfs::{File, MemVfs, OpenMode};
@@ -206,7 +208,7 @@ impl<'f> ImageSearch<'f> {
     /// file.write_all_at(&[0; 100], stored.len() as u64)?;
     /// let backwards = OtherForm {
     ///     stored_len: |_head| Some(STORED_BYTES),
-    ///     image: |bytes| Some(bytes.iter().rev().copied().collect()),
+    ///     image: |bytes| Some(Room::copied(&bytes.iter().rev().copied().collect::<Vec<u8>>())),
     /// };
     /// let mut search = ImageSearch::new(&file, 0..file.len()?, 1).also(backwards);
     /// assert_eq!(search.next(|found, at| found.self_id == at).expect("it is there").1.raw_body(), b"body");
@@ -234,7 +236,7 @@ impl<'f> ImageSearch<'f> {
             });
             let image = found.and_then(|(identity, len)| {
                 let bytes = self.window.bytes_at(at, len)?;
-                Some((Image::decode(bytes.to_vec(), &identity).ok()?, len))
+                Some((Image::decode(Room::copied(bytes), &identity).ok()?, len))
             });
             let image = image.or_else(|| {
                 let (form, len) = other?;

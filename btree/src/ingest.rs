@@ -35,7 +35,7 @@ use duramen_base::memtable::successor;
 use duramen_base::options::KEY_BYTES_MAX;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::values::{LARGE_REF_BYTES, LargeRef, ValueChanges};
+use duramen_base::values::{LargeRef, ValueChanges};
 use duramen_base::{BuiltIngest, Error, IngestRecord, IoOp, Reservation, Result, SortedSource, Timestamp, mutant};
 
 pub(crate) use list::{RunList, RunPage};
@@ -82,15 +82,6 @@ enum PendingValue {
     Large(LargeRef),
 }
 
-/// Bytes that a value takes in its record.
-fn stored_bytes(body: &Body<'_>) -> usize {
-    match body {
-        Body::Value(value) => value.len(),
-        Body::Large(_) => LARGE_REF_BYTES,
-        Body::Tombstone => 0,
-    }
-}
-
 impl Pending {
     fn last_key(&self) -> &[u8] {
         self.records.last().map_or(&[], |record| &self.bytes[record.key.clone()])
@@ -109,7 +100,7 @@ impl Pending {
 
     fn push(&mut self, key: &[u8], body: Body<'_>) {
         self.common = common_prefix(&self.low, key).min(self.common);
-        self.weight += RECORD_OVERHEAD_BYTES + key.len() + stored_bytes(&body);
+        self.weight += RECORD_OVERHEAD_BYTES + key.len() + body.stored_bytes();
         let key = self.append(key);
         let value = match body {
             Body::Value(value) => PendingValue::Here(self.append(value)),
@@ -221,7 +212,7 @@ impl Built {
             if pid == 0 {
                 pid = self.next_pid();
                 leaf.begin(key.to_vec());
-            } else if !leaf.fits(key, stored_bytes(&body), leaf_bytes) {
+            } else if !leaf.fits(key, body.stored_bytes(), leaf_bytes) {
                 let next_pid = self.next_pid();
                 let high = separator(leaf.last_key(), key).to_vec();
                 gathered += self.end_leaf(&leaf, pid, next_pid, &high, &mut images);
@@ -245,12 +236,11 @@ impl Built {
 
     /// What a leaf is to have of a value: a large one goes to a value file.
     fn separate<'v>(&mut self, value: &'v [u8]) -> Result<Body<'v>> {
-        let store = Arc::clone(&self.store);
-        if value.len() <= store.inline_bytes_max() {
+        if value.len() <= self.store.inline_bytes_max() {
             return Ok(Body::Value(value));
         }
-        let appended = store.values.append_ingested(value, &mut self.values, &mut self.unsynced_bytes);
-        appended.map(Body::Large).or_else(|error| store.upkeep.lock().fail_unless_full(error))
+        let appended = self.store.values.append_ingested(value, &mut self.values, &mut self.unsynced_bytes);
+        appended.map(Body::Large).or_else(|error| self.store.upkeep.lock().fail_unless_full(error))
     }
 
     /// Builds the image of a leaf; its bytes.

@@ -7,8 +7,7 @@
 
 use std::ops::Range;
 
-use duramen_base::arena::Counted;
-use duramen_base::arena::Room;
+use duramen_base::arena::{Counted, Room};
 use duramen_base::image::{IMAGE_BYTES_MAX, Identity, Image, ImageKind};
 use duramen_base::memtable::{KeyVersion, MemFound};
 use duramen_base::sync::Arc;
@@ -24,9 +23,6 @@ use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
 use crate::store::Store;
 use crate::units::UNIT_BYTES;
-
-/// Of the budget, pages of so much may wait for readers to let go of them before a load gives way.
-const WAITING_PART: u64 = 16;
 
 /// Which leaf a descent looks for.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +185,7 @@ impl Store {
     /// The same; the level of the page if it was read.
     fn load_page(&self, missing: Missing) -> Result<Option<u8>> {
         let slot = self.pages.known(missing.pid);
-        published::give_way(self.budget().limit() / WAITING_PART / self.leaf_bytes() as u64);
+        published::give_way(self.budget().limit(), self.leaf_bytes() as u64);
         loop {
             let _generation = self.loads.lock().current(); // E3
             let Page::OnDisk(addr) = *slot.read() else { return Ok(None) };

@@ -1,8 +1,8 @@
 //! A value in the arena that is shared by counting, as `Arc` has it. What is not here of `Arc`, weak pointers above all, has no use for it.
 //!
-//! CO1  `count` is the number of [`Counted`] handles of a value, those that are pointers for now ([`Counted::into_raw`]) among them; it is above zero
+//! CT1  `count` is the number of [`Counted`] handles of a value, those that are pointers for now ([`Counted::into_raw`]) among them; it is above zero
 //!      until the last one goes, who drops the value and gives its room back, once.
-//! CO2  Who drops a handle does so after all that he did with the value (Release), and the last one sees all that (Acquire) before he drops it.
+//! CT2  Who drops a handle does so after all that he did with the value (Release), and the last one sees all that (Acquire) before he drops it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -90,31 +90,29 @@ impl<T> Counted<T> {
         Counted { shared, owns: PhantomData }
     }
 
-    fn shared(&self) -> &Shared<T> {
-        // SAFETY: CO1: it is there as long as this handle.
-        unsafe { self.shared.as_ref() }
-    }
-}
-
-impl<T> Shared<T> {
-    /// One more handle, made of a shared reference to what handles point to; `at` is where that is.
+    /// One more handle of what is at `at`.
     ///
     /// # Safety
     /// `at` came from [`Counted::into_raw`], and its count is above zero meanwhile.
-    pub(crate) unsafe fn handle(at: NonNull<Shared<T>>) -> Counted<T> {
-        // SAFETY: CO1: the caller says that it is there.
+    pub(crate) unsafe fn another(at: NonNull<Shared<T>>) -> Counted<T> {
+        // SAFETY: CT1: the caller says that it is there.
         let count = unsafe { &at.as_ref().count };
         // Relaxed: who makes a handle has one, so nobody drops the value meanwhile.
         let before = count.fetch_add(1, Ordering::Relaxed);
-        assert!(before < HANDLES_MAX, "CO1: handles are dropped at some time");
+        assert!(before < HANDLES_MAX, "CT1: handles are dropped at some time");
         Counted { shared: at, owns: PhantomData }
+    }
+
+    fn shared(&self) -> &Shared<T> {
+        // SAFETY: CT1: it is there as long as this handle.
+        unsafe { self.shared.as_ref() }
     }
 }
 
 impl<T> Clone for Counted<T> {
     fn clone(&self) -> Counted<T> {
-        // SAFETY: CO1: this handle is counted until it goes.
-        unsafe { Shared::handle(self.shared) }
+        // SAFETY: CT1: this handle is counted until it goes.
+        unsafe { Counted::another(self.shared) }
     }
 }
 
@@ -123,9 +121,9 @@ impl<T> Drop for Counted<T> {
         if self.shared().count.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        fence(Ordering::Acquire); // CO2
+        fence(Ordering::Acquire); // CT2
         let chunk = self.shared().chunk;
-        // SAFETY: CO1: this was the last handle, so nobody else can reach the value any more.
+        // SAFETY: CT1: this was the last handle, so nobody else can reach the value any more.
         unsafe { ptr::drop_in_place(self.shared.as_ptr()) };
         give_back(&VALUES, Run { chunk, start: self.shared.cast(), units: units(size_of::<Shared<T>>()) });
     }

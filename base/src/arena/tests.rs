@@ -62,7 +62,7 @@ impl Witness {
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        assert!(self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 0, "CO1: dropped once");
+        assert!(self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 0, "CT1: dropped once");
     }
 }
 
@@ -77,12 +77,12 @@ fn a_counted_value_goes_with_its_last_handle_whichever_thread_has_it() {
                 threads.spawn(move || {
                     let other = Counted::clone(&handle);
                     drop(handle);
-                    assert!(other.0 == turn && other.1.iter().all(|&word| word == turn), "CO1");
+                    assert!(other.0 == turn && other.1.iter().all(|&word| word == turn), "CT1");
                 });
             }
             drop(value);
         });
-        assert_eq!(living.load(std::sync::atomic::Ordering::SeqCst), 0, "CO1");
+        assert_eq!(living.load(std::sync::atomic::Ordering::SeqCst), 0, "CT1");
     }
 }
 

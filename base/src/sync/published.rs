@@ -51,6 +51,8 @@ static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Looks of [`give_way`] at what waits (PU4).
 const LOOKS: u32 = 64;
+/// Values of so much of a budget may wait.
+const WAITING_PART: u64 = 16;
 /// So many may always wait.
 const WAITING_FREELY: u64 = 256;
 
@@ -69,16 +71,18 @@ pub fn waiting() -> u64 {
     WAITING.load(Ordering::Relaxed)
 }
 
-/// For a thread that is about to bring memory in: while more than `values_max` values (and 256) wait to be freed, frees what can be, and lets those run who are pinned.
+/// For a thread that is about to bring in a value of about `value_bytes`: while more of them than a sixteenth of the budget of `budget_bytes` holds
+/// (and 256) wait to be freed, frees what can be, and lets those run who are pinned.
 /// Without it a pinned thread that lost its processor for a while makes everybody else's replaced pages pile up. For a while only, and not at all
 /// under a pin of its own, which would be what it waits for (PU4).
 ///
 /// ```
-/// duramen_base::sync::published::give_way(1_000);
+/// duramen_base::sync::published::give_way(64 << 20, 16 << 10);
 /// ```
-pub fn give_way(values_max: u64) {
+pub fn give_way(budget_bytes: u64, value_bytes: u64) {
+    let values_max = (budget_bytes / WAITING_PART / value_bytes).max(WAITING_FREELY);
     for _ in 0..LOOKS {
-        if waiting() <= values_max.max(WAITING_FREELY) || crossbeam_epoch::is_pinned() {
+        if waiting() <= values_max || crossbeam_epoch::is_pinned() {
             return;
         }
         collect();
@@ -192,7 +196,7 @@ impl<T> Lent<'_, T> {
     /// A counted handle, which outlives the pin.
     pub fn to_counted(&self) -> Counted<T> {
         // SAFETY: PU1: it came from `into_raw`. PU2 and PU3: its count is at least one now.
-        unsafe { Shared::handle(self.pointer) }
+        unsafe { Counted::another(self.pointer) }
     }
 }
 

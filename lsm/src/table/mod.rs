@@ -37,8 +37,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use duramen_base::arena::Counted;
-use duramen_base::arena::Room;
+use duramen_base::arena::{Counted, Room};
 use duramen_base::bounds::prefix_end;
 use duramen_base::image::{Body, IMAGE_BYTES_MAX, Identity, Image, ImageKind, Lookup};
 use duramen_base::options::KEY_BYTES_MAX;

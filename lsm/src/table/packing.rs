@@ -47,8 +47,7 @@ pub(crate) fn pack<'s>(stored: &[u8], scratch: &'s mut Vec<u8>) -> Option<&'s [u
 }
 
 /// How salvage finds packed blocks (PB4).
-pub(crate) const FORM: OtherForm =
-    OtherForm { stored_len, image: |packed| unpack(packed).ok().map(|stored| stored.to_vec()) };
+pub(crate) const FORM: OtherForm = OtherForm { stored_len, image: |packed| unpack(packed).ok() };
 
 /// Length that the first bytes of a packed block announce.
 fn stored_len(head: &[u8]) -> Option<usize> {

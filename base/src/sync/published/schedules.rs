@@ -139,8 +139,8 @@ fn what_waits_is_counted_and_a_pin_that_does_not_end_holds_nobody_up() {
     (0..600).for_each(|number| place.set(Some(Pair::new(number, &living))));
     assert_eq!(living.load(Ordering::SeqCst), 600, "the pin keeps them");
     assert!(waiting() >= 599);
-    give_way(0);
-    std::thread::scope(|scope| drop(scope.spawn(|| give_way(0)))); // PU4: it returns
+    give_way(0, 1);
+    std::thread::scope(|scope| drop(scope.spawn(|| give_way(0, 1)))); // PU4: it returns
     assert_eq!(living.load(Ordering::SeqCst), 600);
     drop(pin);
     collect_until(1, &living);
