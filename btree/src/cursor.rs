@@ -20,6 +20,7 @@ use duramen_base::image::{KeyBuffer, Located};
 use duramen_base::sync::Arc;
 use duramen_base::{Error, KeyBounds, Result, Timestamp, Value};
 
+use crate::ahead::ScanAhead;
 use crate::read::Target;
 use crate::store::Store;
 
@@ -50,6 +51,8 @@ pub struct BTreeCursor {
     loaded: Option<Value>,
     /// How many keys the next load copies from each buffer.
     buffered_keys: usize,
+    /// What it had to read since it last looked for a key.
+    ahead: ScanAhead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ enum Until<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Up,
     Down,
 }
@@ -119,6 +122,18 @@ fn end_of(way: Way) -> State {
     match way {
         Way::Up => State::AfterLast,
         Way::Down => State::BeforeFirst,
+    }
+}
+
+/// Whether everything beyond the fence of a page is outside the bounds.
+pub(crate) fn is_outside(bounds: &KeyBounds<'_>, fence: &[u8], way: Way) -> bool {
+    match way {
+        Way::Up => bounds.is_above(fence),
+        // The page before ends just below the fence.
+        Way::Down => match bounds.lower {
+            Bound::Included(low) | Bound::Excluded(low) => fence <= low,
+            Bound::Unbounded => false,
+        },
     }
 }
 
@@ -142,6 +157,7 @@ impl BTreeCursor {
             newer_seen: false,
             loaded: None,
             buffered_keys: BUFFERED_KEYS.start,
+            ahead: ScanAhead::default(),
         })
     }
 
@@ -169,7 +185,10 @@ impl BTreeCursor {
         loop {
             let layers = self.store.buffers.layers_if_any(); // Q1
             let covers = Covers::new(self.store.tombs_if_any(), layers.as_deref());
-            let view = self.store.leaf_view(target, self.at)?;
+            let view = self.store.leaf_view(target, self.at, || {
+                let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
+                self.store.ask_ahead(&mut self.ahead, target, way, &bounds);
+            })?;
             let window = match layers {
                 None => Window::default(),
                 Some(layers) => {
@@ -196,7 +215,7 @@ impl BTreeCursor {
             let start = gap.take().unwrap_or_else(|| leaf.walk.gap(&from, way));
             let found = leaf.walk.go(start, way, &mut key, &mut newer);
             let edge = if way == Way::Up { leaf.walk.high() } else { leaf.walk.low() };
-            let is_last = edge.is_empty() || self.is_outside(edge, way);
+            let is_last = edge.is_empty() || is_outside(&self.bounds(), edge, way);
             let until = match found {
                 Some(_) => Until::Key(&key),
                 None if is_last => Until::Bound,
@@ -266,18 +285,6 @@ impl BTreeCursor {
         Some((&self.key, image.value_at(located)))
     }
 
-    /// Whether everything beyond the fence of a leaf is outside the bounds.
-    fn is_outside(&self, fence: &[u8], way: Way) -> bool {
-        match way {
-            Way::Up => self.bounds().is_above(fence),
-            // The leaf before ends just below the fence.
-            Way::Down => match &self.lower {
-                Bound::Included(low) | Bound::Excluded(low) => *fence <= **low,
-                Bound::Unbounded => false,
-            },
-        }
-    }
-
     /// Q3: whether a range delete newer than the cursor covers anything from `from` until `until`.
     fn newer_range_delete(&self, covers: &Covers, from: &From<'_>, until: Until<'_>, way: Way) -> bool {
         if covers.is_empty() {
@@ -310,7 +317,7 @@ impl BTreeCursor {
     }
 
     fn seek_towards(&mut self, key: &[u8], way: Way) -> Result<bool> {
-        self.buffered_keys = BUFFERED_KEYS.start;
+        (self.buffered_keys, self.ahead) = (BUFFERED_KEYS.start, ScanAhead::default());
         let bounds = self.bounds();
         let is_before_all = if way == Way::Up { bounds.is_below(key) } else { bounds.is_above(key) };
         if bounds.is_empty() || is_before_all {

@@ -27,12 +27,10 @@ use crate::buffers::Layer;
 use crate::clear::{KeyRange, ranges_to_clear};
 use crate::ingest::Run;
 use crate::leaf::{Content, LeafRef, NewLeaf, Point, Rules, leaf_spec};
-use crate::map::DiskAddr;
-use crate::pid_table::{Page, ROOT_PID};
-use crate::read::{Descent, LeafView, Target};
+use crate::pid_table::ROOT_PID;
+use crate::read::{LeafView, Target};
 use crate::split::Change;
 use crate::store::Store;
-use crate::units::UNIT_BYTES;
 use crate::upkeep::Upkeep;
 
 /// Bytes copied from the buffer at once, and the least that is ahead when a leaf is begun: so a leaf gets all its changes at once.
@@ -284,7 +282,7 @@ impl Store {
         let mut bytes = 0;
         while bytes < bytes_max {
             drain.ahead.fill(self, &drain.layer, &mut drain.next_leaf)?;
-            self.ask_ahead(&mut drain.ahead);
+            self.ask_for_changes(&mut drain.ahead);
             let Some(key) = drain.ahead.first_key() else { break };
             let (pid, leaf) = self.upkeep_leaf(Target::At(key))?;
             let mut points = drain.ahead.points_below(leaf.image.high_fence());
@@ -301,31 +299,21 @@ impl Store {
         Ok(bytes)
     }
 
-    /// If the next leaf is to be read, has the disk read those of the changes behind it at the same time: a drain would wait for one after the other.
-    fn ask_ahead(&self, ahead: &mut Ahead) {
+    /// If the next leaf is to be read, has the disk read those of the changes behind it at the same time.
+    fn ask_for_changes(&self, ahead: &mut Ahead) {
         let is_asked_for = ahead.asked > ahead.next + ASKED_CHANGES.start;
-        if is_asked_for || ahead.first_key().is_none_or(|key| self.cold_leaf(key).is_none()) {
+        if is_asked_for || !ahead.first_key().is_some_and(|key| self.must_be_read(key)) {
             return;
         }
         let until = (ahead.next + ASKED_CHANGES.end).min(ahead.changes.len());
-        let mut last = None;
-        for change in &ahead.changes[ahead.asked.clamp(ahead.next, until)..until] {
-            let leaf = self.cold_leaf(&ahead.bytes[change.key.clone()]);
-            if let Some(addr) = leaf.filter(|_| leaf != last) {
-                self.file.expect_read(addr.unit * UNIT_BYTES as u64, u64::from(addr.units) * UNIT_BYTES as u64);
-            }
-            last = leaf;
-        }
+        let changes = &ahead.changes[ahead.asked.clamp(ahead.next, until)..until];
+        self.expect_leaves(changes.iter().filter_map(|change| self.leaf_pid(&ahead.bytes[change.key.clone()])));
         ahead.asked = until;
     }
 
-    /// Where the leaf of `key` lies, if it must be read and its parents need not.
-    fn cold_leaf(&self, key: &[u8]) -> Option<DiskAddr> {
-        let Ok(Descent::Leaf { slot, .. }) = self.descend(Target::At(key)) else { return None };
-        match &*slot.read() {
-            Page::OnDisk(addr) => Some(*addr),
-            Page::Resident(_) | Page::Free => None,
-        }
+    /// Whether the leaf of `key` must be read, and its parents need not.
+    fn must_be_read(&self, key: &[u8]) -> bool {
+        self.leaf_pid(key).is_some_and(|pid| self.place_to_read(pid).is_some())
     }
 
     /// Puts changes into a leaf, which may split for them; or (without any) rebuilds it without what nobody needs.

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod ahead;
 mod buffers;
 mod checkpoint;
 mod clear;

@@ -36,7 +36,7 @@ pub(crate) enum Target<'a> {
 }
 
 impl Target<'_> {
-    fn child_index(&self, image: &Image) -> usize {
+    pub(crate) fn child_index(&self, image: &Image) -> usize {
         match self {
             Target::At(key) => image.child_index(key),
             Target::Before(key) => match image.search(key) {
@@ -108,10 +108,12 @@ impl Store {
         self.file.corruption(0, what)
     }
 
-    /// Runs `read` on the leaf that `target` names, reading pages in as needed. Not under any latch.
+    /// Runs `read` on the leaf that `target` names, reading pages in as needed; `before_reading` is called if that is the leaf itself. Neither under
+    /// any latch.
     pub(crate) fn with_leaf<T>(
         &self,
         target: Target<'_>,
+        mut before_reading: impl FnMut(),
         mut read: impl FnMut(Slot<'_>, &Resident) -> Result<T>,
     ) -> Result<T> {
         loop {
@@ -134,6 +136,9 @@ impl Store {
                     }
                 }
             };
+            if missing.level == Some(0) {
+                before_reading();
+            }
             self.load_for_reader(missing)?;
         }
     }
@@ -153,8 +158,13 @@ impl Store {
         }
     }
 
-    /// The leaf that `target` names, for a cursor at `at`.
-    pub(crate) fn leaf_view(&self, target: Target<'_>, at: Timestamp) -> Result<LeafView> {
+    /// The leaf that `target` names, for a cursor at `at`; `before_reading` is called if it must be read.
+    pub(crate) fn leaf_view(
+        &self,
+        target: Target<'_>,
+        at: Timestamp,
+        before_reading: impl FnMut(),
+    ) -> Result<LeafView> {
         if let Target::At(key) = target {
             let pin = Pinned::new();
             if let Some(image) = self.unlatched_leaf(key, &pin) {
@@ -163,7 +173,7 @@ impl Store {
                 return Ok(LeafView { image: image.to_counted(), spill: None });
             }
         }
-        self.with_leaf(target, |_, resident| {
+        self.with_leaf(target, before_reading, |_, resident| {
             self.check_not_too_old(at)?;
             Ok(LeafView { image: Counted::clone(&resident.image), spill: resident.spill.clone() })
         })
@@ -306,9 +316,11 @@ impl Store {
         };
         let newest = match unlatched {
             Some(newest) => newest,
-            None => self.with_leaf(Target::At(key), |_, resident| {
-                Ok(LeafRef { image: &resident.image, spill: resident.spill.as_deref() }.newest(key))
-            })?,
+            None => self.with_leaf(
+                Target::At(key),
+                || {},
+                |_, resident| Ok(LeafRef { image: &resident.image, spill: resident.spill.as_deref() }.newest(key)),
+            )?,
         };
         Ok(newest.max(covering).filter(|&newest| newest > since))
     }

@@ -676,6 +676,7 @@ fn nothing_that_the_durable_superblock_names_is_written_before_the_next_one() {
     }
 }
 
+mod ahead;
 mod clear;
 mod large;
 mod pace;

@@ -136,6 +136,11 @@ pub const ALL: &[Scene] = &[
         run: beyond_memory::reads,
     },
     Scene {
+        name: "beyond-memory-scans",
+        about: "data of four times the memory of the process, page cache and all: scans of 100 and of 10,000 (needs root)",
+        run: beyond_memory::scans,
+    },
+    Scene {
         name: "beyond-memory-puts",
         about: "data of four times the memory of the process, page cache and all: puts (needs root)",
         run: beyond_memory::puts,

@@ -1,4 +1,4 @@
-//! Data of four times the memory that the process may have, page cache and all: gets, short scans and puts.
+//! Data of four times the memory that the process may have, page cache and all: gets, scans and puts.
 //!
 //! A process of its own loads and closes the engine, and puts the files out of the page cache. Then this one limits itself to a quarter of the
 //! data, opens with half of that as its cache budget, and works. So an engine that leaves caching to the operating system and one that
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::compare::confine::{Confined, confine, forget_files};
 use crate::compare::data::{Picker, Sorted};
-use crate::compare::stand::Stand;
+use crate::compare::stand::{Stand, offered};
 use crate::compare::threads::run as run_threads;
 use crate::peer::{Class, Engine, Outcome, broken, not_offered};
 
@@ -34,6 +34,26 @@ pub(super) fn reads(stand: &mut Stand) -> Outcome<()> {
         let bodies = vec![super::scans::body(&sorted, 100, false, stand.seed(8))];
         let counted = run_threads(&*engine, &stand.folder, stand.plan.long_slice(), bodies)?;
         stand.less("scan of 100", 1, "ns an entry", 1e9 / counted.per_second);
+    }
+    Ok(())
+}
+
+/// Short scans, which are over before anything could be known of them, and long ones, in both directions.
+pub(super) fn scans(stand: &mut Stand) -> Outcome<()> {
+    offered(stand.entry.offer.scans)?;
+    let sorted = Sorted::new(stand.plan.memory_keys, |_| true);
+    let (engine, _confined) = open(stand, stand.entry.weakest())?;
+    for (direction, reverse) in [("forward", false), ("reverse", true)] {
+        for limit in [100, 10_000] {
+            for threads in stand.plan.mixed_threads.clone() {
+                let seed = |t| stand.seed(t as u64 + 50);
+                let bodies = (0..threads).map(|t| super::scans::body(&sorted, limit, reverse, seed(t))).collect();
+                let counted = run_threads(&*engine, &stand.folder, stand.plan.long_slice(), bodies)?;
+                let case = format!("{direction}, {limit}");
+                stand.more(&case, threads, "entries/s", counted.per_second);
+                stand.less(&case, threads, "cpu ns an entry", counted.cpu_ns_per_operation());
+            }
+        }
     }
     Ok(())
 }
