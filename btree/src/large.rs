@@ -63,7 +63,9 @@ impl Store {
             }
         }
         let bytes = changes.added_bytes();
-        of_run.into_iter().for_each(|large| self.values.adopt(large, &mut changes));
+        if !mutant!("merge_without_its_values") {
+            of_run.into_iter().for_each(|large| self.values.adopt(large, &mut changes)); // IN6
+        }
         up.values.append(changes);
         Ok(bytes)
     }

@@ -158,3 +158,41 @@ fn leaves_that_split_merge_and_move_keep_their_large_values() {
     tree.work();
     assert_eq!(tree.tree.stats().live_value_bytes, 0);
 }
+
+/// Pairs with large values, keys ascending.
+struct LargePairs(std::ops::Range<u64>, (Vec<u8>, Vec<u8>));
+
+impl duramen_base::SortedSource for LargePairs {
+    fn next_pair(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        Ok(self.0.next().map(|number| {
+            self.1 = (key(number), large(number));
+            (&self.1.0[..], &self.1.1[..])
+        }))
+    }
+}
+
+/// A key in their range keeps the leaves from being hung as they lie.
+#[test]
+fn the_large_values_of_an_ingest_that_is_merged_come_into_the_tree_with_their_leaves() {
+    let mut tree = fixture();
+    tree.put(&key(100), b"small, and then replaced");
+    tree.persist();
+    let built = tree.tree.ingest(&mut LargePairs(0..200, Default::default())).unwrap();
+    let at = tree.now().next();
+    tree.tree.attach(built, at);
+    *tree.host.visible.lock() = at;
+    let rows: Model = (0..200).map(|number| (key(number), large(number))).collect();
+    for round in ["a layer", "merged"] {
+        assert_eq!(tree.rows(tree.now()), rows, "{round}");
+        tree.persist();
+        tree.check();
+        assert_eq!(tree.values(), 200, "{round}");
+    }
+    tree.reopen_with(|options| options.memtable_bytes = 8 << 10);
+    assert_eq!((tree.rows(tree.now()), tree.values()), (rows, 200));
+    tree.delete_range(&key(0), &key(150));
+    tree.persist();
+    tree.persist();
+    tree.check();
+    assert_eq!(tree.values(), 50);
+}
