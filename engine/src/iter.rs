@@ -79,7 +79,7 @@ pub struct EntryRef<'a> {
 /// ```
 pub struct Iter {
     keyspace: Arc<Inner>,
-    registration: Arc<Registration>,
+    registration: Registration,
     overlay: WriteView,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
@@ -113,14 +113,14 @@ impl Way {
 impl Iter {
     pub(crate) fn new(
         keyspace: &Keyspace,
-        registration: &Arc<Registration>,
+        registration: Registration,
         overlay: WriteView,
         bounds: KeyBounds<'_>,
     ) -> Iter {
         let overlay_is_empty = overlay.is_empty();
         Iter {
             keyspace: Arc::clone(&keyspace.inner),
-            registration: Arc::clone(registration),
+            registration,
             overlay,
             lower: bounds.lower.map(<[u8]>::to_vec),
             upper: bounds.upper.map(<[u8]>::to_vec),

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use duramen_base::sync::Arc;
 use duramen_base::{Error, KeyBounds, Result, Timestamp, Value};
 use duramen_txn::{Registration, WriteSet};
 
@@ -31,12 +30,12 @@ use crate::reader::sealed::View;
 pub struct Snapshot {
     /// Of the open database it belongs to. Not the database itself: a count that all threads share would cost more than all the rest.
     instance: u64,
-    registration: Arc<Registration>,
+    registration: Registration,
 }
 
 impl Snapshot {
     pub(crate) fn new(instance: u64, registration: Registration) -> Snapshot {
-        Snapshot { instance, registration: Arc::new(registration) }
+        Snapshot { instance, registration }
     }
 
     /// The newest commit that it contains, and with it all before.
@@ -74,7 +73,7 @@ impl View for Snapshot {
         check_open(&self.registration)?;
         keyspace.inner.check_of(self.instance)?;
         let nothing = WriteSet::new().view(keyspace.id());
-        Ok(Iter::new(keyspace, &self.registration, nothing, bounds))
+        Ok(Iter::new(keyspace, self.registration.clone(), nothing, bounds))
     }
 }
 

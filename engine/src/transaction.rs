@@ -74,7 +74,7 @@ pub struct Transaction {
 
 /// The one moment a transaction reads at.
 struct Snapshot {
-    registration: Arc<Registration>,
+    registration: Registration,
     /// Whether it is registered as a serializable one that is checked at its end.
     is_serial: Cell<bool>,
 }
@@ -85,7 +85,7 @@ struct Reads {
     /// The keyspaces of reads that are validated, by id.
     keyspaces: Vec<Arc<KeyspaceInner>>,
     /// Moments of locking reads, kept until they were validated.
-    kept: Vec<Arc<Registration>>,
+    kept: Vec<Registration>,
 }
 
 struct Writes {

@@ -105,6 +105,33 @@ fn a_reader_at_a_given_ts_is_refused_or_respected() {
     });
 }
 
+/// Two threads share a reader and let go of it, or read on alone, while others come and sets are built.
+#[test]
+fn who_shares_a_reader_keeps_it_until_the_last_lets_go() {
+    check(|| {
+        let (snapshots, dropped) = (Snapshots::new(), Arc::new(Mutex::new(ts(0))));
+        let reader = snapshots.register(&me(), || ts(1));
+        let holder = |reader: Registration| {
+            let (snapshots, dropped) = (Arc::clone(&snapshots), Arc::clone(&dropped));
+            Box::new(move || {
+                assert!(*dropped.lock() <= reader.ts(), "R9: what a holder reads was dropped");
+                drop(reader);
+                let next = snapshots.register(&me(), || ts(9));
+                assert_eq!(next.ts(), ts(9));
+            })
+        };
+        let builder = {
+            let (snapshots, dropped) = (Arc::clone(&snapshots), Arc::clone(&dropped));
+            Box::new(move || {
+                let set = snapshots.build_set(|| ts(5));
+                *dropped.lock() = set.oldest();
+            })
+        };
+        run_threads([holder(reader.clone()), holder(reader), builder]);
+        assert_eq!(snapshots.active_count(), 0, "R9: the last one gave the slot back");
+    });
+}
+
 /// Two readers after each other, one of whom may be ended while it reads, beside one who ends what is old and drops what nobody needs.
 #[test]
 fn an_ended_reader_uses_nothing_that_was_dropped() {

@@ -17,7 +17,8 @@
 //!     horizon` of the set.
 //! R2  A registration's ts is at least the floor as it was at (2), after it was announced.
 //! R4  All slots that can have a value are in the list. A slot counted once is in the list only, so that holding the
-//!     list's mutex is enough to take it.
+//!     list's mutex is enough to take it. A slot at home is free, and nobody else's: its registration took it from there, or from the list, and the last
+//!     holder brings it to the home of its own thread.
 //!
 //! A serializable transaction that is checked at its end (`ssi.rs`) is a reader with a *role*, in the same slot: one registration keeps both the
 //! versions and the facts it needs. It must respect two more floors, raised and looked at by the same protocol:
@@ -25,7 +26,7 @@
 //! R8  `facts_floor`: facts of commits up to there may be gone. `writers_floor`: somebody who reads there relies on it that no writer below
 //!     lives or comes. A ts with a role is at least the floors for its role, as they were at (2).
 //!
-//! `snapshots/slot.rs` has R3, R5 to R7. A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
+//! `snapshots/slot.rs` has R3, R5 to R7, R9. A slot shown for a moment with a ts below the floor, by a reader about to start again, only makes a set keep too
 //! much.
 
 use std::cell::RefCell;
@@ -55,7 +56,7 @@ const HOME_SLOTS_OF_ALL_MAX: usize = 16;
 const LIST_LOOKS_MAX: usize = 64;
 
 thread_local! {
-    /// Slots this thread used last, of any database. Only a hint: each is in its list as well.
+    /// Free slots that this thread used last, of any database (R4).
     static HOME: RefCell<Vec<Arc<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -262,7 +263,7 @@ impl Snapshots {
     fn claim(&self, who: &TxnOrigin, ts: Timestamp, role: Role, may_be_ended: bool) -> Registration {
         let slot = self.claim_at_home(who, ts, role, may_be_ended);
         let slot = slot.unwrap_or_else(|| self.claim_from_list(who, ts, role, may_be_ended));
-        Registration { slot, ts, role }
+        Registration { slot: Some(slot), ts, role }
     }
 
     #[inline]
@@ -271,13 +272,12 @@ impl Snapshots {
             return None; // Simulated threads share one real thread, and so its home.
         }
         // While thread-locals are being destroyed there is no home; the list serves.
-        let claimed = HOME.try_with(|home| {
-            let home = home.borrow();
-            home.iter()
-                .find(|slot| Arc::ptr_eq(&slot.home, &self.home) && slot.try_claim(who, ts, role, may_be_ended))
-                .cloned()
+        let taken = HOME.try_with(|home| {
+            let mut home = home.borrow_mut();
+            let at = home.iter().rposition(|slot| Arc::ptr_eq(&slot.home, &self.home))?;
+            Some(home.swap_remove(at))
         });
-        claimed.ok().flatten()
+        taken.ok().flatten().filter(|slot| slot.try_claim(who, ts, role, may_be_ended))
     }
 
     #[cold]
@@ -287,31 +287,39 @@ impl Snapshots {
             // Nobody else has it, but the word that its last reader ended may not have come through yet: then take
             // another.
             if slot.try_claim(who, ts, role, may_be_ended) {
-                self.remember_at_home(&slot);
                 return slot;
             }
         }
     }
+}
 
-    fn remember_at_home(&self, slot: &Arc<Slot>) {
-        if cfg!(duramen_sim) {
-            return;
-        }
-        // Without a home it is not remembered, and nothing is lost.
-        let _ = HOME.try_with(|home| {
-            let mut home = home.borrow_mut();
-            if home.iter().filter(|slot| Arc::ptr_eq(&slot.home, &self.home)).count() < HOME_SLOTS_MAX {
-                if home.len() == HOME_SLOTS_OF_ALL_MAX {
-                    home.remove(0);
-                }
-                home.push(Arc::clone(slot));
-            }
-        });
+/// Brings a slot that was given back to the home of this thread (R4).
+#[inline]
+fn bring_home(slot: Arc<Slot>) {
+    if cfg!(duramen_sim) {
+        return;
     }
+    // Without a home the list has it, and nothing is lost.
+    let _ = HOME.try_with(|home| {
+        let mut home = home.borrow_mut();
+        if home.len() < HOME_SLOTS_MAX || has_room(&mut home, &slot) {
+            home.push(slot);
+        }
+    });
+}
+
+/// Whether a home with several slots is to have this one, too; the oldest goes if there are too many of all databases.
+#[cold]
+fn has_room(home: &mut Vec<Arc<Slot>>, slot: &Slot) -> bool {
+    let has_room = home.iter().filter(|at_home| Arc::ptr_eq(&at_home.home, &slot.home)).count() < HOME_SLOTS_MAX;
+    if has_room && home.len() == HOME_SLOTS_OF_ALL_MAX {
+        home.remove(0);
+    }
+    has_room
 }
 
 /// A reader at one timestamp: while it lives, what that timestamp sees is kept. It may end in another thread than it
-/// began in.
+/// began in. A clone is the same reader, which lives until the last of them goes.
 ///
 /// ```
 /// use duramen_base::{Timestamp, TxnOrigin};
@@ -319,19 +327,27 @@ impl Snapshots {
 /// let snapshots = Snapshots::new();
 /// let reader = snapshots.register(&TxnOrigin::here(None), || Timestamp::new(4));
 /// assert_eq!((reader.ts(), snapshots.active_count()), (Timestamp::new(4), 1));
+/// let same = reader.clone();
 /// drop(reader);
+/// assert_eq!((same.ts(), snapshots.active_count()), (Timestamp::new(4), 1));
+/// drop(same);
 /// assert_eq!(snapshots.active_count(), 0);
 /// ```
 #[derive(Debug)]
 pub struct Registration {
-    /// Keeps the slot, not the [`Snapshots`]: a count shared by all threads would cost more than all the rest.
-    slot: Arc<Slot>,
+    /// Keeps the slot, not the [`Snapshots`]: a count shared by all threads would cost more than all the rest. Taken out when it is dropped.
+    slot: Option<Arc<Slot>>,
     ts: Timestamp,
     /// The role it began with.
     role: Role,
 }
 
 impl Registration {
+    #[inline]
+    fn slot(&self) -> &Arc<Slot> {
+        self.slot.as_ref().expect("it is not dropped yet")
+    }
+
     /// The commit it reads at.
     #[inline]
     pub fn ts(&self) -> Timestamp {
@@ -350,7 +366,7 @@ impl Registration {
     /// ```
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.slot.home.closed.load(Ordering::Relaxed)
+        self.slot().home.closed.load(Ordering::Relaxed)
     }
 
     /// Whether it was ended from outside, by [`Snapshots::end_older`]: then what was read until now may have been incomplete, and is not to
@@ -369,7 +385,8 @@ impl Registration {
     /// ```
     #[inline]
     pub fn is_ended(&self) -> bool {
-        self.slot.is_ended(self.slot.turn()) && !mutant!("ended_reader_goes_on")
+        let slot = self.slot();
+        slot.is_ended(slot.turn()) && !mutant!("ended_reader_goes_on")
     }
 
     /// A word on this registration for somebody else, good for as long as the registration lives.
@@ -382,7 +399,7 @@ impl Registration {
     /// assert!(!reader.handle().is_ended());
     /// ```
     pub fn handle(&self) -> ReaderHandle {
-        ReaderHandle { slot: Arc::clone(&self.slot), turn: self.slot.turn() }
+        ReaderHandle { slot: Arc::clone(self.slot()), turn: self.slot().turn() }
     }
 
     /// From now on it keeps versions only, and no facts: its transaction among the serializable ones is over, or need not be checked. To be
@@ -402,7 +419,7 @@ impl Registration {
     /// ```
     #[inline]
     pub fn leave_the_serializable(&self) {
-        self.slot.give_up_role(self.ts);
+        self.slot().give_up_role(self.ts);
     }
 
     /// (1) of the module, again.
@@ -410,14 +427,24 @@ impl Registration {
     fn move_to(&mut self, ts: Timestamp) {
         debug_assert!(ts >= self.ts, "a horizon never falls: {ts} after {}", self.ts);
         self.ts = ts;
-        self.slot.move_to(ts, self.role);
+        self.slot().move_to(ts, self.role);
+    }
+}
+
+impl Clone for Registration {
+    #[inline]
+    fn clone(&self) -> Registration {
+        self.slot().share(); // R9
+        Registration { slot: self.slot.clone(), ..*self }
     }
 }
 
 impl Drop for Registration {
     #[inline]
     fn drop(&mut self) {
-        self.slot.free();
+        if let Some(slot) = self.slot.take().filter(|slot| slot.let_go()) {
+            bring_home(slot);
+        }
     }
 }
 

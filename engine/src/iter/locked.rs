@@ -42,7 +42,7 @@ pub(crate) struct Locking {
     pub(crate) wait: Wait,
     pub(crate) who: TxnOrigin,
     /// The snapshot it reads at, refusing what is newer; without one it reads the present.
-    pub(crate) at: Option<Arc<Registration>>,
+    pub(crate) at: Option<Registration>,
 }
 
 /// A part of the range that is locked.
@@ -62,14 +62,14 @@ impl Chunk {
 
 impl Locking {
     /// Where to read what was just locked (Z1).
-    fn moment(&self) -> Arc<Registration> {
+    fn moment(&self) -> Registration {
         if let Some(at) = &self.at {
-            return Arc::clone(at);
+            return at.clone();
         }
         let horizons = &self.core.horizons;
         let registration = self.core.parts.snapshots.register(&self.who, || horizons.visible());
         self.locks.note_read(registration.ts());
-        Arc::new(registration)
+        registration
     }
 
     /// Locks `key` and reads it; `None`: somebody else has locked it, and it is to be skipped.
@@ -94,7 +94,7 @@ impl Locking {
     }
 
     /// Locks the chunk, and says where to read it.
-    fn lock_chunk(&self, keyspace: &Inner, chunk: &Chunk) -> Result<Arc<Registration>> {
+    fn lock_chunk(&self, keyspace: &Inner, chunk: &Chunk) -> Result<Registration> {
         let (low, high) = half_open(chunk);
         let target = Target::Range(&low, high.as_deref());
         self.locks.lock(keyspace.id, target, self.mode, self.op, self.wait)?;

@@ -127,7 +127,7 @@ impl Transaction {
     /// Refuses what was found about the past if a moment it was asked for has grown too old.
     pub(super) fn check_kept(&self) -> Result<()> {
         self.snapshot.get().map_or(Ok(()), |snapshot| check_kept(&snapshot.registration))?;
-        self.reads.borrow().kept.iter().try_for_each(|moment| check_kept(moment))
+        self.reads.borrow().kept.iter().try_for_each(check_kept)
     }
 
     fn snapshot_ts(&self) -> Option<Timestamp> {

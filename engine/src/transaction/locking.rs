@@ -413,15 +413,15 @@ impl Transaction {
         let mut locking = self.locking(strategy, read, op)?;
         let registration = match self.plan.read_point {
             ReadPoint::Snapshot => {
-                let registration = Arc::clone(&self.snapshot()?.registration);
-                locking.at = Some(Arc::clone(&registration));
+                let registration = self.snapshot()?.registration.clone();
+                locking.at = Some(registration.clone());
                 registration
             }
-            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => Arc::new(self.statement()),
+            ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => self.statement(),
         };
         let view = self.writes.borrow().set.view(keyspace.id());
         let scan = self.reads.borrow_mut().set.begin_scan(keyspace.id(), &bounds);
-        Ok(Iter::new(keyspace, &registration, view, bounds).noted_by(scan).locking(locking))
+        Ok(Iter::new(keyspace, registration, view, bounds).noted_by(scan).locking(locking))
     }
 
     fn locking(&self, strategy: Strategy, read: LockRead, op: LockOp) -> Result<Locking> {
@@ -452,7 +452,7 @@ impl Transaction {
                 let mut reads = self.reads.borrow_mut();
                 // The first moment keeps what is needed to judge all later ones.
                 if reads.kept.is_empty() {
-                    reads.kept.push(Arc::new(statement));
+                    reads.kept.push(statement);
                 }
                 (value, ts)
             }
@@ -466,10 +466,10 @@ impl Transaction {
     /// Scans committed data, and has the iterator remember how far it came.
     fn scan_and_remember(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {
         let registration = match self.plan.read_point {
-            ReadPoint::Snapshot => Arc::clone(&self.snapshot()?.registration),
+            ReadPoint::Snapshot => self.snapshot()?.registration.clone(),
             ReadPoint::Statement | ReadPoint::Pending | ReadPoint::Locked => {
-                let statement = Arc::new(self.statement());
-                self.reads.borrow_mut().kept.push(Arc::clone(&statement));
+                let statement = self.statement();
+                self.reads.borrow_mut().kept.push(statement.clone());
                 statement
             }
         };
@@ -477,7 +477,7 @@ impl Transaction {
         let mut reads = self.reads.borrow_mut();
         reads.note_keyspace(keyspace);
         let scan = reads.set.begin_locked_scan(keyspace.id(), &bounds, registration.ts());
-        Ok(Iter::new(keyspace, &registration, view, bounds).noted_by(Some(scan)))
+        Ok(Iter::new(keyspace, registration, view, bounds).noted_by(Some(scan)))
     }
 }
 

@@ -50,7 +50,7 @@ impl Transaction {
         } else {
             self.core.parts.snapshots.register(&self.origin, horizon)
         };
-        let snapshot = Snapshot { registration: Arc::new(registration), is_serial: Cell::new(is_serial) };
+        let snapshot = Snapshot { registration, is_serial: Cell::new(is_serial) };
         Ok(self.snapshot.get_or_init(|| snapshot))
     }
 
@@ -208,13 +208,13 @@ impl Transaction {
         if scan.is_some() && self.plan.track_reads == TrackReads::Keys {
             reads.note_keyspace(keyspace);
         }
-        Ok(Iter::new(keyspace, &snapshot.registration, view, bounds).noted_by(scan))
+        Ok(Iter::new(keyspace, snapshot.registration.clone(), view, bounds).noted_by(scan))
     }
 
     fn scan_anew(&self, keyspace: &Keyspace, bounds: KeyBounds<'_>) -> Result<Iter> {
-        let registration = Arc::new(self.statement());
+        let registration = self.statement();
         let view = self.overlay(keyspace, &bounds, registration.ts())?;
-        Ok(Iter::new(keyspace, &registration, view, bounds))
+        Ok(Iter::new(keyspace, registration, view, bounds))
     }
 
     fn read_at(&self, keyspace: &Keyspace, key: &[u8], statement: &Registration) -> Result<Option<Value>> {

@@ -7,12 +7,13 @@
 //!     finds its turn, or a later one.
 //! R6  A turn that was ended is in no set built later, and finds out by itself: whoever reads looks at [`Slot::is_ended`] after it has read.
 //! R7  A ts and the role of its reader are one word: whoever finds the one finds the other. A role is only ever given up.
+//! R9  `holders` is how many share the turn. Only a holder makes another, so one who finds itself alone stays so; it gives the slot back.
 
 use std::panic::Location;
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use duramen_base::sync::{Arc, Mutex};
-use duramen_base::{Timestamp, TxnOrigin};
+use duramen_base::{Timestamp, TxnOrigin, mutant};
 
 /// No commit has this number, so no reader does.
 const FREE: u64 = u64::MAX;
@@ -73,6 +74,8 @@ pub(super) struct Slot {
     ended: AtomicU64,
     /// The last turn that must not be.
     spared: AtomicU64,
+    /// R9.
+    holders: AtomicUsize,
     who: Who,
     /// The database it belongs to.
     pub(super) home: Arc<Home>,
@@ -82,7 +85,8 @@ impl Slot {
     pub(super) fn new(home: &Arc<Home>) -> Slot {
         let zero = || AtomicU64::new(0);
         let (word, turn, ended, spared) = (AtomicU64::new(FREE), zero(), zero(), zero());
-        Slot { word, turn, ended, spared, who: Who::default(), home: Arc::clone(home) }
+        let holders = AtomicUsize::new(0);
+        Slot { word, turn, ended, spared, holders, who: Who::default(), home: Arc::clone(home) }
     }
 
     /// Takes the slot for a reader at `ts`, if it is free (R3); only one thread may try. SeqCst: (1) of `snapshots.rs`.
@@ -97,6 +101,7 @@ impl Slot {
         if !may_be_ended {
             self.spared.store(turn, Ordering::Relaxed);
         }
+        self.holders.store(1, Ordering::Relaxed);
         self.who.note(origin);
         self.word.compare_exchange(FREE, word_of(ts, role), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
@@ -113,11 +118,25 @@ impl Slot {
         self.word.store(word_of(ts, Role::Plain), Ordering::Release);
     }
 
-    /// Gives it back.
+    /// One more holder shares its turn (R9).
     #[inline]
-    pub(super) fn free(&self) {
-        // Release: pairs with the look of `build_set`. Who finds the slot free comes after everything this reader read.
-        self.word.store(FREE, Ordering::Release);
+    pub(super) fn share(&self) {
+        // Relaxed: who makes a holder is one.
+        self.holders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A holder goes; the last one gives the slot back. Whether it was the last.
+    #[inline]
+    pub(super) fn let_go(&self) -> bool {
+        // Acquire, and Release: the last one comes after everything that the others read. Who is alone need not take the line for a count.
+        let is_last = self.holders.load(Ordering::Acquire) == 1
+            || self.holders.fetch_sub(1, Ordering::AcqRel) == 1
+            || mutant!("first_holder_frees");
+        if is_last {
+            // Release: pairs with the look of `build_set`. Who finds the slot free comes after everything this reader read.
+            self.word.store(FREE, Ordering::Release);
+        }
+        is_last
     }
 
     /// Where its reader reads, if it has one; a reader that was ended counts as none (R6).

@@ -105,6 +105,21 @@ fn a_reader_may_end_elsewhere_and_outlive_its_database() {
 }
 
 #[test]
+fn a_reader_lives_until_the_last_of_its_clones_goes() {
+    let snapshots = Snapshots::new();
+    let reader = snapshots.register(&me(), || ts(3));
+    let clones: Vec<_> = (0..4).map(|_| reader.clone()).collect();
+    drop(reader);
+    for clone in clones {
+        assert_eq!(snapshots.build_set(|| ts(9)).active(), [ts(3)], "R9");
+        thread::spawn_named("other", move || drop(clone)).join().unwrap();
+    }
+    assert_eq!((snapshots.active_count(), slot_count(&snapshots)), (0, 1));
+    let next = snapshots.register(&me(), || ts(9));
+    assert_eq!((next.ts(), slot_count(&snapshots)), (ts(9), 1), "its slot is used again");
+}
+
+#[test]
 fn very_many_readers_are_all_found() {
     let snapshots = Snapshots::new();
     let readers: Vec<_> = (0..5000).map(|at| snapshots.register(&me(), move || ts(at))).collect();
