@@ -2,7 +2,7 @@
 //!
 //! Latch order (a thread takes them downwards and may skip some):
 //! ```text
-//!   upkeep                     one at a time: drain, checkpoint, merges, sweep, compaction, verify; held across I/O
+//!   upkeep                     one at a time: drain, checkpoint, merges, sweep, compaction, notes for verify; held across I/O
 //!   structure                  shared: descend; exclusive: put the pages of a split or merge in place. Never held across I/O
 //!   buffers | slot.page        the list of buffers, under it a buffer's own latch, or one page of a run | one page; never held across I/O
 //!   ring | loads | tombs | saved | pids      leaves of this order: nothing is taken under them
@@ -87,6 +87,8 @@ pub(crate) struct Store {
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) ring: Mutex<Ring>,
     pub(crate) loads: Mutex<Generations>,
+    /// Walks over the file that are under way (V4 of `verify.rs`).
+    pub(crate) verifying: AtomicU64,
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
     /// Compactions asked for, and done.
@@ -123,6 +125,7 @@ impl Store {
             upkeep: Mutex::new(upkeep),
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
+            verifying: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             compaction: CompactionDesk::default(),
             counters: Counters { tree_bytes, ..Counters::default() },

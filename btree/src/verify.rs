@@ -1,22 +1,28 @@
 //! Checking a store: the durable one in the file, page by page, and the structure in memory.
 //!
-//! Upkeep stands still meanwhile, so no unit that the durable superblock names is freed or written under the walk. Damage goes into the
-//! report; only failures to read are errors.
+//! The structure in memory is checked under upkeep's latch, and what the files should hold is noted there; they are read without it, while drains and
+//! checkpoints go on. Damage goes into the report; only failures to read are errors.
 //!
 //! V3  Checked in the files: both superblocks, each image's checksum and identity, order (by decoding), fences and levels from parent to
 //!     child, right links along each level, every mapped page reached exactly once, each unit used once, none lost;
 //!     large values are those that the leaves name, each once.
+//! V4  What is read without the latch is as it was noted: places given up since are not used again before the generation of the walk ends (E3 of
+//!     `evict.rs`). So the file does not shrink meanwhile, and a compaction waits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use duramen_base::arena::Counted;
 use duramen_base::image::{Image, ImageKind};
-use duramen_base::values::LargeRef;
-use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport};
+use duramen_base::sync::Arc;
+use duramen_base::sync::atomic::Ordering;
+use duramen_base::values::{CapturedValues, LargeRef};
+use duramen_base::{Error, Result, Timestamp, VerifyLevel, VerifyReport, mutant};
 
 use crate::buffers::Layer;
-use crate::map::DiskAddr;
+use crate::evict::Generation;
+use crate::ingest::Run;
+use crate::map::{DiskAddr, PageMap};
 use crate::open::Reader;
 use crate::pid_table::{Page, ROOT_PID};
 use crate::range_tombs::RangeTombs;
@@ -55,19 +61,91 @@ struct Walk<'r> {
     named: Vec<LargeRef>,
 }
 
+/// A store at one moment, as far as its files are to be checked.
+pub(crate) struct Noted<'s> {
+    superblock: Superblock,
+    map: PageMap,
+    tomb_pages: Vec<DiskAddr>,
+    tombs: Arc<RangeTombs>,
+    runs: Vec<Arc<Run>>,
+    values: CapturedValues<'s>,
+    memory: InMemory,
+    /// Ends last.
+    _hold: Hold<'s>,
+}
+
+/// What the structure in memory comes to, without what must be read.
+struct InMemory {
+    keys: u64,
+    reached: u64,
+    /// Pages given out, those of runs not counted.
+    given_out: u64,
+    /// Pages that are where the durable superblock has them, with all below them.
+    absent: Vec<u64>,
+    /// Leaves that were written since, and left memory.
+    placed: Vec<(Claim, DiskAddr)>,
+}
+
+/// V4.
+struct Hold<'s> {
+    store: &'s Store,
+    _generation: Option<Arc<Generation>>,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.store.verifying.fetch_sub(1, Ordering::SeqCst);
+        self.store.env.host.wake_upkeep(); // a compaction may wait for this
+    }
+}
+
 impl Store {
     /// Checks the store.
     pub(crate) fn verify(&self, level: VerifyLevel, report: &mut VerifyReport) -> Result<()> {
         let up = self.upkeep.lock();
         self.verify_superblocks(&up, report)?;
-        if level == VerifyLevel::Full {
-            let on_disk = self.verify_file(&up, report)?;
-            self.verify_memory(&up, &on_disk, report)?;
-            self.verify_runs(report)?;
-        } else {
-            self.values.capture().check(level, None, report)?;
+        if level != VerifyLevel::Full {
+            return self.values.capture().check(level, None, report);
         }
-        Ok(())
+        let noted = self.note(&up, report);
+        drop(up);
+        self.verify_noted(&noted, report)
+    }
+
+    /// Checks what is in files.
+    pub(crate) fn verify_noted(&self, noted: &Noted<'_>, report: &mut VerifyReport) -> Result<()> {
+        let on_disk = self.verify_file(noted, report)?;
+        self.verify_memory(noted, &on_disk, report)?;
+        self.verify_runs(noted, report)
+    }
+
+    /// Checks what is in memory, and notes what should be in files.
+    pub(crate) fn note(&self, up: &Upkeep, report: &mut VerifyReport) -> Noted<'_> {
+        self.verifying.fetch_add(1, Ordering::SeqCst);
+        let generation = (!mutant!("walk_in_no_generation")).then(|| self.loads.lock().current());
+        let hold = Hold { store: self, _generation: generation };
+        self.verify_space(up, report);
+        let memory = self.walk_memory(up, report);
+        let layers = self.buffers.layers();
+        let runs = layers.frozen.iter().filter_map(|layer| match layer {
+            Layer::Run(run) => Some(Arc::clone(run)),
+            Layer::Buffer(_) => None,
+        });
+        Noted {
+            superblock: up.superblock.clone(),
+            map: up.map.clone(),
+            tomb_pages: up.tomb_pages.clone(),
+            tombs: self.tombs(),
+            runs: runs.collect(),
+            values: self.values.capture(),
+            memory,
+            _hold: hold,
+        }
+    }
+
+    /// Whether somebody reads the file as it was a while ago (V4).
+    pub(crate) fn is_being_verified(&self) -> bool {
+        self.verifying.load(Ordering::SeqCst) > 0
     }
 
     fn problem(&self, report: &mut VerifyReport, unit: u64, what: impl Into<String>) {
@@ -99,11 +177,12 @@ impl Store {
     }
 
     /// Walks the tree of the durable superblock.
-    fn verify_file(&self, up: &Upkeep, report: &mut VerifyReport) -> Result<BTreeMap<u64, Seen>> {
+    fn verify_file(&self, noted: &Noted<'_>, report: &mut VerifyReport) -> Result<BTreeMap<u64, Seen>> {
+        let Noted { superblock, map, tombs, .. } = noted;
         let problems_before = report.problems.len();
         let reader =
             Reader { file: &self.file, keyspace: self.keyspace(), units: self.file.len()? / UNIT_BYTES as u64 };
-        for (id, addr, entries) in up.map.chunks() {
+        for (id, addr, entries) in map.chunks() {
             report.pages += 1;
             match damage(reader.chunk(id, addr))? {
                 Ok(found) if found == entries => {}
@@ -111,15 +190,14 @@ impl Store {
                 Err(what) => self.problem(report, addr.unit, what),
             }
         }
-        if let Err(what) = damage(reader.tombs(&up.superblock.tombs))? {
-            self.problem(report, up.tomb_pages.first().map_or(0, |addr| addr.unit), what);
+        if let Err(what) = damage(reader.tombs(&superblock.tombs))? {
+            self.problem(report, noted.tomb_pages.first().map_or(0, |addr| addr.unit), what);
         }
-        let tombs = self.tombs();
-        let mut walk = Walk::new(report, self.file.path(), &tombs);
+        let mut walk = Walk::new(report, self.file.path(), tombs);
         let mut failure = None;
-        walk.walk(|pid| match up.map.get(pid) {
+        walk.walk(|Claim { pid, .. }| match map.get(*pid) {
             None => Err((0, format!("page {pid} is not in the page map"))),
-            Some(addr) => match damage(self.read_page(pid, addr)) {
+            Some(addr) => match damage(self.read_page(*pid, addr)) {
                 Ok(Ok(image)) => Ok(Some(Counted::new(image))),
                 Ok(Err(what)) => Err((addr.unit, what)),
                 Err(error) => {
@@ -132,30 +210,26 @@ impl Store {
         if let Some(error) = failure {
             return Err(error);
         }
-        for (pid, addr) in up.map.pages().filter(|(pid, _)| !seen.contains_key(pid)) {
+        for (pid, addr) in map.pages().filter(|(pid, _)| !seen.contains_key(pid)) {
             self.problem(report, addr.unit, format!("page {pid} is in the page map but not in the tree"));
         }
-        self.verify_space(up, report);
         // What a damaged leaf names is not known.
         let named = (report.problems.len() == problems_before).then_some(&named[..]);
-        self.values.capture().check(VerifyLevel::Full, named, report)?;
+        noted.values.check(VerifyLevel::Full, named, report)?;
         Ok(seen)
     }
 
     /// The leaves of runs that are layers, and the large values that they name.
-    fn verify_runs(&self, report: &mut VerifyReport) -> Result<()> {
+    fn verify_runs(&self, noted: &Noted<'_>, report: &mut VerifyReport) -> Result<()> {
         let mut named: Vec<LargeRef> = Vec::new();
-        for layer in &self.buffers.layers().frozen {
-            let Layer::Run(run) = layer else { continue };
-            for page in &run.list.pages {
-                report.pages += 1;
-                match damage(self.read_page(page.pid, page.addr))? {
-                    Ok(image) => named.extend(image.references()),
-                    Err(what) => self.problem(report, page.addr.unit, what),
-                }
+        for page in noted.runs.iter().flat_map(|run| &run.list.pages) {
+            report.pages += 1;
+            match damage(self.read_page(page.pid, page.addr))? {
+                Ok(image) => named.extend(image.references()),
+                Err(what) => self.problem(report, page.addr.unit, what),
             }
         }
-        self.values.capture().check_ingested(&named, report)
+        noted.values.check_ingested(&named, report)
     }
 
     /// Each unit below the end is free or used once (A2).
@@ -180,37 +254,44 @@ impl Store {
         }
     }
 
-    /// The tree as it is now. Pages that are not in memory are those of the durable superblock, with all below them, or were written since.
-    fn verify_memory(&self, up: &Upkeep, on_disk: &BTreeMap<u64, Seen>, report: &mut VerifyReport) -> Result<()> {
+    /// Walks the tree as it is now. Pages that are not in memory are those of the durable superblock, with all below them, or leaves written since.
+    fn walk_memory(&self, up: &Upkeep, report: &mut VerifyReport) -> InMemory {
         let tombs = self.tombs();
         let pages = report.pages;
-        let mut absent = Vec::new();
-        let mut failure = None;
+        let (mut absent, mut placed) = (Vec::new(), Vec::new());
         let mut walk = Walk::new(report, self.file.path(), &tombs);
-        walk.walk(|pid| {
-            let addr = match self.pages.slot(pid).map(|slot| slot.read()).as_deref() {
+        walk.walk(|claim| {
+            let pid = claim.pid;
+            match self.pages.slot(pid).map(|slot| slot.read()).as_deref() {
                 None => return Err((0, "a child page that does not exist".to_owned())),
                 Some(Page::Resident(resident)) => return Ok(Some(Counted::clone(&resident.image))),
-                Some(Page::OnDisk(addr)) => *addr,
+                Some(Page::OnDisk(addr)) if up.map.get(pid) == Some(*addr) => absent.push(pid),
+                Some(Page::OnDisk(addr)) => placed.push((claim.clone(), *addr)),
                 Some(Page::Free) => return Err((0, format!("page {pid} is free, but in the tree"))),
-            };
-            if up.map.get(pid) == Some(addr) {
-                absent.push(pid);
-                return Ok(None);
             }
-            match damage(self.read_page(pid, addr)) {
-                Ok(Ok(image)) => Ok(Some(Counted::new(image))),
-                Ok(Err(what)) => Err((addr.unit, what)),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    Ok(None)
-                }
-            }
+            Ok(None)
         });
-        let mut keys: u64 = walk.seen.values().map(|page| page.keys).sum();
-        let mut reached = walk.seen.len() as u64;
-        if let Some(error) = failure {
-            return Err(error);
+        let keys = walk.seen.values().map(|page| page.keys).sum();
+        let reached = walk.seen.len() as u64;
+        report.pages = pages;
+        let given_out = self.pages.count() - up.beside.len() as u64;
+        InMemory { keys, reached, given_out, absent, placed }
+    }
+
+    /// Adds what must be read to what is in memory.
+    fn verify_memory(&self, noted: &Noted<'_>, on_disk: &BTreeMap<u64, Seen>, report: &mut VerifyReport) -> Result<()> {
+        let memory = &noted.memory;
+        let (mut keys, mut reached, mut absent) = (memory.keys, memory.reached, memory.absent.clone());
+        let mut walk = Walk::new(report, self.file.path(), &noted.tombs);
+        for (claim, addr) in &memory.placed {
+            match damage(self.read_page(claim.pid, *addr))? {
+                Ok(image) => {
+                    walk.links.clear(); // its neighbours were looked at before
+                    walk.check_page(claim, &image);
+                    keys += walk.count_keys(&image);
+                }
+                Err(what) => walk.problem(addr.unit, what),
+            }
         }
         while let Some(pid) = absent.pop() {
             let Some(page) = on_disk.get(&pid) else { continue };
@@ -218,11 +299,9 @@ impl Store {
             reached += page.children.len() as u64;
             absent.extend(&page.children);
         }
-        report.pages = pages;
         report.keys += keys;
-        reached += up.beside.len() as u64;
-        if report.is_clean() && reached != self.pages.count() {
-            let what = format!("{} pages are given out, {reached} are in the tree", self.pages.count());
+        if report.is_clean() && reached != memory.given_out {
+            let what = format!("{} pages are given out, {reached} are in the tree", memory.given_out);
             self.problem(report, 0, what);
         }
         Ok(())
@@ -248,7 +327,7 @@ impl<'r> Walk<'r> {
     }
 
     /// Walks from the root. `read` gives a page, `None` if it is to be taken on trust, or the unit and kind of its damage.
-    fn walk(&mut self, mut read: impl FnMut(u64) -> Result<Option<Counted<Image>>, (u64, String)>) {
+    fn walk(&mut self, mut read: impl FnMut(&Claim) -> Result<Option<Counted<Image>>, (u64, String)>) {
         let mut todo = vec![Claim { pid: ROOT_PID, level: None, low: Vec::new(), high: Vec::new() }];
         while let Some(claim) = todo.pop() {
             if self.seen.contains_key(&claim.pid) {
@@ -257,7 +336,7 @@ impl<'r> Walk<'r> {
             }
             self.report.pages += 1;
             let mut seen = Seen::default();
-            match read(claim.pid) {
+            match read(&claim) {
                 Ok(Some(image)) => {
                     self.check_page(&claim, &image);
                     if image.kind() == ImageKind::Inner {

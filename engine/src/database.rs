@@ -503,6 +503,8 @@ impl Database {
 
     /// Checks every keyspace as deep as `level` says. What does not hold is in the report; reading errors are errors.
     ///
+    /// Readers, commits and upkeep go on beside it. Space that becomes free in a file meanwhile is used again behind it, and [`Database::compact`] waits for it.
+    ///
     /// # Errors
     /// [`Error::Io`], [`Error::Closed`].
     ///

@@ -169,6 +169,33 @@ fn a_page_that_cannot_be_read_stays_and_the_others_move() {
 }
 
 #[test]
+fn the_file_is_verified_while_all_of_it_is_written_anew() {
+    for budget_bytes in [256 << 10, 64 << 20] {
+        let store = Fixture::with_budget(budget_bytes);
+        store.fill(0..3_000, &[1; 100]);
+        store.persist();
+        store.fill(1_000..1_500, &[2; 100]);
+        store.work(); // with little memory some of it is in the file, and no superblock names it
+        let (inner, mut report) = (&store.tree.store, VerifyReport::default());
+        let noted = inner.note(&inner.upkeep.lock(), &mut report);
+        for round in 3..6 {
+            store.fill(0..3_000, &[round; 100]);
+            store.delete_range(&key(0), &key(100));
+            store.persist();
+        }
+        let request = store.tree.compact(KeyBounds::ALL);
+        store.work();
+        assert!(store.tree.compacted() < request, "V4: it waits");
+        inner.verify_noted(&noted, &mut report).unwrap();
+        assert!(report.is_clean(), "V4: {:#?}", report.problems);
+        drop(noted);
+        store.work();
+        assert!(store.tree.compacted() >= request, "nobody holds it up any more");
+        store.check();
+    }
+}
+
+#[test]
 fn a_file_that_ends_behind_what_is_used_is_cut_when_it_is_written_next() {
     let mut store = Fixture::new();
     store.fill(0..100, &[1; 100]);
