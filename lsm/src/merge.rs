@@ -16,9 +16,10 @@
 //!     in them is rewritten soon, and read most. What lies in the last level stays as it was written; a compaction that is asked for brings it to what
 //!     the option says by then.
 //!
-//! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones).
+//! Next: `merge/pick.rs` (which tables), `merge/below.rs` (which tombstones), `merge/freeze.rs` (which timestamps).
 
 mod below;
+mod freeze;
 pub(crate) mod pick;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::table::blocks::Loading;
 use crate::upkeep::{Change, Upkeep};
 use crate::version::{Run, Version};
 use below::Below;
+use freeze::Freezer;
 use pick::{Job, Reason, Sorted};
 
 /// A merge under way.
@@ -144,6 +146,7 @@ impl Merge {
         }
         let snaps = store.env.host.snapshots();
         let pruner = Pruner::new(&snaps);
+        let freezer = Freezer::new(&pruner, &store.current()); // FZ3: the snapshots before the files.
         let mut done_bytes = 0;
         let reads = self.reads();
         while done_bytes < bytes {
@@ -163,6 +166,9 @@ impl Merge {
             let is_bottom = !self.below.may_hold(&kv.key);
             kv.prune(self.tombs.covering(&kv.key), &pruner, is_bottom);
             kv.take_dropped().for_each(|large| self.values.drop_value(large));
+            if is_bottom {
+                freezer.freeze(kv);
+            }
             store.separate(kv, &mut self.values)?;
             self.writer.push(kv, &store.env, &mut upkeep.next_table_no)?;
         }

@@ -4,8 +4,8 @@
 //! file from image to image; indexes and filters are not needed. Timestamps tell which version of a key is the newest.
 //!
 //! Z3  With the manifest: what its tables hold, without the keys of damaged blocks.
-//! Z4  Without it, tables that were merged already are tables too: what was deleted, and dropped since with its tombstone, may be back. The loss
-//!     that says so comes first.
+//! Z4  Without it, tables that were merged already are tables too: what was deleted or replaced may be back, where a merge has dropped the tombstone or
+//!     the timestamp of the newer value, which so loses against all that such a table says of its key. The loss that says so comes first.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
             Ok(StoreMark { seq: state.seq, persisted: state.persisted, contains: state.contains })
         }
         Err(mut loss) => {
-            loss.what.push_str(": every table in the folder is read; what was deleted may be back (Z4)");
+            loss.what.push_str(": every table in the folder is read; what was deleted or replaced may be back (Z4)");
             sink.lost(loss);
             for no in tables_in(files, sink) {
                 let path = table_path(files.dir, no);

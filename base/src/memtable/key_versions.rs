@@ -6,6 +6,7 @@
 //! X2  The successor of a version is the next newer event over its key: a version, or a range tombstone with a larger ts.
 //! X3  A tombstone goes if it is the oldest version, everybody reads at it or later, and no older run may hold the key (P2).
 //! X4  What is no longer named of the values in value files is told (`take_dropped`): nobody else sees it go.
+//! X5  A version loses its ts only where it is the only one left, and a value: older ones would no longer come after it.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -31,6 +32,8 @@ use crate::{Pruner, Result, Timestamp};
 /// versions.prune(&[], &Pruner::new(&SnapSet::new(ts(9), vec![])), false);
 /// assert!(!versions.is_empty());
 /// assert_eq!(versions.iter().collect::<Vec<_>>(), [(ts(5), Body::Value(&b"hard"[..]))]);
+/// versions.freeze(|at| at <= ts(9));
+/// assert_eq!(versions.iter().collect::<Vec<_>>(), [(Timestamp::ZERO, Body::Value(&b"hard"[..]))]);
 /// ```
 #[derive(Debug, Default)]
 pub struct KeyVersions {
@@ -159,6 +162,16 @@ impl KeyVersions {
             self.items.pop();
         }
     }
+
+    /// X5: takes the ts of the only version, if that is a value and `may_freeze` allows it (P3).
+    pub fn freeze(&mut self, may_freeze: impl FnOnce(Timestamp) -> bool) {
+        if let [only] = &mut self.items[..]
+            && !matches!(only.body, Kept::Tombstone)
+            && may_freeze(only.ts)
+        {
+            only.ts = Timestamp::ZERO;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -212,6 +225,23 @@ mod tests {
         assert_eq!(check(&[-5], &[9], (10, &[7]), true), [0i64; 0]);
         assert_eq!(check(&[8, -5], &[], (10, &[6]), true), [8]);
         assert_eq!(check(&[8, -5], &[], (10, &[4, 6]), true), [8, -5]);
+    }
+
+    #[test]
+    fn only_a_single_value_loses_its_timestamp() {
+        let frozen = |versions: &[(u64, Body<'_>)]| {
+            let mut kv = KeyVersions::default();
+            kv.reset(b"k");
+            versions.iter().for_each(|&(number, body)| kv.add(ts(number), body));
+            kv.sort();
+            kv.freeze(|_| true);
+            kv.iter().map(|(ts, _)| ts.get()).collect::<Vec<_>>()
+        };
+        let (value, large) = (Body::Value(b"v"), LargeRef { id: 1, len: 2, crc: 3 });
+        assert_eq!(frozen(&[(5, value)]), [0]);
+        assert_eq!(frozen(&[(5, Body::Large(large))]), [0]);
+        assert_eq!(frozen(&[(5, Body::Tombstone)]), [5], "X5");
+        assert_eq!(frozen(&[(5, value), (3, value)]), [5, 3], "X5");
     }
 
     #[test]

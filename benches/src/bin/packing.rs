@@ -1,22 +1,19 @@
 //! What packing the last level costs and saves: an LSM keyspace without and with [`Compression::Lz4`], in turns in one process.
 //!
-//! `packing [records] [rounds] [gets] [memory MiB] [part of the names of values]`. Keys of 16 bytes in no order, values of 100: `Random` bytes, the `Half` zeros of the comparison, or `Text`
-//! of few words. Each round loads each keyspace anew (`Buffered`, a thousand a commit), compacts it, and reads it twice: with memory for all of it, and opened
+//! `packing [records] [rounds] [gets] [memory MiB] [part of the names of values] [bytes of a value] [puts of a commit]`. Keys of 16 bytes in no order, values of 100: `Random`
+//! bytes, the `Half` zeros of the comparison, or `Text` of few words. Each round loads each keyspace anew (`Buffered`, a thousand a commit), compacts it, and reads it twice: with memory for all of it, and opened
 //! again with so little memory that most blocks come from files, which the kernel still has. Printed are medians: bytes on disk over bytes given; nanoseconds
 //! of wall and of processor (all threads) for each record, get, and entry of a whole scan; and the second keyspace's over the first's, round by round.
 
 use std::time::Instant;
 
 use duramen::{BackendKind, Compression, Database, Durability, Keyspace, KeyspaceOptions, Reader, TxnOptions};
-use duramen_benches::compare::data::{Values, index_of};
+use duramen_benches::compare::data::{HEAD_BYTES, Values, index_of};
 use duramen_benches::compare::process::cpu_ns;
 use duramen_benches::keys::{KEY_BYTES, Random, key};
 use duramen_benches::rounds::Figures;
 use duramen_benches::{bed, machine};
 
-const VALUE_BYTES: usize = 100;
-/// Puts of one commit.
-const STEP: u64 = 1_000;
 /// Memory for everything.
 const AMPLE_BYTES: u64 = 1 << 30;
 const WORDS: [&str; 16] = [
@@ -58,6 +55,8 @@ struct Size {
     records: u64,
     gets: u64,
     memory_bytes: u64,
+    value_bytes: usize,
+    puts_of_commit: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +71,13 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize, otherwise: u64| args.get(index).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let rounds = number(1, 3).max(1) as usize;
-    let size = Size { records: number(0, 1_000_000), gets: number(2, 300_000), memory_bytes: number(3, 16) << 20 };
+    let size = Size {
+        records: number(0, 1_000_000),
+        gets: number(2, 300_000),
+        memory_bytes: number(3, 16) << 20,
+        value_bytes: number(5, 100).max(HEAD_BYTES as u64) as usize,
+        puts_of_commit: number(6, 1_000).max(1),
+    };
     println!("{}\n", machine::provenance_of(bed::folder().path(), "packing"));
     println!("| values | what | None | Lz4 | ratio (lowest to highest) |\n|---|---|---|---|---|");
     let is_wanted = |kind: &Kind| args.get(4).is_none_or(|part| format!("{kind:?}").contains(part));
@@ -117,9 +122,9 @@ fn measure(kind: Kind, compression: Compression, size: Size) -> [f64; ROWS.len()
         (db, ks)
     };
     let (db, ks) = open(AMPLE_BYTES);
-    let load = timed(size.records, || load(&db, &ks, kind, size.records));
+    let load = timed(size.records, || load(&db, &ks, kind, size));
     let bytes = db.stats().keyspaces[0].1.disk_bytes as f64;
-    let space = bytes / (size.records * (KEY_BYTES + VALUE_BYTES) as u64) as f64;
+    let space = bytes / (size.records * (KEY_BYTES + size.value_bytes) as u64) as f64;
     let [memory_get, memory_scan] = read(&db, &ks, size);
     db.close().expect("room");
     let (db, ks) = open(size.memory_bytes);
@@ -137,12 +142,12 @@ fn timed(count: u64, work: impl FnOnce()) -> [f64; 2] {
     [begun.elapsed().as_nanos() as u64, cpu_ns() - cpu].map(|ns| ns as f64 / count as f64)
 }
 
-fn load(db: &Database, ks: &Keyspace, kind: Kind, records: u64) {
+fn load(db: &Database, ks: &Keyspace, kind: Kind, size: Size) {
     let options = TxnOptions::default().durability(Durability::Buffered);
-    let (values, mut value) = (Values::new(VALUE_BYTES), Vec::new());
-    for start in (0..records).step_by(STEP as usize) {
+    let (values, mut value) = (Values::new(size.value_bytes), Vec::new());
+    for start in (0..size.records).step_by(size.puts_of_commit as usize) {
         db.update_with(options.clone(), |tx| {
-            (start..records.min(start + STEP)).try_for_each(|index| {
+            (start..size.records.min(start + size.puts_of_commit)).try_for_each(|index| {
                 fill(&mut value, &values, kind, index);
                 tx.put(ks, key(index), &value)
             })
@@ -161,11 +166,11 @@ fn fill(value: &mut Vec<u8>, values: &Values, kind: Kind, index: u64) {
         Kind::Random => value[8..].iter_mut().for_each(|byte| *byte = random.below(256) as u8),
         Kind::Text => {
             value.truncate(8);
-            while value.len() < VALUE_BYTES {
+            while value.len() < values.bytes() {
                 value.extend_from_slice(WORDS[random.below(WORDS.len() as u64) as usize].as_bytes());
                 value.push(b' ');
             }
-            value.truncate(VALUE_BYTES);
+            value.truncate(values.bytes());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One frame of a manifest: what changed in the set of tables, or all of it.
 //!
-//! On disk: Manifest (MANIFEST-1.hex, MANIFEST-1.counted.hex)
+//! On disk: Manifest (MANIFEST-1.hex, MANIFEST-1.counted.hex, MANIFEST-1.frozen.hex)
 //! ```text
 //!   edit   := seq, persisted, contains, next_table_no, removed_count, no*, added_count, placed*, [values_no]       numbers are varints
 //!   placed := level, run, no, file_bytes, digest, footer_crc, keys, versions, fragments, min_ts, max_ts,

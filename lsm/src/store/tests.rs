@@ -13,6 +13,7 @@ use duramen_base::{BackendCursor, Batch, BatchView, Compression, OpKind, StoreHo
 use super::*;
 use crate::test_host::{TestHost, check_golden, disk, env, golden, section, ts, with_dir};
 
+mod frozen;
 mod golden_files;
 mod histories;
 mod levels;

@@ -1,12 +1,12 @@
 //! The footer of a table: its last 4 KiB. Little-endian.
 //!
-//! On disk: Table (1.sst.hex, 1.sst.counted.hex)
+//! On disk: Table (1.sst.hex, 1.sst.counted.hex, 3.sst.frozen.hex)
 //! ```text
 //!   offset  size  field
 //!        0    64  file header: magic, format, features, db_uuid, ks_id, table number (as at the start of the file)
 //!       64    16  handle of the top index
 //!       80    16  handle of the properties (`props.rs`), which hold the key range: keys may be longer than a footer
-//!       96     8  min_ts  of any version or range tombstone
+//!       96     8  min_ts  of any version or range tombstone; zero if a version has no timestamp
 //!      104     8  max_ts
 //!      112     8  file_bytes, footer included
 //!      120    16  uuid of this table

@@ -14,6 +14,7 @@
 //! D5  Index parts and filters stay with the table once they were asked for, as long as the pool grants room beside it; else they go through it, too.
 //! D6  A table whose footer says that nothing in it has a timestamp, where the manifest holds one: it was ingested, by that commit (`stamp`). Each of
 //!     its keys has one version.
+//!     Elsewhere a version without a timestamp is one of timestamp zero (`merge/freeze.rs`), and both footer and manifest hold zero as the smallest.
 //! D7  A kept index part has a place for each of its entries: there the data block of an entry with one block is found under a pin, while the pool has it.
 //!
 //! Next: `writer.rs` and `reader.rs`; the parts in `footer.rs`, `index.rs`, `filter.rs`, `props.rs`, `tombs.rs`; `blocks.rs` (pool or not), `packing.rs` (blocks stored compressed).

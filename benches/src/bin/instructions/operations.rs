@@ -28,7 +28,7 @@ pub(crate) struct Operation {
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 12] = [
+pub(crate) const ALL: [Operation; 15] = [
     Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
     Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
     Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
@@ -36,6 +36,9 @@ pub(crate) const ALL: [Operation; 12] = [
     Operation { name: "snapshot", run: snapshot },
     Operation { name: "entry of a scan B-tree", run: |count| scan(BackendKind::BTree, count) },
     Operation { name: "entry of a scan LSM", run: |count| scan(BackendKind::Lsm, count) },
+    Operation { name: "get LSM, merged", run: get_merged },
+    Operation { name: "entry of a scan LSM, merged", run: scan_merged },
+    Operation { name: "record loaded and merged LSM", run: |count| drop(merged(count)) },
     Operation { name: "commit of one put B-tree", run: |count| commit(BackendKind::BTree, count, false) },
     Operation { name: "commit of one put LSM", run: |count| commit(BackendKind::Lsm, count, false) },
     Operation { name: "read-modify-write B-tree", run: |count| commit(BackendKind::BTree, count, true) },
@@ -43,27 +46,55 @@ pub(crate) const ALL: [Operation; 12] = [
     Operation { name: "read-modify-write, serializable B-tree", run: commit_serializable },
 ];
 
-/// A filled keyspace whose content is in its files.
-fn bed(kind: BackendKind) -> (Database, Keyspace) {
+/// A keyspace, and the jobs of its database.
+fn empty(kind: BackendKind) -> (Database, Keyspace, ManualExecutor) {
     let builder = Database::builder().vfs(Arc::new(MemVfs::new())).clock(Arc::new(ManualClock::default()));
     let jobs = ManualExecutor::new();
     let db = builder.executor(Arc::new(jobs.clone())).open("db").expect("a new database");
     let ks = db.keyspace("bench", kind).expect("a new keyspace");
-    for start in (0..KEYS).step_by(FILL_STEP as usize) {
-        let fill = |tx: &duramen::Transaction| {
-            (start..start + FILL_STEP).try_for_each(|index| tx.put(&ks, key(index), value(index)))
-        };
+    (db, ks, jobs)
+}
+
+/// Puts these keys, so that they are in the files.
+fn fill(db: &Database, ks: &Keyspace, indexes: impl Iterator<Item = u64>) {
+    let indexes: Vec<u64> = indexes.collect();
+    for step in indexes.chunks(FILL_STEP as usize) {
+        let puts = |tx: &duramen::Transaction| step.iter().try_for_each(|&index| tx.put(ks, key(index), value(index)));
         // Synced: a checkpoint takes over only what the log holds durably.
-        db.update(fill).expect("a commit");
+        db.update(puts).expect("a commit");
     }
     db.checkpoint().expect("a checkpoint");
+}
+
+/// A filled keyspace whose content is in its files.
+fn bed(kind: BackendKind) -> (Database, Keyspace) {
+    let (db, ks, jobs) = empty(kind);
+    fill(&db, &ks, 0..KEYS);
     // What upkeep does in a moment of rest: else a B-tree still reads its write buffer beside its leaves.
     jobs.run_all(UPKEEP_ROUNDS);
     (db, ks)
 }
 
+/// A keyspace of so many keys, half of which were merged with the other half into the last level.
+fn merged(keys: u64) -> (Database, Keyspace) {
+    let (db, ks, jobs) = empty(BackendKind::Lsm);
+    fill(&db, &ks, (0..keys).step_by(2));
+    fill(&db, &ks, (1..keys).step_by(2));
+    let compaction = db.begin_compaction::<&[u8]>(&ks, ..).expect("open");
+    jobs.run_all(UPKEEP_ROUNDS);
+    compaction.wait().expect("a compaction");
+    (db, ks)
+}
+
 fn get(kind: BackendKind, count: u64, offset: u64) {
-    let (db, ks) = bed(kind);
+    get_from(bed(kind), count, offset);
+}
+
+fn get_merged(count: u64) {
+    get_from(merged(KEYS), count, 0);
+}
+
+fn get_from((db, ks): (Database, Keyspace), count: u64, offset: u64) {
     let (snapshot, mut random) = (db.snapshot().expect("a snapshot"), Random::new(1));
     for _ in 0..count {
         let found = snapshot.get(&ks, key(random.below(KEYS) + offset)).expect("reads");
@@ -77,7 +108,14 @@ fn snapshot(count: u64) {
 }
 
 fn scan(kind: BackendKind, count: u64) {
-    let (db, ks) = bed(kind);
+    scan_from(bed(kind), count);
+}
+
+fn scan_merged(count: u64) {
+    scan_from(merged(KEYS), count);
+}
+
+fn scan_from((db, ks): (Database, Keyspace), count: u64) {
     let snapshot = db.snapshot().expect("a snapshot");
     for _ in 0..count / SCAN {
         let bytes =
