@@ -29,6 +29,7 @@ use crate::backend::StoreEnv;
 use crate::error::{Error, IoOp, Result};
 use crate::framed::{FILE_HEADER_BYTES, FileHeader, Known};
 use crate::ids::{DbUuid, KeyspaceId};
+use crate::salvage::StoreFiles;
 use crate::values::ValueChanges;
 use crate::vfs::{File, OpenMode};
 
@@ -172,9 +173,9 @@ pub fn write_list(env: &StoreEnv, number: u64, values: &ValueChanges, part: &[u8
 ///
 /// # Errors
 /// `Corruption`: missing, damaged, or another's; `UnsupportedFormat`; `Io`.
-pub fn read_list(env: &StoreEnv, record: &IngestRecord) -> Result<(ValueChanges, Vec<u8>)> {
-    let path = list_path(&env.dir, record.number);
-    let file = File::open(&*env.vfs, &path, OpenMode::Read).map_err(|error| match error {
+pub fn read_list(files: &StoreFiles<'_>, record: &IngestRecord) -> Result<(ValueChanges, Vec<u8>)> {
+    let path = list_path(files.dir, record.number);
+    let file = File::open(files.vfs, &path, OpenMode::Read).map_err(|error| match error {
         Error::Io { op: IoOp::Open, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Error::corruption(&path, 0, "the list of an ingest that the log names is missing")
         }
@@ -191,7 +192,7 @@ pub fn read_list(env: &StoreEnv, record: &IngestRecord) -> Result<(ValueChanges,
         );
     }
     let (header, values, part) = decode_list(&path, &bytes)?;
-    if header.db_uuid != env.db_uuid || header.ks_id != env.keyspace.get() || header.number != record.number {
+    if !files.is_ours(header.db_uuid) || header.ks_id != files.keyspace.get() || header.number != record.number {
         return Err(file.corruption(0, "the list of an ingest of another database, keyspace or number"));
     }
     Ok((values, part))

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::arena::Room;
+use crate::backend::StoreEnv;
 use crate::error::{Error, Result};
 use crate::ids::{DbUuid, KeyspaceId, Timestamp};
 use crate::image::{Body, IMAGE_BYTES_MAX, Identity, Image};
@@ -97,7 +98,12 @@ pub struct StoreFiles<'a> {
     pub db_uuid: Option<DbUuid>,
 }
 
-impl StoreFiles<'_> {
+impl<'a> StoreFiles<'a> {
+    /// Those of a store that is in use.
+    pub fn of(env: &'a StoreEnv) -> StoreFiles<'a> {
+        StoreFiles { vfs: &*env.vfs, dir: &env.dir, keyspace: env.keyspace, db_uuid: Some(env.db_uuid) }
+    }
+
     /// Opens the file `name` for reading.
     pub fn open(&self, name: &str) -> Result<File> {
         File::open(self.vfs, &self.dir.join(name), OpenMode::Read)
@@ -125,8 +131,24 @@ pub fn give_versions(image: &Image, values: &SalvagedValues, sink: &mut dyn Salv
     Ok(())
 }
 
+/// A loss of all that the commit `ts` ingested, which was to be found by the list at `path`.
+pub fn of_ingest(error: &Error, path: &Path, ts: Timestamp) -> Loss {
+    let loss = Loss::of(error, path, 0);
+    Loss { what: format!("{}: what commit {ts} ingested is lost", loss.what), ..loss }
+}
+
+/// Gives the values of a leaf or data block that an ingest wrote, whose records have no timestamps of their own.
+pub fn give_ingested(image: &Image, ts: Timestamp, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
+    let mut key = Vec::new();
+    for index in 0..image.count() {
+        image.key_into(index, &mut key);
+        give_version(&key, ts, image.record(index).body, values, sink)?;
+    }
+    Ok(())
+}
+
 /// Gives one version; a large value that cannot be had is a loss of its key.
-pub fn give_version(
+fn give_version(
     key: &[u8],
     ts: Timestamp,
     body: Body<'_>,

@@ -33,6 +33,7 @@ use duramen_base::image::{Body, Image, ImageBuilder};
 use duramen_base::ingest::{list_path, read_list, write_list};
 use duramen_base::memtable::successor;
 use duramen_base::options::KEY_BYTES_MAX;
+use duramen_base::salvage::StoreFiles;
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::values::{LargeRef, ValueChanges};
@@ -345,7 +346,7 @@ impl Store {
     pub(crate) fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
         let path = list_path(&self.env.dir, record.number);
         let damaged = |what| Error::corruption(&path, 0, what);
-        let (values, pages) = read_list(&self.env, record)?;
+        let (values, pages) = read_list(&StoreFiles::of(&self.env), record)?;
         let list = RunList::decode(&pages).ok_or_else(|| damaged("a list of leaves that is none"))?;
         let end = self.file.len()? / UNIT_BYTES as u64;
         let mut up = self.upkeep.lock();

@@ -61,7 +61,7 @@ mod tests;
 
 pub use cursor::BTreeCursor;
 pub use open::FILE_NAME;
-pub use salvage::salvage;
+pub use salvage::{salvage, salvage_ingest};
 
 use std::time::Duration;
 

@@ -10,11 +10,15 @@
 use std::collections::BTreeMap;
 
 use duramen_base::image::{Identity, Image, ImageKind};
-use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_versions, read_what_can_be};
+use duramen_base::ingest::{list_path, read_list};
+use duramen_base::salvage::{
+    ImageSearch, Loss, Salvage, StoreFiles, give_ingested, give_versions, of_ingest, read_what_can_be,
+};
 use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
-use duramen_base::{Result, StoreMark, Timestamp, mutant};
+use duramen_base::{Error, IngestRecord, Result, StoreMark, Timestamp, mutant};
 
+use crate::ingest::RunList;
 use crate::map::{DiskAddr, PageMap};
 use crate::open::{FILE_NAME, Reader};
 use crate::pid_table::ROOT_PID;
@@ -87,6 +91,65 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
     }
 }
 
+/// Gives what an ingest brought that the log names and, by their own account, these files do not: the leaves that its list names.
+///
+/// ```
+/// # use duramen_base::{IngestRecord, KeyspaceId, Timestamp, vfs::MemVfs};
+/// # use duramen_base::salvage::{Loss, Salvage, StoreFiles};
+/// #[derive(Default)]
+/// struct Losses(Vec<Loss>);
+/// impl Salvage for Losses {
+///     fn version(&mut self, _: &[u8], _: Timestamp, _: Option<&[u8]>) -> duramen_base::Result<()> {
+///         Ok(())
+///     }
+///     fn range_delete(&mut self, _: &[u8], _: &[u8], _: Timestamp) -> duramen_base::Result<()> {
+///         Ok(())
+///     }
+///     fn lost(&mut self, loss: Loss) {
+///         self.0.push(loss);
+///     }
+/// }
+/// let disk = MemVfs::new();
+/// let keyspace = KeyspaceId::new(1);
+/// let files = StoreFiles { vfs: &disk, dir: "ks/1".as_ref(), keyspace, db_uuid: None };
+/// let record = IngestRecord { keyspace, digest: 0, number: 5, bytes: 0 };
+/// let mut losses = Losses::default();
+/// duramen_btree::salvage_ingest(&files, &record, Timestamp::new(9), &mut losses)?;
+/// assert_eq!(losses.0.len(), 1, "a missing list is a loss, not an error");
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `sink`, no others.
+pub fn salvage_ingest(
+    files: &StoreFiles<'_>,
+    record: &IngestRecord,
+    ts: Timestamp,
+    sink: &mut dyn Salvage,
+) -> Result<()> {
+    let none = || Error::corruption(list_path(files.dir, record.number), 0, "a list of leaves that is none");
+    let list = read_list(files, record).and_then(|(_, pages)| RunList::decode(&pages).ok_or_else(none));
+    let (list, file) = match list.and_then(|list| Ok((list, files.open(FILE_NAME)?))) {
+        Ok(found) => found,
+        Err(error) => {
+            sink.lost(of_ingest(&error, &list_path(files.dir, record.number), ts));
+            return Ok(());
+        }
+    };
+    let (values, _) = SalvagedValues::find(files); // its losses were told with those of the tree
+    let highs = list.pages.iter().skip(1).map(|page| &page.low).chain([&list.high]);
+    for (page, high) in list.pages.iter().zip(highs) {
+        match read_page(files, &file, page.pid, page.addr) {
+            Ok(image) => give_ingested(&image, ts, &values, sink)?,
+            Err(error) => {
+                let loss = Loss::of(&error, file.path(), page.addr.unit * UNIT_BYTES as u64);
+                sink.lost(Loss { keys: Some((page.low.clone(), high.clone())), ..loss });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Files that only tell by their pages how far they go.
 fn unknown(persisted: Timestamp) -> StoreMark {
     StoreMark { seq: 0, persisted, contains: persisted }
@@ -152,7 +215,7 @@ impl Tree<'_> {
     fn give_mapped(&self, map: &PageMap, sink: &mut dyn Salvage) -> Result<()> {
         let (mut inner, mut damaged) = (Vec::new(), BTreeMap::new());
         for (pid, addr) in map.pages() {
-            match self.read_page(pid, addr) {
+            match read_page(self.files, self.file, pid, addr) {
                 Ok(image) if image.kind() == ImageKind::Leaf => give_versions(&image, &self.values, sink)?,
                 Ok(_) => inner.push((pid, addr)),
                 Err(error) => {
@@ -168,7 +231,7 @@ impl Tree<'_> {
             sink.lost(if map.pages().count() == 1 { all_of(root) } else { without_keys(root) });
         }
         for (pid, addr) in inner {
-            let Ok(image) = self.read_page(pid, addr) else { continue };
+            let Ok(image) = read_page(self.files, self.file, pid, addr) else { continue };
             let children = crate::inner::children(&image);
             let highs = children.iter().skip(1).map(|child| child.key.clone()).chain([image.high_fence().to_vec()]);
             for (child, high) in children.iter().zip(highs) {
@@ -180,16 +243,6 @@ impl Tree<'_> {
         }
         damaged.into_values().for_each(|loss| sink.lost(loss));
         Ok(())
-    }
-
-    /// A leaf or an inner page, as the map names it.
-    fn read_page(&self, pid: u64, addr: DiskAddr) -> Result<Image> {
-        let bytes = read_units(self.file, addr)?;
-        let kind = match Identity::of_head(&bytes) {
-            Some(Identity { kind: ImageKind::Inner, .. }) => ImageKind::Inner,
-            _ => ImageKind::Leaf,
-        };
-        decode_image(self.file, addr, bytes, kind, pid, self.files.keyspace.get())
     }
 
     /// Z4. The commit through which the leaves are complete, as far as they tell.
@@ -228,6 +281,16 @@ impl Tree<'_> {
         }
         leaves
     }
+}
+
+/// A leaf or an inner page, as the map or a list names it.
+fn read_page(files: &StoreFiles<'_>, file: &File, pid: u64, addr: DiskAddr) -> Result<Image> {
+    let bytes = read_units(file, addr)?;
+    let kind = match Identity::of_head(&bytes) {
+        Some(Identity { kind: ImageKind::Inner, .. }) => ImageKind::Inner,
+        _ => ImageKind::Leaf,
+    };
+    decode_image(file, addr, bytes, kind, pid, files.keyspace.get())
 }
 
 /// Nothing is missing where a page without keys of its own is damaged.

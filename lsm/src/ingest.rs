@@ -19,6 +19,7 @@ use std::sync::Arc;
 use duramen_base::image::Body;
 use duramen_base::ingest::{list_path, read_list, write_list};
 use duramen_base::memtable::{KeyVersions, RangeTombs};
+use duramen_base::salvage::StoreFiles;
 use duramen_base::sync::Mutex;
 use duramen_base::values::ValueChanges;
 use duramen_base::{BuiltIngest, Error, IngestRecord, Result, SortedSource, Timestamp, mutant};
@@ -169,7 +170,7 @@ impl Store {
     /// Takes note of a record of the log: what it names is no garbage.
     pub(crate) fn expect_ingest(&self, record: &IngestRecord) -> Result<()> {
         let damaged = |what| Error::corruption(list_path(&self.env.dir, record.number), 0, what);
-        let (values, tables) = read_list(&self.env, record)?;
+        let (values, tables) = read_list(&StoreFiles::of(&self.env), record)?;
         let edit = Edit::decode(&tables).ok_or_else(|| damaged("a list of tables that is none"))?;
         let is_ingested = |placed: &Placed| placed.meta.max_ts == Timestamp::ZERO && placed.meta.keys > 0;
         let ascend = edit.added.is_sorted_by(|a, b| a.meta.max_key < b.meta.min_key);

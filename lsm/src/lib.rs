@@ -39,5 +39,5 @@ mod verify;
 mod version;
 
 pub use cursor::LsmCursor;
-pub use salvage::salvage;
+pub use salvage::{salvage, salvage_ingest};
 pub use store::Lsm;

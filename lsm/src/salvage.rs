@@ -11,10 +11,11 @@ use std::path::Path;
 
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
 use duramen_base::image::{Body, Image, ImageKind};
-use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_version, give_versions};
+use duramen_base::ingest::{list_path, read_list};
+use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_ingested, give_versions, of_ingest};
 use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
-use duramen_base::{Error, IoOp, Result, StoreMark, Timestamp};
+use duramen_base::{Error, IngestRecord, IoOp, Result, StoreMark, Timestamp};
 
 use crate::manifest::{Edit, Manifest, Placed, manifest_number};
 use crate::table::footer::FOOTER_BYTES;
@@ -73,6 +74,58 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
                 }
             }
             Ok(StoreMark { seq: 0, persisted: Timestamp::ZERO, contains: Timestamp::ZERO })
+        }
+    }
+}
+
+/// Gives what an ingest brought that the log names and, by their own account, these files do not: the tables that its list names.
+///
+/// ```
+/// # use duramen_base::{IngestRecord, KeyspaceId, Timestamp, vfs::MemVfs};
+/// # use duramen_base::salvage::{Loss, Salvage, StoreFiles};
+/// #[derive(Default)]
+/// struct Losses(Vec<Loss>);
+/// impl Salvage for Losses {
+///     fn version(&mut self, _: &[u8], _: Timestamp, _: Option<&[u8]>) -> duramen_base::Result<()> {
+///         Ok(())
+///     }
+///     fn range_delete(&mut self, _: &[u8], _: &[u8], _: Timestamp) -> duramen_base::Result<()> {
+///         Ok(())
+///     }
+///     fn lost(&mut self, loss: Loss) {
+///         self.0.push(loss);
+///     }
+/// }
+/// let disk = MemVfs::new();
+/// let keyspace = KeyspaceId::new(1);
+/// let files = StoreFiles { vfs: &disk, dir: "ks/1".as_ref(), keyspace, db_uuid: None };
+/// let record = IngestRecord { keyspace, digest: 0, number: 5, bytes: 0 };
+/// let mut losses = Losses::default();
+/// duramen_lsm::salvage_ingest(&files, &record, Timestamp::new(9), &mut losses)?;
+/// assert_eq!(losses.0.len(), 1, "a missing list is a loss, not an error");
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `sink`, no others.
+pub fn salvage_ingest(
+    files: &StoreFiles<'_>,
+    record: &IngestRecord,
+    ts: Timestamp,
+    sink: &mut dyn Salvage,
+) -> Result<()> {
+    let path = list_path(files.dir, record.number);
+    let none = || Error::corruption(&path, 0, "a list of tables that is none");
+    match read_list(files, record).and_then(|(_, tables)| Edit::decode(&tables).ok_or_else(none)) {
+        Ok(edit) => {
+            let (values, _) = SalvagedValues::find(files); // its losses were told with those of the tables
+            edit.added.into_iter().try_for_each(|Placed { meta, .. }| {
+                give_named(files, &TableMeta { min_ts: ts, max_ts: ts, ..meta }, &values, sink)
+            })
+        }
+        Err(error) => {
+            sink.lost(of_ingest(&error, &path, ts));
+            Ok(())
         }
     }
 }
@@ -146,7 +199,7 @@ fn give_table(
         stretch.image_at(at, &image, search.position(), sink);
         match image.kind() {
             ImageKind::TableData => match meta.filter(|meta| is_ingested(meta, &image)) {
-                Some(meta) => give_stamped(&image, meta.max_ts, values, sink)?,
+                Some(meta) => give_ingested(&image, meta.max_ts, values, sink)?,
                 None => give_versions(&image, values, sink)?,
             },
             ImageKind::RangeTombstones => give_range_deletes(&image, sink)?,
@@ -212,16 +265,6 @@ impl<'a> Stretch<'a> {
 /// Whether its versions have no timestamps of their own, but that of the manifest (D6 of `table/mod.rs`).
 fn is_ingested(meta: &TableMeta, image: &Image) -> bool {
     meta.min_ts == meta.max_ts && image.max_ts() == Timestamp::ZERO
-}
-
-/// The values of a block of an ingested table.
-fn give_stamped(image: &Image, ts: Timestamp, values: &SalvagedValues, sink: &mut dyn Salvage) -> Result<()> {
-    let mut key = Vec::new();
-    for index in 0..image.count() {
-        image.key_into(index, &mut key);
-        give_version(&key, ts, image.record(index).body, values, sink)?;
-    }
-    Ok(())
 }
 
 fn give_range_deletes(image: &Image, sink: &mut dyn Salvage) -> Result<()> {

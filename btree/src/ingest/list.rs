@@ -29,7 +29,7 @@ pub(crate) struct RunPage {
 pub(crate) struct RunList {
     pub(crate) pages: Vec<RunPage>,
     /// High fence of the last page; empty: none, then it cannot be hung.
-    pub(super) high: Vec<u8>,
+    pub(crate) high: Vec<u8>,
     /// Page id that the last one links to: it will have what lies behind.
     pub(super) right_pid: u64,
     pub(super) write_seq: u16,
