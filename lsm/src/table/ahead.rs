@@ -4,7 +4,8 @@
 //! 128 KiB for a block. Scans that go on for a while know better than it could. Merges do, too, and are told nothing: with read-ahead they are done
 //! sooner, and readers and writers of data beyond memory get less of the disk meanwhile, as measured.
 //!
-//! AH1  What is told lies in the file, at or behind the block being read; nothing is told twice while blocks come in their order.
+//! AH1  What is told lies in the file, at the block being read or where the scan goes from there, up or down; nothing is told twice while blocks come in
+//!      their order.
 
 use std::ops::Range;
 
@@ -20,25 +21,49 @@ const GAP_MAX: u64 = 128 << 10;
 pub(crate) struct Ahead {
     /// Blocks that came in their order behind the first.
     in_order: u32,
-    /// End of the block that was read last.
+    goes_down: bool,
+    /// The block that was read last.
+    start: u64,
     end: u64,
-    /// Up to where it was told.
+    /// Up to where it was told, or down to where.
     told: u64,
 }
 
 impl Ahead {
     /// Takes note that `block` is about to be read; what to expect from now on, if that is new.
     pub(crate) fn next(&mut self, block: Range<u64>, file_end: u64) -> Option<Range<u64>> {
-        let is_in_order = (self.end..=self.end + GAP_MAX).contains(&block.start);
-        (self.in_order, self.told) =
-            if is_in_order { (self.in_order + 1, self.told.max(block.start)) } else { (0, block.start) };
-        self.end = block.end;
+        let is_above = (self.end..=self.end + GAP_MAX).contains(&block.start);
+        let is_below = (self.start.saturating_sub(GAP_MAX)..=self.start).contains(&block.end);
+        let goes_on = if self.goes_down { is_below } else { is_above };
+        if !goes_on {
+            // Another stretch begins here, or with the block before if that is where it turned.
+            self.in_order = 0;
+            self.goes_down = is_below;
+            self.told = if is_below { block.end } else { block.start };
+        }
+        self.in_order += u32::from(is_above || is_below);
+        (self.start, self.end) = (block.start, block.end);
+        if self.goes_down { self.tell_below() } else { self.tell_above(file_end) }
+    }
+
+    fn tell_above(&mut self, file_end: u64) -> Option<Range<u64>> {
+        self.told = self.told.max(self.start);
         if self.in_order < SCAN_BLOCKS || self.end + BYTES / 2 <= self.told {
             return None;
         }
-        let told = self.told..(self.told + BYTES).min(file_end);
-        self.told = told.end.max(self.told);
-        (!told.is_empty()).then_some(told)
+        let range = self.told..(self.told + BYTES).min(file_end);
+        self.told = range.end.max(self.told);
+        (!range.is_empty()).then_some(range)
+    }
+
+    fn tell_below(&mut self) -> Option<Range<u64>> {
+        self.told = self.told.min(self.end);
+        if self.in_order < SCAN_BLOCKS || self.told + BYTES / 2 <= self.start {
+            return None;
+        }
+        let range = self.told.saturating_sub(BYTES)..self.told;
+        self.told = range.start;
+        (!range.is_empty()).then_some(range)
     }
 }
 
@@ -78,8 +103,28 @@ mod tests {
     }
 
     #[test]
-    fn backwards_nothing_is_told() {
-        let down = (0..50).rev().map(|block| 10 * BYTES + block * BLOCK);
-        assert!(told(&mut Ahead::default(), down, 100 * BYTES).is_empty());
+    fn a_long_scan_down_is_told_the_table_once_and_ahead_of_its_reads() {
+        let (last, file_end) = (5 * BYTES, 100 * BYTES);
+        let mut ahead = Ahead::default();
+        let mut known = last - BLOCK;
+        for at in (0..=last).rev().step_by(BLOCK as usize) {
+            if let Some(range) = ahead.next(at..at + BLOCK, file_end) {
+                assert_eq!(range.end, known, "AH1");
+                known = range.start;
+            }
+            assert!(at + 2 * BLOCK > last || known <= at.saturating_sub(BYTES / 2), "half of it lies ahead");
+        }
+        assert_eq!(known, 0, "AH1");
+    }
+
+    #[test]
+    fn a_scan_that_turns_is_told_what_lies_the_other_way() {
+        let (middle, far) = (20 * BYTES, 100 * BYTES);
+        let at = |block: u64| middle + block * BLOCK;
+        let mut ahead = Ahead::default();
+        let up = told(&mut ahead, (0..6).map(at), far);
+        assert!(matches!(&up[..], [only] if *only == (at(2)..at(2) + BYTES)), "{up:?}");
+        let down = told(&mut ahead, (0..5).rev().map(at), far);
+        assert_eq!(down.iter().map(|range| range.end).collect::<Vec<_>>(), [at(4)], "AH1: {down:?}");
     }
 }
