@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   pack     neighbouring leaves that fit one page become one          (only if somebody asks)
-//!   settle   a checkpoint, so that what pages left is free; the free end of the file is cut off
+//!   settle   a checkpoint, so that what pages left is free, once nobody reads it any more; the free end of the file is cut off
 //!   move     pages behind the bound go to free units before it (`relocate.rs`); then settle again, until the end is near
 //! ```
 //! All of it in bounded steps, between those of drains and checkpoints, beside commits and readers. Nobody waits for it but who asked.
@@ -13,6 +13,8 @@
 //! CO3  What is asked for is done when every deletion that was visible then, and that no snapshot needs, has left the pages, leaves of the range were
 //!     packed, and passes brought nothing more. Passes move whatever lies at the end of the file, of the range or not: else it could not be cut.
 //! CO4  Between two steps there is nothing half done, so a compaction that was stopped is forgotten, and one that nobody asked for may rest.
+//! CO5  A pass waits for places that were given up before it, and for none given up later: what may read one of those is under way and ends. So whoever
+//!     verifies again and again, beside commits that go on, keeps no compaction from its end.
 
 use duramen_base::compaction::CompactionRequest;
 use duramen_base::sync::atomic::Ordering;
@@ -62,6 +64,8 @@ enum Stage {
     Pack { next_key: Vec<u8> },
     /// Until a superblock after this one is durable. `end`: where the file ended before.
     Settle { seq: u64, end: u64 },
+    /// Until what was given up through this generation of loads is free (CO5).
+    Free { generation: u64, end: u64 },
     /// Pages with lower ids lie before the bound, or there is no room for them.
     Move { next_pid: u64 },
 }
@@ -126,6 +130,15 @@ impl Store {
                 return Ok(self.begin_checkpoint(up));
             }
             Stage::Settle { end, .. } => {
+                compaction.stage = Stage::Free { generation: self.loads.lock().number(), end: *end };
+                Ok(Piece::Bytes(0))
+            }
+            Stage::Free { generation, .. } if self.is_still_read(up, *generation) => {
+                up.compaction = Some(compaction);
+                // A walk takes its time and wakes upkeep when it ends (V4 of `verify.rs`).
+                return Ok(Piece::Rest { is_waiting: !self.is_being_verified() });
+            }
+            Stage::Free { end, .. } => {
                 let end = *end;
                 return self.next_pass(up, compaction, end, bytes_max);
             }
@@ -155,19 +168,20 @@ impl Store {
         }
         let units = match compaction.stage {
             Stage::Pack { .. } => up.units.end() - up.units.free_count(),
-            Stage::Settle { .. } => 0,
+            Stage::Settle { .. } | Stage::Free { .. } => 0,
             Stage::Move { .. } => up.units.used_behind(compaction.bound),
         };
         self.compaction.set_to_do(units * UNIT_BYTES as u64);
     }
 
+    /// Whether a load (P2), or a walk, may be reading a place that was given up through this generation (CO5).
+    fn is_still_read(&self, up: &Upkeep, generation: u64) -> bool {
+        let is_waited_for = |given_up: u64| given_up <= generation || mutant!("wait_for_later_places");
+        up.given_up.front().is_some_and(|&(given_up, _)| is_waited_for(given_up))
+    }
+
     /// Behind a checkpoint: cuts the file, and begins another pass or ends.
     fn next_pass(&self, up: &mut Upkeep, mut compaction: Compaction, end_before: u64, bytes_max: u64) -> Result<Piece> {
-        if !up.given_up.is_empty() {
-            // A load of this moment is reading one of these places (P2), or a walk, which takes its time and wakes upkeep when it ends (V4 of `verify.rs`).
-            up.compaction = Some(compaction);
-            return Ok(Piece::Rest { is_waiting: !self.is_being_verified() });
-        }
         let cut = self.cut_tail(up, 0);
         let end = up.units.end();
         let used = end - up.units.free_count();

@@ -7,7 +7,8 @@
 //!     child, right links along each level, every mapped page reached exactly once, each unit used once, none lost;
 //!     large values are those that the leaves name, each once.
 //! V4  What is read without the latch is as it was noted: places given up since are not used again before the generation of the walk ends (E3 of
-//!     `evict.rs`). So the file does not shrink meanwhile, and a compaction waits.
+//!     `evict.rs`). So a compaction waits for the walks that are under way, but
+//!     for none that begins later (CO5 of `compact.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;

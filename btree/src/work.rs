@@ -117,9 +117,12 @@ impl Store {
             return Ok(self.begin_checkpoint(up));
         }
         // U4
-        let gives_way = wanted.is_none() && self.is_compaction_asked() && std::mem::take(&mut up.drained_last);
+        let mut gives_way = wanted.is_none() && self.is_compaction_asked() && std::mem::take(&mut up.drained_last);
         if gives_way && up.compaction.is_some() {
-            return self.step_compaction(up, bytes_max);
+            match self.step_compaction(up, bytes_max)? {
+                Piece::Rest { .. } => gives_way = false, // it waits for a reader: a drain need not
+                piece @ (Piece::Bytes(_) | Piece::Checkpoint) => return Ok(piece),
+            }
         }
         if self.is_turn_of_values(up) {
             return self.work_on_values(up, bytes_max, false);

@@ -196,6 +196,35 @@ fn the_file_is_verified_while_all_of_it_is_written_anew() {
 }
 
 #[test]
+fn a_compaction_ends_beside_verifies_of_which_each_begins_before_the_last_ends() {
+    let store = Fixture::new();
+    store.fill(0..3_000, &[1; 100]);
+    store.persist();
+    let full = store.len();
+    let inner = &store.tree.store;
+    let begin = || {
+        let mut report = VerifyReport::default();
+        (inner.note(&inner.upkeep.lock(), &mut report), report)
+    };
+    let (mut noted, mut report) = begin();
+    (0..3_000).filter(|i| i % 10 != 0).for_each(|i| store.delete(&key(i)));
+    let request = store.tree.compact(KeyBounds::ALL);
+    let mut rounds = 0..40;
+    while store.tree.compacted() < request {
+        let round = rounds.next().expect("CO5: it ends");
+        store.fill(0..100, &[round; 100]);
+        store.persist();
+        let next = begin();
+        inner.verify_noted(&noted, &mut report).unwrap();
+        assert!(report.is_clean(), "V4: {:#?}", report.problems);
+        (noted, report) = next;
+    }
+    assert!(store.len() < full / 2, "{} of {full}", store.len());
+    inner.verify_noted(&noted, &mut report).unwrap();
+    assert!(report.is_clean(), "V4: {:#?}", report.problems);
+}
+
+#[test]
 fn a_file_that_ends_behind_what_is_used_is_cut_when_it_is_written_next() {
     let mut store = Fixture::new();
     store.fill(0..100, &[1; 100]);
