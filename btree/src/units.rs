@@ -79,7 +79,10 @@ impl Units {
     /// Takes `count` free units in a row that end at or before `bound`, if there are any.
     pub(crate) fn allocate_below(&mut self, count: u8, bound: u64) -> Option<u64> {
         let count = u64::from(count);
-        let (start, len) = self.lowest_fit(count).filter(|(start, _)| start.saturating_add(count) <= bound)?;
+        let fit =
+            |sizes_max| self.lowest_fit(count, sizes_max).filter(|(start, _)| start.saturating_add(count) <= bound);
+        // What lies before the bound may be long, and behind it there may be many sizes.
+        let (start, len) = fit(FIT_SIZES_MAX).or_else(|| fit(usize::MAX))?;
         self.remove(start, len);
         if len > count {
             self.insert(start + count, len - count);
@@ -87,11 +90,11 @@ impl Units {
         Some(start)
     }
 
-    /// The lowest free extent of at least `count` units; of the sizes there are, only the smallest that fit are compared.
-    fn lowest_fit(&self, count: u64) -> Option<(u64, u64)> {
+    /// The lowest free extent of at least `count` units; of the sizes there are, only so many of the smallest that fit are compared.
+    fn lowest_fit(&self, count: u64, sizes_max: usize) -> Option<(u64, u64)> {
         let first_from = |len: u64| self.by_len.range((len, 0)..).next().copied();
         let fitting = std::iter::successors(first_from(count), |(len, _)| first_from(len + 1));
-        fitting.take(FIT_SIZES_MAX).map(|(len, start)| (start, len)).min()
+        fitting.take(sizes_max).map(|(len, start)| (start, len)).min()
     }
 
     /// Takes these units, which must be free; whether they were.
@@ -215,6 +218,12 @@ mod tests {
         assert_eq!([units.allocate(3), units.allocate(3), units.allocate(3)], [2, 12, 20]);
         assert_eq!((units.allocate_below(2, 7), units.allocate_below(2, 7)), (Some(5), None));
         assert_eq!([units.allocate(1), units.allocate(2)], [23, 32]);
+    }
+
+    #[test]
+    fn a_long_extent_before_the_bound_is_found_behind_which_extents_have_many_sizes() {
+        let mut units = Units::from_used((0..60).map(|i| addr(100 + i * i, 1)).collect()).unwrap();
+        assert_eq!(units.allocate_below(1, 98), Some(2), "98 units are free before the first that is used");
     }
 
     #[test]
