@@ -1,7 +1,7 @@
 //! Making the file small: when, and in which stages. Asked for by somebody, or because much of the file is free.
 //!
 //! ```text
-//!   pack     neighbouring leaves that fit one page become one          (only if somebody asks)
+//!   pack     neighbouring leaves that fit one page become one          (if somebody asks, or nothing is written and much was)
 //!   settle   a checkpoint, so that what pages left is free, once nobody reads it any more; the free end of the file is cut off
 //!   move     pages behind the bound go to free units before it (`relocate.rs`); then settle again, until the end is near
 //! ```
@@ -15,6 +15,8 @@
 //! CO4  Between two steps there is nothing half done, so a compaction that was stopped is forgotten, and one that nobody asked for may rest.
 //! CO5  A pass waits for places that were given up before it, and for none given up later: what may read one of those is under way and ends. So whoever
 //!     verifies again and again, beside commits that go on, keeps no compaction from its end.
+//! CO6  Leaves are packed without anybody asking only while nothing is written, and again only when a quarter of the tree was written, or lost its last
+//!     reader of history, since: so it costs no commit anything, and a store at rest comes to rest.
 
 use duramen_base::compaction::CompactionRequest;
 use duramen_base::sync::atomic::Ordering;
@@ -32,6 +34,8 @@ use crate::work::Piece;
 const PASSES_MAX: u8 = 4;
 /// Free units from which on upkeep itself makes the file small.
 const FREE_UNITS_MIN: u64 = 256;
+/// Bytes of changes from which on upkeep itself packs leaves.
+const CHANGED_BYTES_MIN: u64 = 1 << 20;
 /// Free units that are left at the end of the file, for the next pages, unless it is made small.
 const TAIL_UNITS_MIN: u64 = 256;
 
@@ -40,6 +44,8 @@ const TAIL_UNITS_MIN: u64 = 256;
 pub(crate) struct Compaction {
     /// `None`: nobody asked.
     request: Option<CompactionRequest>,
+    /// Whether it began with packing all leaves.
+    packs_all: bool,
     stage: Stage,
     passes: u8,
     /// Where pages of this pass are moved before.
@@ -54,7 +60,7 @@ impl Compaction {
 
     /// Whether somebody asked for all keys, so that value files are written anew where anything in them is dead.
     fn is_whole(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.low.is_empty() && request.high.is_none())
+        self.request.as_ref().is_some_and(is_whole)
     }
 }
 
@@ -101,14 +107,23 @@ impl Store {
     /// Begins a compaction if one is due. Between drains, with nothing left to sweep.
     pub(crate) fn begin_compaction(&self, up: &mut Upkeep) {
         let request = self.compaction.front().filter(|_| self.wanted().is_none());
-        if request.is_some() || (up.compacted_seq != up.superblock.seq && has_much_free(up)) {
-            let (seq, end) = (up.superblock.seq, up.units.end());
-            let stage = match &request {
-                Some(request) => Stage::Pack { next_key: request.low.clone() },
-                None => Stage::Settle { seq: seq - 1, end },
-            };
-            up.compaction = Some(Compaction { request, stage, passes: 0, bound: u64::MAX });
-        }
+        let stage = match &request {
+            Some(request) => Stage::Pack { next_key: request.low.clone() },
+            None if self.may_be_sparse(up) => Stage::Pack { next_key: Vec::new() },
+            None if up.compacted_seq != up.superblock.seq && has_much_free(up) => settled_stage(up),
+            None => return,
+        };
+        let is_pack = matches!(stage, Stage::Pack { .. });
+        let packs_all = is_pack && request.as_ref().is_none_or(is_whole);
+        up.compaction = Some(Compaction { request, packs_all, stage, passes: 0, bound: u64::MAX });
+    }
+
+    /// Whether it is worth looking for leaves that fit one page although nobody asks (CO6).
+    fn may_be_sparse(&self, up: &Upkeep) -> bool {
+        let written_bytes = self.counters.written_bytes.load(Ordering::Relaxed) - up.packed_at_bytes;
+        let stale_bytes = (up.stale.len() * self.leaf_bytes()) as u64;
+        let bytes_min = (self.counters.tree_bytes.load(Ordering::Relaxed) / 4).max(CHANGED_BYTES_MIN);
+        up.still.is_long() && (written_bytes >= bytes_min || stale_bytes >= bytes_min)
     }
 
     /// Does one step of the compaction in progress.
@@ -117,14 +132,25 @@ impl Store {
         if compaction.request.as_ref().is_some_and(|request| !self.compaction.waits(request.number)) {
             return Ok(Piece::Bytes(0)); // CO4
         }
+        let is_packing_unasked = compaction.request.is_none() && matches!(compaction.stage, Stage::Pack { .. });
+        if is_packing_unasked && !up.still.is_long() && !mutant!("pack_beside_writes") {
+            return Ok(Piece::Bytes(0)); // CO6
+        }
         let high = compaction.request.as_ref().and_then(|request| request.high.as_deref());
         let outcome = match &mut compaction.stage {
-            Stage::Pack { next_key } => self.pack(up, next_key, high, bytes_max).map(|is_done| {
-                if is_done {
-                    compaction.stage = settle_stage(up);
-                }
-                Piece::Bytes(bytes_max)
-            }),
+            Stage::Pack { next_key } => {
+                let is_done = match self.pack(up, next_key, high, bytes_max) {
+                    Err(Error::Corruption { .. }) if is_packing_unasked => Ok(true), // who needs the page will tell
+                    is_done => is_done,
+                };
+                is_done.map(|is_done| {
+                    if is_done {
+                        let is_clean = is_packing_unasked && up.is_clean();
+                        compaction.stage = if is_clean { settled_stage(up) } else { settle_stage(up) };
+                    }
+                    Piece::Bytes(bytes_max)
+                })
+            }
             Stage::Settle { seq, .. } if up.superblock.seq <= *seq => {
                 up.compaction = Some(compaction); // the checkpoint looks at the bound
                 return Ok(self.begin_checkpoint(up));
@@ -195,6 +221,9 @@ impl Store {
         }
         if cut.is_ok() && is_over {
             up.compacted_seq = up.superblock.seq;
+            if compaction.packs_all {
+                up.packed_at_bytes = self.counters.written_bytes.load(Ordering::Relaxed);
+            }
             if let Some(request) = compaction.request {
                 self.compaction.finish(request.number);
             }
@@ -236,6 +265,10 @@ impl Store {
             }
             let Some(parent) = self.parent_of(next_key)? else { return Ok(true) };
             let (image, index) = (&parent.image, parent.child_index);
+            if self.tidy_stale(up, image.child(index))? {
+                bytes += 2 * self.leaf_bytes() as u64 + self.write_behind(up, bytes_max)?;
+                continue; // its parent may be another page now
+            }
             if index + 1 == image.count() {
                 *next_key = image.high_fence().to_vec();
                 if next_key.is_empty() {
@@ -287,8 +320,17 @@ impl Store {
     }
 }
 
+fn is_whole(request: &CompactionRequest) -> bool {
+    request.low.is_empty() && request.high.is_none()
+}
+
 fn settle_stage(up: &Upkeep) -> Stage {
     Stage::Settle { seq: up.superblock.seq, end: up.units.end() }
+}
+
+/// The same where the last checkpoint will do.
+fn settled_stage(up: &Upkeep) -> Stage {
+    Stage::Settle { seq: up.superblock.seq - 1, end: up.units.end() }
 }
 
 /// Whether so much is free that it is worth moving pages although nobody asks: more than a quarter of what is used when nothing is written, more

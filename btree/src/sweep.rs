@@ -6,17 +6,20 @@
 //! Leaves in a row that lie inside a range and hold nothing newer are freed, all but one, without being rebuilt. Those that nobody needed any more
 //! when the range delete was drained went then already, unread (`clear.rs`).
 //!
+//! Leaves that left memory with their history are rebuilt when leaves are packed (`compact.rs`): reading them in for that alone would cost more than it
+//! gives while there is something else to do.
+//!
 //! Z4  A range delete counts as swept when every leaf that overlaps it was gone through after it could be seen by all (R3).
 //! Z5  A leaf that holds nothing covered is not touched, so it does not turn dirty.
 
 use duramen_base::arena::Counted;
 use duramen_base::image::Image;
-use duramen_base::{Result, SnapSet, mutant};
+use duramen_base::{Error, Result, SnapSet, mutant};
 
 use crate::clear::KeyRange;
 use crate::pid_table::{Page, ROOT_PID};
 use crate::range_tombs::SweepRange;
-use crate::read::{LeafView, Target};
+use crate::read::{LeafView, Missing, Target};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 
@@ -116,7 +119,7 @@ impl Store {
         Ok(Counted::new(image))
     }
 
-    /// Rebuilds some leaves that are here with history that nobody reads any more; whether there may be more of them.
+    /// Rebuilds some leaves that are here with history that nobody reads any more, and notes those that are not; whether there may be more of them.
     pub(crate) fn tidy_step(&self, up: &mut Upkeep) -> bool {
         let snaps = self.snapshots();
         for _ in 0..TIDY_LEAVES {
@@ -141,12 +144,31 @@ impl Store {
         }
     }
 
-    /// The page may have been rebuilt, have gone, or become another since it was noted.
+    /// The page may have been rebuilt, have gone, become another, or left memory since it was noted.
     fn tidy(&self, up: &mut Upkeep, pid: u64, snaps: &SnapSet) {
-        let is_due = |leaf: &LeafView| leaf.image.level() == 0 && leaf.image.hist_count() > 0;
-        if let Some(leaf) = self.resident_page(pid).filter(is_due) {
-            self.change_leaf(up, pid, &leaf, &[], snaps);
+        if let Some(leaf) = self.resident_page(pid) {
+            if leaf.image.level() == 0 && leaf.image.hist_count() > 0 {
+                self.change_leaf(up, pid, &leaf, &[], snaps);
+            }
+        } else if matches!(&*self.pages.known(pid).read(), Page::OnDisk(_)) && !mutant!("forget_stale_leaves") {
+            up.stale.insert(pid);
         }
+    }
+
+    /// Reads a leaf in that left memory with history that nobody reads any more, and rebuilds it; whether it was one. One that cannot be read stays.
+    pub(crate) fn tidy_stale(&self, up: &mut Upkeep, pid: u64) -> Result<bool> {
+        if !up.stale.remove(&pid) {
+            return Ok(false);
+        }
+        match self.load(Missing::child(pid, 0)) {
+            Ok(()) => self.tidy(up, pid, &self.snapshots()),
+            Err(Error::Corruption { .. }) => {}
+            Err(error) => {
+                up.stale.insert(pid);
+                return Err(error);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Upkeep {
     pub(crate) underfull: BTreeSet<u64>,
     /// Leaves with history, and from when on nobody reads it.
     pub(crate) untidy: BTreeSet<(Timestamp, u64)>,
+    /// Leaves in the file alone with history that nobody reads any more.
+    pub(crate) stale: BTreeSet<u64>,
     pub(crate) drain: Option<Drain>,
     pub(crate) sweep: Option<Sweep>,
     /// The checkpoint in progress.
@@ -81,6 +83,8 @@ pub(crate) struct Upkeep {
     pub(crate) compaction: Option<Compaction>,
     /// The superblock behind which the last compaction ended.
     pub(crate) compacted_seq: u64,
+    /// How many bytes had been written when all leaves were packed last.
+    pub(crate) packed_at_bytes: u64,
     /// Whether there was a checkpoint since somebody looked at the end of the file.
     pub(crate) may_have_tail: bool,
     /// Whether the last piece of work was one of a drain.
@@ -126,11 +130,13 @@ impl Upkeep {
             tombs_changed: false,
             underfull: BTreeSet::new(),
             untidy: BTreeSet::new(),
+            stale: BTreeSet::new(),
             drain: None,
             sweep: None,
             run: None,
             compaction: None,
             compacted_seq: 0,
+            packed_at_bytes: 0,
             may_have_tail: true,
             drained_last: false,
             worked_on_values: false,
@@ -181,6 +187,11 @@ impl Upkeep {
         self.unnamed_units += u64::from(addr.units);
     }
 
+    /// Whether pages and range deletes are as the durable superblock has them.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.places.is_empty() && !self.tombs_changed
+    }
+
     /// All places are named by the durable superblock.
     pub(crate) fn are_named(&mut self) {
         self.places.clear();
@@ -197,6 +208,7 @@ impl Upkeep {
     /// Notes that a page has an image that the file does not have (P1). `generation`: that of loads.
     pub(crate) fn turned_dirty(&mut self, pid: u64, is_leaf: bool, generation: u64) {
         self.leave_place(pid, generation);
+        self.stale.remove(&pid);
         if self.dirty.insert(pid) && is_leaf {
             self.dirty_leaves.push_back(pid);
         }
@@ -205,6 +217,7 @@ impl Upkeep {
     /// Notes that a page is gone (P1).
     pub(crate) fn is_gone(&mut self, pid: u64, generation: u64) {
         self.leave_place(pid, generation);
+        self.stale.remove(&pid);
         self.dirty.remove(&pid);
         if self.map.get(pid).is_some() {
             self.places.insert(pid, None);

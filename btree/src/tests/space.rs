@@ -7,6 +7,14 @@ impl Fixture {
         self.file().len().unwrap()
     }
 
+    /// Is left alone for a while.
+    fn rest(&self, clock: &ManualClock) {
+        for _ in 0..4 {
+            clock.advance(Duration::from_secs(1));
+            self.work();
+        }
+    }
+
     fn delete(&self, key: &[u8]) {
         self.commit([Op { kind: OpKind::Delete, key, value: b"" }]);
     }
@@ -284,4 +292,73 @@ fn a_compaction_of_a_range_is_done_in_a_pause_and_can_be_stopped() {
     assert_eq!(store.check().keys, 500);
     store.reopen();
     assert_eq!(store.check().keys, 500);
+}
+
+/// A store with less memory than data, and its clock.
+fn with_clock() -> (Fixture, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let page_bytes = KeyspaceOptions::new(BackendKind::BTree).page_bytes;
+    (Fixture::on_clock(1 << 20, page_bytes, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+}
+
+#[test]
+fn what_a_snapshot_kept_in_leaves_outside_memory_goes_once_nothing_is_written() {
+    let (mut store, clock) = with_clock();
+    store.fill(0..20_000, &[1; 100]);
+    store.persist();
+    store.host.active.lock().push(store.now());
+    (2..4).for_each(|round| store.fill(0..20_000, &[round; 100]));
+    store.persist();
+    store.rest(&clock);
+    let live = live_bytes(20_000, &[1; 100]);
+    assert!(store.len() > live * 2, "{} bytes for {live}, each of them twice", store.len());
+    store.host.active.lock().clear();
+    store.rest(&clock);
+    assert!(store.len() <= live * 3 / 2, "{} bytes for {live}", store.len());
+    assert_eq!(store.check().keys, 20_000);
+    store.reopen();
+    assert_eq!(store.get(&key(1), store.now()).unwrap(), Some(vec![3; 100]));
+    assert_eq!(store.check().keys, 20_000);
+}
+
+#[test]
+fn leaves_half_empty_are_packed_once_nothing_is_written_and_then_left_alone() {
+    let (mut store, clock) = with_clock();
+    store.fill(0..20_000, &[1; 100]);
+    (0..20_000).filter(|i| i % 5 > 1).for_each(|i| store.delete(&key(i)));
+    store.persist();
+    let live = live_bytes(8_000, &[1; 100]);
+    assert!(store.len() > live * 2, "{} bytes for {live}", store.len());
+    store.rest(&clock);
+    assert!(store.len() <= live * 3 / 2, "CO6: {} bytes for {live}", store.len());
+    let written = store.tree.stats().written_bytes;
+    store.rest(&clock);
+    store.put(&key(0), &[2; 100]);
+    store.rest(&clock);
+    assert!(store.tree.stats().written_bytes - written < 64 << 10, "CO6: a leaf and what names it");
+    assert_eq!(store.check().keys, 8_000);
+    store.reopen();
+    assert_eq!(store.check().keys, 8_000);
+}
+
+#[test]
+fn packing_that_nobody_asked_for_ends_when_something_is_written() {
+    let (store, clock) = with_clock();
+    store.fill(0..20_000, &[1; 100]);
+    (0..20_000).filter(|i| i % 5 > 1).for_each(|i| store.delete(&key(i)));
+    store.persist();
+    let is_packing = || format!("{:?}", store.tree.store.upkeep.lock().compaction).contains("Pack");
+    let work = |bytes| store.tree.work(WorkBudget { bytes }).unwrap();
+    clock.advance(Duration::from_secs(2));
+    work(1); // sees that nothing is written
+    assert!((0..1000).any(|_| {
+        work(1);
+        is_packing()
+    }));
+    store.put(&key(1), b"");
+    work(1);
+    assert!(!is_packing(), "CO6");
+    let merged = store.tree.stats().pages_merged;
+    work(64 << 10);
+    assert_eq!(store.tree.stats().pages_merged, merged, "CO6");
 }
