@@ -25,7 +25,7 @@ use crate::{LoggedOps, Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, 
 use crate::image::Body;
 use arena::Arena;
 use entry::{Entry, Probe};
-use ordered::Ordered;
+use ordered::{Leaf, Ordered};
 
 mod arena;
 mod entry;
@@ -44,6 +44,8 @@ pub use range_tombs::{Fragment, RangeTombs};
 
 /// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.
 const OP_OVERHEAD_BYTES: u64 = 128;
+/// Operations that are looked up at once: as many as the processor can wait for, roughly.
+const GROUP_OPS: usize = 16;
 /// Bytes of values at which copying keys ends.
 const COPIED_BYTES_MAX: usize = 1 << 20;
 
@@ -231,36 +233,70 @@ impl Memtable {
             self.counts.max_ts.fetch_max(last.get(), Ordering::AcqRel);
         }
         let mut snaps = None;
-        let mut change = 0;
-        for (at, ops) in commits {
+        let mut snaps = || Arc::clone(snaps.get_or_insert_with(|| host.snapshots()));
+        let (mut group, mut len, mut change) = ([None; GROUP_OPS], 0, 0);
+        for &(ts, ops) in commits {
             for op in ops.iter() {
-                change += self.apply_one(&op, *at, &mut || Arc::clone(snaps.get_or_insert_with(|| host.snapshots())));
+                if op.kind == OpKind::DeleteRange {
+                    change += self.apply_range(&op, ts, &snaps());
+                    continue;
+                }
+                group[len] = Some((ts, op));
+                len += 1;
+                if len == GROUP_OPS {
+                    change += self.apply_group(&group, &mut snaps);
+                    len = 0;
+                }
             }
         }
+        change += self.apply_group(&group[..len], &mut snaps);
         self.counts.held.keep(held, change); // T5
         self.counts.applies.fetch_sub(1, Ordering::Release);
     }
 
-    /// Returns by how many bytes the memory changed.
-    fn apply_one(&self, op: &Op<'_>, ts: Timestamp, snaps: &mut dyn FnMut() -> Arc<SnapSet>) -> i64 {
-        let value = match op.kind {
-            OpKind::Put => Some(op.value),
-            OpKind::Delete => None,
-            OpKind::DeleteRange => return self.apply_range(op, ts, &snaps()),
-        };
+    /// Puts and deletes, in their order. Each step is done for all before the next, so that what they wait for comes from memory for all at once. Returns
+    /// by how many bytes the memory changed.
+    fn apply_group(&self, group: &[Option<(Timestamp, Op<'_>)>], snaps: &mut dyn FnMut() -> Arc<SnapSet>) -> i64 {
+        let mut leaves = [None; GROUP_OPS];
+        let mut entries = [None; GROUP_OPS];
+        let ops = || group.iter().flatten().enumerate();
+        if group.len() > 1 {
+            ops().for_each(|(index, (_, op))| leaves[index] = self.keys.find_leaf(&self.arena, Probe::from(op.key)));
+            for (index, (_, op)) in ops() {
+                let leaf: &mut Option<Leaf<'_>> = &mut leaves[index];
+                entries[index] = leaf.as_mut().and_then(|leaf| leaf.look(&self.arena, Probe::from(op.key)));
+                if let Some(entry) = &entries[index] {
+                    Entry::ask_for_it(*entry, &self.arena);
+                }
+            }
+        }
+        ops().map(|(index, (ts, op))| self.apply_one(op, *ts, (entries[index], leaves[index]), snaps) as i64).sum()
+    }
+
+    /// Returns the bytes that it takes. `found`: where the key is, as far as it was looked for.
+    fn apply_one(
+        &self,
+        op: &Op<'_>,
+        ts: Timestamp,
+        found: (Option<Entry>, Option<Leaf<'_>>),
+        snaps: &mut dyn FnMut() -> Arc<SnapSet>,
+    ) -> u64 {
+        let value = (op.kind == OpKind::Put).then_some(op.value);
         let arena = &self.arena;
         // T4, T6: a new entry has its first version before others can find it.
         let mut first_bytes = 0;
-        let (entry, is_new) = self.keys.get_or_insert(arena, Probe::from(op.key), || {
-            let entry = Entry::make(arena, op.key);
-            first_bytes = entry.bytes() + entry.push(arena, ts, value, |_| {}) + ordered::SHARE_BYTES;
-            entry
-        });
-        let bytes = match is_new {
+        let (entry, is_new) = match found {
+            (Some(entry), _) => (entry, false),
+            (None, leaf) => self.keys.get_or_insert(arena, Probe::from(op.key), leaf, || {
+                let entry = Entry::make(arena, op.key);
+                first_bytes = entry.bytes() + entry.push(arena, ts, value, |_| {}) + ordered::SHARE_BYTES;
+                entry
+            }),
+        };
+        match is_new {
             true => first_bytes,
             false => entry.push(arena, ts, value, |trim| trim(&Pruner::new(&snaps()))),
-        };
-        bytes as i64
+        }
     }
 
     fn apply_range(&self, op: &Op<'_>, ts: Timestamp, snaps: &SnapSet) -> i64 {
@@ -286,12 +322,8 @@ impl Memtable {
     /// Newest change of `key`, `ZERO` if none.
     pub fn newest(&self, key: &[u8]) -> Timestamp {
         let tomb = self.tombs_if_any(|tombs| tombs.covering(key).first().copied()).flatten();
-        let own = self.keys.get(&self.arena, Probe::from(key)).map(|entry| self.newest_of(entry));
+        let own = self.keys.get(&self.arena, Probe::from(key)).map(|entry| entry.newest_ts(&self.arena));
         tomb.max(own).unwrap_or(Timestamp::ZERO)
-    }
-
-    fn newest_of(&self, entry: Entry) -> Timestamp {
-        entry.newest(&self.arena).map_or(Timestamp::ZERO, |version| version.ts())
     }
 
     fn tombs_if_any<T>(&self, look: impl FnOnce(&RangeTombs) -> T) -> Option<T> {

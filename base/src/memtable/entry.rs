@@ -1,8 +1,8 @@
 //! How a key and its versions lie in the arena.
 //!
 //! ```text
-//!   entry    newest version, key bytes
-//!   version  ts, value bytes + 1 (0: tombstone) with the length of the chain above, older version, value bytes
+//!   entry    newest version with the length of its chain above, its ts, key bytes
+//!   version  ts, value bytes + 1 (0: tombstone), older version, value bytes
 //! ```
 //! Bytes are packed into words big-endian, the last one filled up with zeros: so words compare as their bytes do.
 //!
@@ -10,8 +10,11 @@
 //!     entry (Release; pairs with the Acquire of who follows it).
 //! N2  From newer to older the timestamps of a chain descend. The chain is changed by the one writer of its key at a time (K2); a link may skip
 //!     versions that nobody can read, which stay where they are for who stands on them.
+//! N3  An entry says itself when its newest version was written and how long the chain is, so to put another in front of it waits for no memory that a
+//!     version lies in. A chain of more than [`CHAIN_MAX`] / 2 versions may count as one of so many: it is trimmed the more often.
 
 use std::cmp::Ordering as Order;
+use std::hint::black_box;
 
 use super::KeyVersion;
 use super::arena::{Arena, Place};
@@ -22,7 +25,8 @@ use crate::{Pruner, Timestamp, Value};
 pub(super) const HEAD_BYTES: usize = 16;
 
 const NEWEST: usize = 0;
-const ENTRY_HEAD_WORDS: usize = 1;
+const NEWEST_TS: usize = 1;
+const ENTRY_HEAD_WORDS: usize = 2;
 
 const TS: usize = 0;
 const VALUE_LEN: usize = 1;
@@ -31,6 +35,8 @@ const VERSION_HEAD_WORDS: usize = 3;
 
 /// Versions from which on a chain is trimmed.
 const TRIM_FROM: u64 = 8;
+/// The longest chain that is counted (N3): what fits above a place, and a power of two.
+const CHAIN_MAX: u64 = 1 << (u64::BITS - Place::BITS - 1);
 
 /// A key to look for: its first bytes as numbers, and all of it.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +103,13 @@ impl Entry {
     }
 
     /// Its newest version.
-    pub(super) fn newest(self, arena: &Arena) -> Option<Version<'_>> {
+    fn newest(self, arena: &Arena) -> Option<Version<'_>> {
         Version::at_link(arena, &arena.words(self.place, 1)[NEWEST])
+    }
+
+    /// When its newest version was written; zero before its first. That version may be published a moment later.
+    pub(super) fn newest_ts(self, arena: &Arena) -> Timestamp {
+        Timestamp::new(arena.words(self.place, ENTRY_HEAD_WORDS)[NEWEST_TS].load(Ordering::Relaxed))
     }
 
     /// The newest version with `ts <= at`, and whether there is a newer one.
@@ -110,36 +121,46 @@ impl Entry {
         (found, newer)
     }
 
+    /// Has what [`Entry::push`] looks at come from memory, without waiting for it: a load whose result nobody uses.
+    pub(super) fn ask_for_it(self, arena: &Arena) {
+        black_box(arena.words(self.place, 1)[NEWEST].load(Ordering::Relaxed));
+    }
+
     /// All versions, newest first.
     pub(super) fn versions(self, arena: &Arena) -> impl Iterator<Item = Version<'_>> {
         std::iter::successors(self.newest(arena), move |version| version.older(arena))
     }
 
-    /// Makes a version of it that is newer than all it has; the bytes it takes, none if a newer one was there (T1). `pruner` is asked for when the
+    /// Makes a version of it that is newer than all it has; the bytes it takes, none if a newer one was there (T1). `with_pruner` is asked for when the
     /// chain is long.
     pub(super) fn push(
         self,
         arena: &Arena,
         ts: Timestamp,
         value: Option<&[u8]>,
-        trim: impl FnOnce(&dyn Fn(&Pruner<'_>)),
+        with_pruner: impl FnOnce(&mut dyn FnMut(&Pruner<'_>)),
     ) -> u64 {
-        let newest = self.newest(arena);
-        if newest.is_some_and(|newest| newest.ts() >= ts) {
+        let entry = arena.words(self.place, ENTRY_HEAD_WORDS);
+        // Acquire: hands on what the version was published with (N1).
+        let link = entry[NEWEST].load(Ordering::Acquire);
+        let newest = Place::from_bits(link);
+        if newest.is_some() && self.newest_ts(arena) >= ts {
             return 0;
         }
-        let chain = newest.map_or(0, |newest| newest.chain() + 1);
+        let mut chain = newest.map_or(0, |_| (link >> Place::BITS) + 1);
         let (place, words) = arena.take(VERSION_HEAD_WORDS + words_for(value.map_or(0, <[u8]>::len)));
         words[TS].store(ts.get(), Ordering::Relaxed);
-        words[VALUE_LEN].store(value.map_or(0, |value| value.len() as u64 + 1) | chain << 32, Ordering::Relaxed);
-        words[OLDER].store(newest.map_or(0, |newest| newest.place.to_bits()), Ordering::Relaxed);
+        words[VALUE_LEN].store(value.map_or(0, |value| value.len() as u64 + 1), Ordering::Relaxed);
+        words[OLDER].store(newest.map_or(0, Place::to_bits), Ordering::Relaxed);
         pack(value.unwrap_or_default(), &words[VERSION_HEAD_WORDS..]);
         let version = Version { place, words };
         if chain >= TRIM_FROM && chain.is_power_of_two() {
-            trim(&|pruner| version.trim(arena, pruner));
+            with_pruner(&mut |pruner| chain = version.trim(arena, pruner));
+            chain = chain.min(CHAIN_MAX / 2); // N3
         }
+        entry[NEWEST_TS].store(ts.get(), Ordering::Relaxed);
         // Release: N1.
-        arena.words(self.place, 1)[NEWEST].store(place.to_bits(), Ordering::Release);
+        entry[NEWEST].store(place.to_bits() | chain << Place::BITS, Ordering::Release);
         (words.len() * 8) as u64
     }
 
@@ -160,7 +181,7 @@ impl<'a> Version<'a> {
         // Acquire: N1.
         let place = Place::from_bits(link.load(Ordering::Acquire))?;
         let words = arena.words_from(place);
-        let value_len = (words[VALUE_LEN].load(Ordering::Relaxed) as u32).saturating_sub(1) as usize;
+        let value_len = words[VALUE_LEN].load(Ordering::Relaxed).saturating_sub(1) as usize;
         Some(Version { place, words: &words[..VERSION_HEAD_WORDS + words_for(value_len)] })
     }
 
@@ -201,12 +222,7 @@ impl<'a> Version<'a> {
 
     /// `None`: a tombstone.
     fn value_len(self) -> Option<usize> {
-        (self.words[VALUE_LEN].load(Ordering::Relaxed) as u32 as usize).checked_sub(1)
-    }
-
-    /// Versions that were in its chain when it was made.
-    fn chain(self) -> u64 {
-        self.words[VALUE_LEN].load(Ordering::Relaxed) >> 32
+        (self.words[VALUE_LEN].load(Ordering::Relaxed) as usize).checked_sub(1)
     }
 
     fn older(self, arena: &'a Arena) -> Option<Version<'a>> {
@@ -214,7 +230,7 @@ impl<'a> Version<'a> {
     }
 
     /// Skips what nobody can read among its older versions, and counts what is left (N2). It is not published yet.
-    fn trim(self, arena: &Arena, pruner: &Pruner<'_>) {
+    fn trim(self, arena: &Arena, pruner: &Pruner<'_>) -> u64 {
         let (mut kept, mut successor_ts, mut chain) = (self, self.ts(), 0);
         let mut next = self.older(arena);
         while let Some(version) = next {
@@ -227,8 +243,7 @@ impl<'a> Version<'a> {
             }
             successor_ts = version.ts();
         }
-        let len = self.words[VALUE_LEN].load(Ordering::Relaxed) as u32;
-        self.words[VALUE_LEN].store(u64::from(len) | chain << 32, Ordering::Relaxed);
+        chain
     }
 }
 

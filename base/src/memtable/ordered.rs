@@ -19,10 +19,12 @@
 //!     while it holds another.
 
 use std::cmp::Ordering as Order;
+use std::hint::black_box;
 use std::ops::Bound;
 
 use super::arena::{Arena, Place};
 use super::entry::{Entry, Probe};
+use crate::mutant;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread;
 
@@ -45,6 +47,9 @@ const _: () = assert!(
     cfg!(duramen_sim)
         || (LEAF_WORDS * 8 / (SLOTS / 2) + INNER_WORDS * 8 / (SLOTS / 2) / (SLOTS / 2 - 1)) as u64 <= SHARE_BYTES
 );
+
+/// Words of a line of the cache.
+const LINE_WORDS: usize = 8;
 
 /// Looks at a node that is being changed before the thread gives way.
 const LOOKS: u32 = 64;
@@ -69,6 +74,38 @@ struct Descent<'a> {
     leaf: Node<'a>,
     version: u64,
     low: Option<Entry>,
+}
+
+/// A leaf where a key is or would be, as long as it has this version.
+#[derive(Clone, Copy)]
+pub(super) struct Leaf<'a> {
+    node: Node<'a>,
+    version: u64,
+    /// Where in it the key would be, once that was looked for.
+    slot: Option<usize>,
+}
+
+impl Leaf<'_> {
+    /// Looks for the key: its entry, if it is there and the leaf is unchanged. An entry stays that of its key for ever.
+    pub(super) fn look(&mut self, arena: &Arena, probe: Probe<'_>) -> Option<Entry> {
+        let (slot, found) = self.node.find(arena, &probe);
+        let is_unchanged = self.node.is_unchanged(self.version);
+        self.slot = (is_unchanged && found.is_none()).then_some(slot);
+        found.filter(|_| is_unchanged)
+    }
+
+    /// Puts a key in that was looked for and not there; `None`: the leaf changed, or is full and has to be split from its parent on (O5).
+    fn try_insert(self, probe: &Probe<'_>, make: &mut dyn FnMut() -> Entry) -> Option<Entry> {
+        let slot = self.slot.filter(|_| self.node.count() < SLOTS)?;
+        let entry = make();
+        let version = if mutant!("slot_of_a_changed_leaf") { self.node.version() } else { self.version };
+        if !self.node.try_lock(version) {
+            return None;
+        }
+        self.node.insert(slot, probe.heads, entry, None);
+        self.node.unlock();
+        Some(entry)
+    }
 }
 
 /// Where to go down.
@@ -97,12 +134,26 @@ impl Ordered {
         })
     }
 
-    /// The entry of a key; if there is none, that which `make` makes, and whether it was needed.
-    pub(super) fn get_or_insert(&self, arena: &Arena, probe: Probe<'_>, make: impl FnOnce() -> Entry) -> (Entry, bool) {
+    /// The leaf where a key is or would be, asked for and not waited for; `None`: something changed on the way.
+    pub(super) fn find_leaf<'a>(&self, arena: &'a Arena, probe: Probe<'_>) -> Option<Leaf<'a>> {
+        let Descent { leaf: node, version, .. } = self.descend(arena, Seek::At(probe))?;
+        Some(Leaf { node, version, slot: None })
+    }
+
+    /// The entry of a key; if there is none, that which `make` makes, and whether it was needed. `leaf`: what [`Ordered::find_leaf`] gave for this key.
+    pub(super) fn get_or_insert(
+        &self,
+        arena: &Arena,
+        probe: Probe<'_>,
+        leaf: Option<Leaf<'_>>,
+        make: impl FnOnce() -> Entry,
+    ) -> (Entry, bool) {
         let (mut make, mut fresh) = (Some(make), None);
-        retry(|| {
-            self.try_insert(arena, &probe, &mut || *fresh.get_or_insert_with(|| make.take().expect("made once")()))
-        })
+        let mut make = || *fresh.get_or_insert_with(|| make.take().expect("made once")());
+        match leaf.and_then(|leaf| leaf.try_insert(&probe, &mut make)) {
+            Some(entry) => (entry, true),
+            None => retry(|| self.try_insert(arena, &probe, &mut make)),
+        }
     }
 
     /// Gives entries to `each`, ascending from a bound, until it answers false.
@@ -346,8 +397,22 @@ impl<'a> Node<'a> {
             return None;
         }
         let child = Node::at(arena, child);
+        if child.is_leaf() {
+            // Those above are few, and mostly in a cache.
+            child.ask_for_it();
+        }
         let child_version = child.version();
         self.is_unchanged(version).then_some((child, child_version))
+    }
+
+    /// Has all that a search looks at come from memory at once, rather than one line after the other: loads whose result nobody uses. Under simulation
+    /// each would be a step.
+    fn ask_for_it(self) {
+        if cfg!(not(duramen_sim)) {
+            self.words.iter().step_by(LINE_WORDS).for_each(|word| {
+                black_box(word.load(Ordering::Relaxed));
+            });
+        }
     }
 
     /// The key's slot, or where it would be, and its entry if it is there.

@@ -13,7 +13,15 @@ const KEYS: u8 = 9;
 
 fn insert(mem: &Memtable, key: u8, at: u64) -> bool {
     let ts = Timestamp::new(at);
-    let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, Probe::from(&[key][..]), || {
+    let key_bytes = [key];
+    let probe = Probe::from(&key_bytes[..]);
+    // Half of them as those of a group: what is found may be split, or filled, before it is used.
+    let mut leaf = (key / 2).is_multiple_of(2).then(|| mem.keys.find_leaf(&mem.arena, probe)).flatten();
+    if let Some(entry) = leaf.as_mut().and_then(|leaf| leaf.look(&mem.arena, probe)) {
+        entry.push(&mem.arena, ts, Some(&[key, 2]), |_| {});
+        return false;
+    }
+    let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, probe, leaf, || {
         let entry = Entry::make(&mem.arena, &[key]);
         entry.push(&mem.arena, ts, Some(&[key, 1]), |_| {});
         entry
@@ -78,7 +86,7 @@ fn same_key() {
         let (mem, answers) = (Arc::clone(&mem), Arc::clone(&answers));
         thread::spawn_named("writer", move || {
             let ts = Timestamp::new(1);
-            let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, Probe::from(&b"k"[..]), || {
+            let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, Probe::from(&b"k"[..]), None, || {
                 let entry = Entry::make(&mem.arena, b"k");
                 entry.push(&mem.arena, ts, None, |_| {});
                 entry

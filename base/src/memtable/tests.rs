@@ -107,6 +107,60 @@ fn a_hot_key_has_a_short_chain_and_a_snapshot_keeps_its_version() {
     assert_eq!(value(&mem.get(b"hot", ts(10_000))), Some(&10_000u64.to_le_bytes()[..]));
 }
 
+/// A chain that readers keep may be longer than an entry counts (N3 of `entry.rs`): it loses nothing, and is trimmed once they are gone.
+#[test]
+fn a_chain_longer_than_is_counted_loses_nothing() {
+    const VERSIONS: u64 = 40_000;
+    let (mem, host) = (Memtable::new(), TestHost::new(1 << 30));
+    (1..=VERSIONS).for_each(|number| apply(&mem, &host, number, &[(OpKind::Put, b"hot", &number.to_le_bytes())]));
+    let entry = mem.keys.get(&mem.arena, Probe::from(&b"hot"[..])).expect("there");
+    assert_eq!(entry.versions(&mem.arena).count() as u64, VERSIONS);
+    host.set_snapshots(VERSIONS, &[7]);
+    let again = VERSIONS + 1..=2 * VERSIONS;
+    again.for_each(|number| apply(&mem, &host, number, &[(OpKind::Put, b"hot", &number.to_le_bytes())]));
+    assert!((entry.versions(&mem.arena).count() as u64) < 2 * VERSIONS, "T6");
+    assert_eq!(value(&mem.get(b"hot", ts(7))), Some(&7u64.to_le_bytes()[..]));
+    assert_eq!(value(&mem.get(b"hot", ts(VERSIONS))), Some(&VERSIONS.to_le_bytes()[..]));
+}
+
+/// Operations that are looked up together do what they do one by one: keys that are new, there, or come twice, and leaves that split under them.
+#[test]
+fn operations_of_many_commits_at_once_are_applied_in_order() {
+    let (one_by_one, at_once) = (Memtable::new(), Memtable::new());
+    let host = TestHost::new(1 << 30);
+    let key = |number: u64| (number.wrapping_mul(0x9e37_79b9) % 701).to_be_bytes();
+    for round in 0..20 {
+        let numbers = 1 + round * 100..1 + (round + 1) * 100;
+        let batches: Vec<(u64, Batch)> = numbers
+            .map(|number| match number % 50 {
+                0 => (number, section(&[(OpKind::DeleteRange, &key(number), b"")])),
+                1..5 => (number, section(&[(OpKind::Delete, &key(number / 2), b"")])),
+                _ => (number, section(&[(OpKind::Put, &key(number / 2), &number.to_le_bytes())])),
+            })
+            .collect();
+        let commits: Vec<LoggedOps<'_>> = batches
+            .iter()
+            .flat_map(|(number, batch)| batch.view().sections().map(|ops| (ts(*number), ops)).collect::<Vec<_>>())
+            .collect();
+        for (mem, pieces) in [(&one_by_one, 1), (&at_once, commits.len())] {
+            for piece in commits.chunks(pieces) {
+                mem.begin_apply();
+                mem.apply(piece, host.budget().reserve_anyway(0), &host);
+            }
+        }
+        for at in [0, 1 + round * 50, u64::MAX] {
+            let content = |mem: &Memtable| {
+                let mut items = Vec::new();
+                mem.copy_keys((Bound::Unbounded, Bound::Unbounded), false, ts(at), 10_000, &mut items);
+                items.into_iter().map(|item| (item.key.to_vec(), item.version, item.newer)).collect::<Vec<_>>()
+            };
+            assert_eq!(content(&one_by_one), content(&at_once), "as of {at}");
+            assert_eq!(one_by_one.get(&key(50), ts(at)).tomb, at_once.get(&key(50), ts(at)).tomb);
+        }
+        assert_eq!(one_by_one.bytes(), at_once.bytes(), "T5");
+    }
+}
+
 #[test]
 fn the_reservation_is_what_the_content_takes_and_is_given_back() {
     let (mem, host) = (Memtable::new(), TestHost::new(1 << 20));
