@@ -1,4 +1,4 @@
-//! The segments on disk, put in order: which files belong to the log, and reading one of them whole.
+//! The segments on disk, put in order: which files belong to the log, and the way through the records of one.
 //!
 //! H1  A file without a valid header of its own number never held a record of the chain (S1); that nothing is missing is shown by
 //!     the positions: a segment must end exactly where the next begins.
@@ -11,9 +11,10 @@ use duramen_base::{Error, IoOp, Lsn, Result};
 
 use crate::big::Piece;
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::record::RECORD_HEADER_BYTES;
+use crate::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES};
 use crate::scan::{Area, Read, Record};
 use crate::segment::{Folder, Segment};
+use crate::window::Window;
 
 /// The files of a log folder.
 pub(crate) struct Chain {
@@ -83,26 +84,16 @@ fn open_segment(folder: &Folder, no: u64) -> Result<Option<Segment>> {
     Ok(Some(Segment::new(header, file, true)))
 }
 
-/// The record bytes of `segment` up to `end`, in `buffer`. Never more than the file has (its length was checked).
-pub(crate) fn read_area<'a>(segment: &Segment, end: Lsn, buffer: &'a mut Vec<u8>) -> Result<Area<'a>> {
-    let first_lsn = segment.header.first_lsn;
-    let bytes = usize::try_from(end.get() - first_lsn.get()).map_err(|_| out_of_memory(segment))?;
-    buffer.try_reserve_exact(bytes.saturating_sub(buffer.len())).map_err(|_| out_of_memory(segment))?;
-    buffer.resize(bytes, 0);
-    segment.file.read_exact_at(buffer, SEGMENT_HEADER_BYTES)?;
-    Ok(Area { bytes: buffer, first_lsn, salt: segment.salt })
-}
-
-/// Gives each record of the area to `visit`, with the place of its payload, until `end` or a bad record.
+/// Gives each record of the window to `visit`, with the place of its payload, until its end or a bad record.
 pub(crate) fn walk(
-    segment: &Segment,
+    window: &mut Window<'_>,
     segment_index: usize,
-    area: &Area<'_>,
     mut visit: impl FnMut(&Record<'_>, Piece) -> Result<()>,
 ) -> Result<Stop> {
-    let end = area.first_lsn.plus(area.bytes.len() as u64);
-    let mut lsn = area.first_lsn;
+    let (segment, end) = (window.segment, window.end);
+    let mut lsn = segment.header.first_lsn;
     while lsn < end {
+        let area = window.at(lsn, RECORD_BYTES_MAX)?;
         match area.read(lsn) {
             Read::Record(record) => {
                 let offset = segment.offset_of(lsn) + RECORD_HEADER_BYTES as u64;

@@ -46,6 +46,7 @@ mod sync;
 mod truncate;
 mod upkeep;
 mod wal;
+mod window;
 mod write;
 
 pub use config::{WalConfig, WalObserver};

@@ -35,6 +35,9 @@ pub const PART_BYTES_MAX: usize = 16 << 10;
 /// Most payload bytes of one record: a part with its head.
 pub const PAYLOAD_BYTES_MAX: usize = PART_BYTES_MAX + 64;
 
+/// Bytes of the largest record.
+pub(crate) const RECORD_BYTES_MAX: usize = (RECORD_HEADER_BYTES + PAYLOAD_BYTES_MAX).next_multiple_of(8);
+
 const FLAG_EXT: u8 = 1;
 
 /// What a record is. On disk. Never renumber.

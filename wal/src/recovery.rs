@@ -18,14 +18,15 @@ use std::sync::Arc;
 use duramen_base::{Error, Lsn, Result, Timestamp};
 
 use crate::big::Piece;
-use crate::chain::{Chain, Stop, damage, out_of_memory, read_area, walk};
+use crate::chain::{Chain, Stop, damage, out_of_memory, walk};
 use crate::config::WalConfig;
 use crate::findings::{Commit, Commits, Findings};
 use crate::log_end::{EndFile, LogEnd, Note};
 use crate::mark::MarkSet;
-use crate::scan::{Area, Tail};
+use crate::scan::Tail;
 use crate::segment::{Folder, Prepared, Segment, Trouble};
 use crate::wal::{Start, Wal, open_fresh};
+use crate::window::Window;
 
 /// What files outside the log say about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,8 +114,8 @@ impl Recovery {
                 return Err(segment.file.corruption(0, "the segment's commits do not follow those before it"));
             }
             let sealed_end = chain.sealed_end(index);
-            let area = read_area(segment, sealed_end.unwrap_or(segment.header.limit()), &mut buffer)?;
-            let stop = walk(segment, index, &area, |record, place| {
+            let mut window = Window::new(segment, sealed_end.unwrap_or(segment.header.limit()), &mut buffer);
+            let stop = walk(&mut window, index, |record, place| {
                 findings.take(record, place).map_err(|what| damage(segment, record.header.lsn, what))
             })?;
             match (sealed_end, stop) {
@@ -122,14 +123,13 @@ impl Recovery {
                 (Some(sealed_end), Stop::End) => end = sealed_end,
                 (None, Stop::End) => end = segment.header.limit(),
                 (None, Stop::Bad { lsn, .. }) => {
-                    check_tail(segment, &area, lsn)?;
-                    torn = area.bytes[(lsn.get() - area.first_lsn.get()) as usize..].iter().any(|&byte| byte != 0);
+                    torn = check_tail(&mut window, lsn)?;
                     end = lsn;
                 }
             }
             if sealed_end.is_none() {
                 check_claims(segment, end, findings.commits.last_ts, claims, known)?;
-                keep_durably(&folder, &chain, &area, findings.synced, end)?;
+                keep_durably(&folder, &chain, &mut buffer, findings.synced, end)?;
             }
         }
         Ok(Recovery { config, folder, end_file, chain, end, torn, first_ts: first.first_ts, findings })
@@ -185,8 +185,8 @@ impl Recovery {
         let (mut buffer, mut batch) = (Vec::new(), Vec::new());
         for (index, segment) in self.chain.segments.iter().enumerate() {
             let end = self.chain.sealed_end(index).unwrap_or(self.end);
-            let area = read_area(segment, end, &mut buffer)?;
-            let stop = walk(segment, index, &area, |record, place| {
+            let mut window = Window::new(segment, end, &mut buffer);
+            let stop = walk(&mut window, index, |record, place| {
                 let objection = |what| damage(segment, record.header.lsn, what);
                 let ts = record.header.commit_ts;
                 match commits.take(record, place).map_err(objection)? {
@@ -264,12 +264,12 @@ impl Recovery {
     }
 }
 
-/// The first bad record of the last segment: a tail that a crash left, or damage?
-fn check_tail(segment: &Segment, area: &Area<'_>, bad: Lsn) -> Result<()> {
-    match area.classify_tail(bad) {
-        Tail::Torn => Ok(()),
-        Tail::DurableBeyond(_) => {
-            Err(damage(segment, bad, "a record is damaged that was durable: a later one says so"))
+/// The first bad record of the last segment: a tail that a crash left, or damage? Of a tail, whether it is more than zeros.
+fn check_tail(window: &mut Window<'_>, bad: Lsn) -> Result<bool> {
+    match window.classify_tail(bad)? {
+        (Tail::Torn, torn) => Ok(torn),
+        (Tail::DurableBeyond(_), _) => {
+            Err(damage(window.segment, bad, "a record is damaged that was durable: a later one says so"))
         }
     }
 }
@@ -295,12 +295,10 @@ fn check_claims(segment: &Segment, end: Lsn, last_ts: Timestamp, claims: Claims,
 
 /// V1: what a killed process had only written becomes durable now. It is written again first: after a failed sync the system may
 /// show bytes, and call them clean, that never reached the disk.
-fn keep_durably(folder: &Folder, chain: &Chain, area: &Area<'_>, synced: Lsn, end: Lsn) -> Result<()> {
+fn keep_durably(folder: &Folder, chain: &Chain, buffer: &mut Vec<u8>, synced: Lsn, end: Lsn) -> Result<()> {
     let last = chain.segments.last().expect("a chain has a segment");
-    let from = synced.max(last.header.first_lsn);
-    if from < end {
-        let offset = |lsn: Lsn| (lsn.get() - area.first_lsn.get()) as usize;
-        last.file.write_all_at(&area.bytes[offset(from)..offset(end)], last.offset_of(from))?;
+    if synced < end {
+        Window::new(last, end, buffer).write_again(synced)?;
     }
     for segment in &chain.segments {
         segment.file.sync_data()?;

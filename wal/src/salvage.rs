@@ -183,7 +183,7 @@ impl Reading<'_> {
                 Read::Bad(what) | Read::Malformed(what) | Read::Unknown { what, .. } => what,
             };
             // Z3: also in an older segment, which ends where the next begins.
-            if area.classify_tail(lsn) == Tail::Torn && (is_newest || !is_followed(area, lsn)) {
+            if area.classify_tail(lsn, lsn) == Tail::Torn && (is_newest || !is_followed(area, lsn)) {
                 break;
             }
             let bad = lsn;

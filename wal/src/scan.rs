@@ -9,7 +9,7 @@ use duramen_base::{Lsn, mutant};
 
 use crate::record::{HeaderRead, RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordHeader, crc};
 
-/// The record bytes of one segment, from its first position to where it ends at the latest.
+/// Record bytes of one segment: all from its first position to where it ends at the latest, or a piece of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Area<'a> {
     pub(crate) bytes: &'a [u8],
@@ -72,14 +72,13 @@ impl<'a> Area<'a> {
         !matches!(RecordHeader::decode(self.bytes, self.first_lsn, self.salt), HeaderRead::NotARecord)
     }
 
-    /// Looks behind the bad record at `bad` (C1).
-    pub(crate) fn classify_tail(&self, bad: Lsn) -> Tail {
+    /// Looks behind the bad record at `bad` (C1), from `from` on.
+    pub(crate) fn classify_tail(&self, bad: Lsn, from: Lsn) -> Tail {
         if mutant!("cut_damaged_log") {
             return Tail::Torn;
         }
-        let end = self.first_lsn.plus(self.bytes.len() as u64);
-        let mut at = bad.plus(RECORD_ALIGN_BYTES);
-        while at < end {
+        let mut at = from.max(bad.plus(RECORD_ALIGN_BYTES));
+        while at < self.end() {
             match RecordHeader::decode(self.from(at), at, self.salt) {
                 HeaderRead::NotARecord => {}
                 HeaderRead::Valid(header) if header.synced_lsn <= bad => {}
@@ -93,7 +92,21 @@ impl<'a> Area<'a> {
         Tail::Torn
     }
 
-    fn from(&self, lsn: Lsn) -> &'a [u8] {
+    /// Where the whole records from `lsn` on end.
+    pub(crate) fn whole_records_to(&self, mut lsn: Lsn) -> Lsn {
+        while let Read::Record(record) = self.read(lsn) {
+            lsn = record.header.end();
+        }
+        lsn
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> Lsn {
+        self.first_lsn.plus(self.bytes.len() as u64)
+    }
+
+    /// The bytes from `lsn` on.
+    pub(crate) fn from(&self, lsn: Lsn) -> &'a [u8] {
         let offset = lsn.get().saturating_sub(self.first_lsn.get());
         usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default()
     }
@@ -135,11 +148,8 @@ mod tests {
 
     fn good_prefix(bytes: &[u8]) -> (Lsn, Tail) {
         let area = Area { bytes, first_lsn: FIRST, salt: SALT };
-        let mut lsn = FIRST;
-        while let Read::Record(record) = area.read(lsn) {
-            lsn = record.header.end();
-        }
-        (lsn, area.classify_tail(lsn))
+        let lsn = area.whole_records_to(FIRST);
+        (lsn, area.classify_tail(lsn, lsn))
     }
 
     #[test]
@@ -187,7 +197,7 @@ mod tests {
         fn any_bytes_can_be_scanned(bytes in proptest::collection::vec(any::<u8>(), 0..300), at: u16) {
             let area = Area { bytes: &bytes, first_lsn: FIRST, salt: SALT };
             let _ = area.read(Lsn::new(at.into()));
-            let _ = area.classify_tail(Lsn::new(at.into()));
+            let _ = area.classify_tail(Lsn::new(at.into()), Lsn::new(at.into()));
         }
     }
 }

@@ -9,3 +9,4 @@ mod retention;
 mod rig;
 mod schedules;
 mod threads;
+mod windows;
