@@ -23,7 +23,7 @@ fn load(bench: &mut Bench<MemVfs>, keys: u32) {
 }
 
 #[test]
-fn of_deleted_keys_nothing_is_left_though_nothing_forces_a_merge() {
+fn of_deleted_keys_next_to_nothing_is_left_though_nothing_forces_a_merge() {
     let mut bench = Bench::new(disk());
     load(&mut bench, 600);
     assert!(bench.levels().len() > 5, "several levels: {:?}", bench.levels());
@@ -32,7 +32,9 @@ fn of_deleted_keys_nothing_is_left_though_nothing_forces_a_merge() {
         bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into_bytes(), Vec::new())]);
     }
     bench.persist();
-    assert_eq!(versions(&bench), (60, 0), "{:?}", bench.levels());
+    // The last few, of a table of their own, may not be worth that what lies below them is written anew (Y2).
+    let (versions, tombstones) = versions(&bench);
+    assert!(tombstones < 8 && versions <= 60 + 2 * tombstones, "{versions}, {tombstones}: {:?}", bench.levels());
     bench.check(bench.now);
     bench.verify();
 }
