@@ -8,11 +8,13 @@
 //! AR2  What a room has stays mapped, at its place, until the room is dropped (C1 of `arena/chunks.rs`).
 //! AR3  The memory of chunks of rooms is written through rooms alone, as bytes. So it holds bytes always: zeros, or what a room before left there.
 //!
-//! Next: `arena/counted.rs`, `arena/row.rs`, `arena/chunks.rs` (the chunks), `arena/runs.rs` (what is free in one).
+//! Next: `arena/counted.rs`, `arena/row.rs`, `arena/chunks.rs` (the chunks), `arena/runs.rs` (what is free in one), `arena/apart.rs` (none, for tools that check memory).
 
+#[cfg_attr(duramen_apart, path = "arena/apart.rs")]
 mod chunks;
 mod counted;
 mod row;
+#[cfg(not(duramen_apart))]
 mod runs;
 #[cfg(test)]
 mod tests;

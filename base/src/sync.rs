@@ -110,7 +110,7 @@ pub mod published;
 /// the lock.
 pub(crate) mod unscheduled {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
 }
 
 mod many_readers;

@@ -9,6 +9,7 @@
 
 mod file;
 mod mem;
+#[cfg(not(duramen_apart))]
 mod memory;
 mod names;
 mod os;
@@ -18,6 +19,7 @@ pub mod sim;
 
 pub use file::File;
 pub use mem::MemVfs;
+#[cfg(not(duramen_apart))]
 pub(crate) use memory::map_memory;
 pub use os::OsVfs;
 pub use patient::PatientVfs;
