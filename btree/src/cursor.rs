@@ -33,6 +33,8 @@ use window::{Covers, Place, Window};
 
 /// Keys copied from a buffer at once: few at first, so that a short scan costs little.
 const BUFFERED_KEYS: Range<usize> = 16..512;
+/// So many keys that the buffers delete, one behind the other, are worth a drain (U6 of `work.rs`).
+const DELETED_KEYS_MAX: usize = 1024;
 
 /// A position among the keys of a B-tree; [`BTree`](crate::BTree) has an example.
 pub struct BTreeCursor {
@@ -209,6 +211,7 @@ impl BTreeCursor {
     fn go(&mut self, mut from: From<'_>, gap: Option<Gap>, way: Way, mut newer: bool) -> Result<bool> {
         let mut loaded = if gap.is_some() { None } else { Some(self.load(&from, way)?) };
         let mut gap = gap;
+        let mut deleted_keys = 0;
         let mut key = std::mem::take(&mut self.next_key);
         loop {
             let leaf = loaded.as_ref().or(self.leaf.as_ref()).expect("a cursor that moves has a leaf");
@@ -228,6 +231,11 @@ impl BTreeCursor {
                 self.newer_seen = newer;
                 self.stand_on(spot, way);
                 return Ok(true);
+            }
+            deleted_keys += leaf.walk.deleted_keys();
+            if deleted_keys >= DELETED_KEYS_MAX {
+                self.store.note_met_deleted();
+                deleted_keys = 0;
             }
             if is_last {
                 (self.next_key, self.newer_seen) = (key, newer);

@@ -89,6 +89,8 @@ pub(crate) struct Store {
     pub(crate) loads: Mutex<Generations>,
     /// Walks over the file that are under way (V4 of `verify.rs`).
     pub(crate) verifying: AtomicU64,
+    /// Whether a scan met many deleted keys in the buffers since one was frozen last (U6 of `work.rs`).
+    pub(crate) met_deleted: AtomicBool,
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
     /// Compactions asked for, and done.
@@ -126,6 +128,7 @@ impl Store {
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
             verifying: AtomicU64::new(0),
+            met_deleted: AtomicBool::new(false),
             wanted: AtomicU64::new(0),
             compaction: CompactionDesk::default(),
             counters: Counters { tree_bytes, ..Counters::default() },

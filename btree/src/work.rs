@@ -10,13 +10,15 @@
 //!     behind each.
 //! U5  A step waits a moment for its latch, in the queue: who verifies again and again, or helps in small steps, would win every race against one
 //!     that looks now and then, and a compaction never end.
+//! U6  A buffer with a sixteenth of what it may have is frozen also when a scan walked over many keys that buffers delete, with none between: each scan
+//!     would, until they are drained, and none behind that.
 
 use std::time::Duration;
 
 use duramen_base::memtable::Memtable;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{published, thread};
-use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone};
+use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone, mutant};
 
 use crate::store::Store;
 use crate::upkeep::Upkeep;
@@ -57,6 +59,15 @@ impl Store {
     pub(crate) fn persist_to(&self, target: Timestamp, urgency: Urgency) {
         self.wanted.fetch_max(target.get(), Ordering::SeqCst);
         if urgency == Urgency::Now && self.persisted() < target {
+            self.env.host.wake_upkeep();
+        }
+    }
+
+    /// A scan walked over many keys that the buffers delete (U6).
+    pub(crate) fn note_met_deleted(&self) {
+        // Relaxed: a hint. Looked at first, so that scans do not all write the line.
+        if !self.met_deleted.load(Ordering::Relaxed) && !mutant!("leave_deleted_in_the_way") {
+            self.met_deleted.store(true, Ordering::Relaxed);
             self.env.host.wake_upkeep();
         }
     }
@@ -175,10 +186,12 @@ impl Store {
         let layers = self.buffers.layers();
         // While one is drained, another that waits behind it gives no memory back, and leaves writers without a buffer.
         let is_worth_it = layers.frozen_buffers() == 0 && self.is_memory_short();
+        let is_in_the_way = self.met_deleted.swap(false, Ordering::Relaxed) && layers.frozen_buffers() == 0;
         let is_due = |active: &Memtable, is_still: bool| {
             active.bytes() >= self.buffer_bytes_max()
                 || wanted.is_some_and(|wanted| active.min_ts() <= wanted)
                 || (is_worth_it && active.bytes() >= limit / 8)
+                || (is_in_the_way && active.bytes() >= self.buffer_bytes_max() / 16)
                 || is_still
         };
         let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());

@@ -192,6 +192,12 @@ impl LeafWalk {
         Some((index, records))
     }
 
+    /// How many keys the buffers delete in it.
+    pub(super) fn deleted_keys(&self) -> usize {
+        let is_deleted = |buffered: &&Buffered| matches!(buffered.version, Some((_, None)));
+        self.window.keys.iter().filter(is_deleted).count()
+    }
+
     /// Where the list begins.
     pub(super) fn low(&self) -> &[u8] {
         self.window.low.as_deref().unwrap_or(self.image.low_fence())

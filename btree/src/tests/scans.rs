@@ -23,3 +23,31 @@ fn a_scan_meets_the_keys_of_leaves_and_of_the_buffer_in_order() {
     }
     assert!(!cursor.prev().unwrap());
 }
+
+#[test]
+fn what_a_scan_meets_deleted_in_the_buffer_is_drained_then() {
+    let store = Fixture::large_pages();
+    let commit = |keys: std::ops::Range<u32>, kind| {
+        let keys: Vec<_> = keys.map(u32::to_be_bytes).collect();
+        let value: &[u8] = if kind == OpKind::Put { &[1; 50] } else { b"" };
+        store.commit(keys.iter().map(|key| Op { kind, key, value }));
+    };
+    let scan = |keys| {
+        let mut cursor = store.tree.cursor(store.now(), KeyBounds::ALL, ScanOpts::default()).unwrap();
+        (0..keys).for_each(|_| assert!(cursor.next().unwrap()));
+        assert!(keys < 101 || cursor.key() > &20_000u32.to_be_bytes()[..]);
+        store.work();
+        store.tree.stats().drains
+    };
+    (0..30).for_each(|part| commit(part * 1000..part * 1000 + 1000, OpKind::Put));
+    store.persist();
+    let (before, units) = (store.tree.stats().drains, store.tree.stats().units);
+    (0..20).for_each(|part| commit(part * 1000 + 100..part * 1000 + 1100, OpKind::Delete));
+    assert_eq!(scan(50), before, "it met none of them");
+    assert_eq!(scan(200), before + 1, "U6");
+    store.persist();
+    assert!(store.tree.stats().units < units / 2, "leaves that were emptied are gone");
+    commit(25_000..25_010, OpKind::Delete);
+    let before = store.tree.stats().drains;
+    assert_eq!(scan(9_000), before, "U6: few keys are not worth a drain");
+}
