@@ -23,7 +23,7 @@ use duramen_base::sync::atomic::Ordering;
 use duramen_base::{Error, KeyBounds, Result, mutant};
 
 use crate::pid_table::Page;
-use crate::read::{Descent, Missing, Target};
+use crate::read::{Descent, Target};
 use crate::split::Step;
 use crate::store::Store;
 use crate::units::UNIT_BYTES;
@@ -280,7 +280,7 @@ impl Store {
             bytes += 64 + least as u64 / 64;
             if least <= bytes_of_two {
                 bytes += least as u64;
-                match self.merge_two(up, &parent, index, bytes_of_two) {
+                match self.merge_leaf_pair(up, &parent, index, bytes_of_two) {
                     Ok(true) => {
                         bytes += self.write_behind(up, bytes_max)?;
                         continue; // the left one may take in its next neighbour too
@@ -309,14 +309,6 @@ impl Store {
             self.load(missing)?;
         }
         Ok(self.path_to(key, 0).pop())
-    }
-
-    /// Merges two leaves of a parent if they fit one; whether they did.
-    fn merge_two(&self, up: &mut Upkeep, parent: &Step, left: usize, bytes_max: usize) -> Result<bool> {
-        for index in [left, left + 1] {
-            self.load(Missing::child(parent.image.child(index), 0))?;
-        }
-        Ok(self.merge_pair(up, parent, left, 0, bytes_max).is_some_and(|attempt| attempt.is_over()))
     }
 }
 

@@ -25,12 +25,6 @@ pub(crate) enum Attempt {
     Missing(Missing),
 }
 
-impl Attempt {
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Attempt::Over)
-    }
-}
-
 /// A page as a merge sees it.
 struct Taken {
     pid: u64,
@@ -106,7 +100,7 @@ impl Store {
     }
 
     /// Merges two neighbours if they fit one page; `None` if they do not.
-    pub(crate) fn merge_pair(
+    fn merge_pair(
         &self,
         up: &mut Upkeep,
         parent: &Step,
@@ -118,6 +112,33 @@ impl Store {
         let missing = |pid| Some(Attempt::Missing(Missing::child(pid, level)));
         let Some(left) = self.taken(pids[0]) else { return missing(pids[0]) };
         let Some(right) = self.taken(pids[1]) else { return missing(pids[1]) };
+        self.merge_taken(up, parent, left_index, (level, bytes_max), [left, right]).then_some(Attempt::Over)
+    }
+
+    /// Merges two neighbouring leaves if they fit one page, whether they are here or not; whether they did.
+    pub(crate) fn merge_leaf_pair(
+        &self,
+        up: &mut Upkeep,
+        parent: &Step,
+        left_index: usize,
+        bytes_max: usize,
+    ) -> Result<bool> {
+        let take = |pid| match self.taken(pid) {
+            Some(taken) => Ok(taken),
+            None => Ok(Taken { pid, view: LeafView { image: self.leaf_to_look_at(pid)?, spill: None } }),
+        };
+        let pair = [take(parent.image.child(left_index))?, take(parent.image.child(left_index + 1))?];
+        Ok(self.merge_taken(up, parent, left_index, (0, bytes_max), pair))
+    }
+
+    fn merge_taken(
+        &self,
+        up: &mut Upkeep,
+        parent: &Step,
+        left_index: usize,
+        (level, bytes_max): (u8, usize),
+        [left, right]: [Taken; 2],
+    ) -> bool {
         let mut change = Change::default();
         let merged = if level == 0 {
             self.merge_leaves(&mut change, &left, &right, bytes_max)
@@ -125,7 +146,7 @@ impl Store {
             self.merge_inner(&mut change, &left, &right, level, bytes_max)
         };
         if !merged {
-            return None;
+            return false;
         }
         up.underfull.insert(left.pid); // it may still be
         if level > 0 {
@@ -137,7 +158,7 @@ impl Store {
         self.counters.pages_merged.fetch_add(1, Ordering::Relaxed);
         self.remove_child(up, &mut change, parent, left_index + 1);
         self.commit_change(up, change);
-        Some(Attempt::Over)
+        true
     }
 
     fn merge_leaves(&self, change: &mut Change, left: &Taken, right: &Taken, bytes_max: usize) -> bool {

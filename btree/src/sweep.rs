@@ -19,7 +19,7 @@ use duramen_base::{Error, Result, SnapSet, mutant};
 use crate::clear::KeyRange;
 use crate::pid_table::{Page, ROOT_PID};
 use crate::range_tombs::SweepRange;
-use crate::read::{LeafView, Missing, Target};
+use crate::read::{LeafView, Target};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 
@@ -155,13 +155,16 @@ impl Store {
         }
     }
 
-    /// Reads a leaf in that left memory with history that nobody reads any more, and rebuilds it; whether it was one. One that cannot be read stays.
+    /// Reads a leaf that left memory with history that nobody reads any more, and rebuilds it; whether it was one. One that cannot be read stays.
     pub(crate) fn tidy_stale(&self, up: &mut Upkeep, pid: u64) -> Result<bool> {
         if !up.stale.remove(&pid) {
             return Ok(false);
         }
-        match self.load(Missing::child(pid, 0)) {
-            Ok(()) => self.tidy(up, pid, &self.snapshots()),
+        match self.leaf_to_look_at(pid) {
+            Ok(image) if image.hist_count() > 0 => {
+                self.change_leaf(up, pid, &LeafView { image, spill: None }, &[], &self.snapshots());
+            }
+            Ok(_) => {}
             Err(Error::Corruption { .. }) => {}
             Err(error) => {
                 up.stale.insert(pid);
