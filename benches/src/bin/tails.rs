@@ -22,6 +22,8 @@ use duramen_benches::machine;
 const BATCH: u64 = 100;
 /// Entries of one scan.
 const SCAN: usize = 100;
+/// Between two looks whether it has: files keep their length while leaves are packed.
+const LOOK_PAUSE: Duration = Duration::from_secs(20);
 /// How long upkeep may take to come to rest.
 const REST: Duration = Duration::from_secs(120);
 
@@ -216,7 +218,7 @@ fn at_rest(bed: &Bed, entries: u64) -> f64 {
     let began = Instant::now();
     let mut before = space(bed, entries);
     loop {
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(LOOK_PAUSE);
         let now = space(bed, entries);
         if now == before || began.elapsed() > REST {
             return now;
