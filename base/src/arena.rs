@@ -25,11 +25,15 @@ use std::ptr::NonNull;
 use std::slice;
 
 use crate::sync::unscheduled::Mutex;
-use chunks::{CHUNK_BYTES, Chunks, Run, UNIT_BYTES};
+use chunks::Chunks;
 pub use counted::Counted;
 pub(crate) use counted::Shared;
 pub use row::Row;
 
+/// Rooms begin and end at multiples of so many bytes.
+const UNIT_BYTES: usize = 512;
+/// As large as the large pages of most systems, and aligned like them.
+const CHUNK_BYTES: usize = 2 << 20;
 /// Bytes of the largest room.
 pub const ROOM_BYTES_MAX: usize = CHUNK_BYTES;
 
@@ -39,6 +43,15 @@ static BYTES: Mutex<Chunks> = Mutex::new(Chunks::NONE);
 static VALUES: Mutex<Chunks> = Mutex::new(Chunks::NONE);
 /// Of rows: those of a memtable come and go together, and leave chunks empty if nothing else has settled there.
 static ROWS: Mutex<Chunks> = Mutex::new(Chunks::NONE);
+
+/// Units in a row, and where they are.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Which one of the chunks they are of.
+    chunk: u32,
+    start: NonNull<u8>,
+    units: usize,
+}
 
 /// Bytes that are mapped for all this now, whether they are taken or not.
 ///

@@ -5,19 +5,7 @@
 
 use std::ptr::NonNull;
 
-/// Rooms begin and end at multiples of so many bytes.
-pub(super) const UNIT_BYTES: usize = 512;
-/// As in other builds: what does not fit is refused here, too.
-pub(super) const CHUNK_BYTES: usize = 2 << 20;
-
-/// Units in a row, and where they are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    /// Number of its allocation.
-    pub(super) chunk: u32,
-    pub(super) start: NonNull<u8>,
-    pub(super) units: usize,
-}
+use super::{Run, UNIT_BYTES};
 
 /// See the module.
 pub(super) struct Chunks {

@@ -10,23 +10,12 @@ use std::ptr::NonNull;
 use memmap2::MmapRaw;
 
 use super::runs::{UNITS, Units};
+use super::{CHUNK_BYTES, Run, UNIT_BYTES};
 use crate::mutant;
 use crate::vfs::map_memory;
 
-/// Rooms begin and end at multiples of so many bytes.
-pub(super) const UNIT_BYTES: usize = 512;
-/// As large as the large pages of most systems, and aligned like them.
-pub(super) const CHUNK_BYTES: usize = UNITS * UNIT_BYTES;
 /// So many chunks are small pages, which a small database has touched one by one; large ones are there as a whole from the first touch on.
 const CHUNKS_OF_SMALL_PAGES: usize = 4;
-
-/// Units in a row, and where they are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) chunk: u32,
-    pub(super) start: NonNull<u8>,
-    pub(super) units: usize,
-}
 
 /// See the module.
 pub(super) struct Chunks {

@@ -9,8 +9,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
-use super::chunks::Run;
-use super::{UNIT_BYTES, VALUES, give_back, units};
+use super::{Run, UNIT_BYTES, VALUES, give_back, units};
 // As with `Arc`.
 use crate::sync::unscheduled::{AtomicUsize, Ordering};
 

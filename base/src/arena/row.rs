@@ -8,8 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
-use super::chunks::{CHUNK_BYTES, Run};
-use super::{ROWS, UNIT_BYTES, give_back, units};
+use super::{CHUNK_BYTES, ROWS, Run, UNIT_BYTES, give_back, units};
 
 /// See the module.
 ///

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::{CHUNK_BYTES, UNIT_BYTES};
+
 /// Units of a chunk.
-pub(super) const UNITS: usize = 4096;
+pub(super) const UNITS: usize = CHUNK_BYTES / UNIT_BYTES;
 const WORD_BITS: usize = u64::BITS as usize;
 
 /// See the module.

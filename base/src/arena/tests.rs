@@ -3,7 +3,6 @@
 #[cfg(not(duramen_apart))]
 mod chunks;
 
-use super::chunks::{CHUNK_BYTES, UNIT_BYTES};
 use super::*;
 
 /// Rooms that a thread takes, and their bytes; fewer where each byte takes long.

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::arena::chunks::{CHUNK_BYTES, Chunks, Run, UNIT_BYTES};
+use crate::arena::chunks::Chunks;
 use crate::arena::runs::{UNITS, Units};
+use crate::arena::{CHUNK_BYTES, Run, UNIT_BYTES};
 
 #[test]
 fn memory_of_empty_chunks_goes_back_to_the_system_but_for_one() {
