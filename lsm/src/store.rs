@@ -11,7 +11,7 @@ use std::time::Duration;
 use duramen_base::compaction::CompactionDesk;
 use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Mutex, RwLock};
+use duramen_base::sync::{ManyReaders, Mutex};
 use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Compression, Deadline, Error, Found, Hit, IngestRecord, KeyBounds,
@@ -39,7 +39,7 @@ const LOADS_MAX: u32 = 8;
 pub(crate) struct Store {
     pub(crate) env: StoreEnv,
     pub(crate) tuning: Tuning,
-    current: RwLock<Arc<SuperVersion>>,
+    current: ManyReaders<Arc<SuperVersion>>,
     pub(crate) upkeep: Mutex<Upkeep>,
     prepared: Prepared,
     pub(crate) values: ValueStore,
@@ -84,7 +84,7 @@ impl Store {
             env,
             values,
             tuning,
-            current: RwLock::new(Arc::new(SuperVersion::new(version))),
+            current: ManyReaders::new(Arc::new(SuperVersion::new(version))),
             upkeep: Mutex::new(upkeep),
             prepared: Prepared::default(),
             expected: Expected::default(),
@@ -131,30 +131,33 @@ impl Store {
     }
 
     fn rotate_if(&self, is_due: impl FnOnce(&Arc<Memtable>) -> bool) -> bool {
-        let mut current = self.current.write();
+        let mut replacing = self.current.replace();
+        let current = replacing.value();
         let rotates = !current.active.is_empty() && is_due(&current.active);
         if rotates {
-            *current = Arc::new(current.rotated());
-            self.throttle.note_memtables(&current, &self.tuning.throttle);
+            let next = Arc::new(current.rotated());
+            self.throttle.note_memtables(&next, &self.tuning.throttle);
+            replacing.set(next);
         }
         rotates
     }
 
     /// Shows tables that a commit attached, in front of all that was applied before it.
     pub(crate) fn show(&self, ingested: Ingested) {
-        let mut current = self.current.write();
-        *current = Arc::new(current.attached(ingested));
-        drop(current);
+        let mut replacing = self.current.replace();
+        let next = Arc::new(replacing.value().attached(ingested));
+        replacing.set(next);
+        drop(replacing);
         self.env.host.wake_upkeep();
     }
 
     /// Switches to other files, and drops the layer they hold now.
     pub(crate) fn install(&self, version: Version, settled: Option<&Layer>) {
-        let mut current = self.current.write();
-        let next = Arc::new(current.switched(version, settled));
-        let old = std::mem::replace(&mut *current, next);
-        self.note_files(&current);
-        drop(current);
+        let mut replacing = self.current.replace();
+        let next = Arc::new(replacing.value().switched(version, settled));
+        self.note_files(&next);
+        let old = replacing.set(next);
+        drop(replacing);
         // Outside the latch: this may free a whole memtable.
         drop(old);
     }
@@ -350,9 +353,9 @@ impl Backend for Lsm {
 
     fn get<'p>(&self, pin: &'p Pin, key: &[u8], at: Timestamp) -> Result<Found<'p>> {
         let store = &self.store;
-        if let Some(found) =
-            get::get(&store.current(), key, at, &Resident { prepared: &store.prepared, pin: pin.pinned() })?
-        {
+        let resident = Resident { prepared: &store.prepared, pin: pin.pinned() };
+        // Under the latch, which is this thread's own: to count the superversion would be a word that all threads change. `Resident` reads no file (S4).
+        if let Some(found) = get::get(&store.current.read(), key, at, &resident)? {
             return Ok(found);
         }
         let (store, key) = (Arc::clone(store), key.to_vec());

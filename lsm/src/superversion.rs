@@ -1,13 +1,15 @@
 //! What a reader reads: the memtables, tables that a commit attached, and the version of the files, at one moment.
 //!
-//! A reader takes the current one once and needs no latch afterwards. It stays whole for as long as somebody counts it, and with it its
-//! memtables and the files of its tables.
+//! Who reads files counts the current one once and needs no latch afterwards: it stays whole for as long as somebody counts it, and with it its
+//! memtables and the files of its tables. A get that finds all it needs in memory looks at it under the read latch instead (S4).
 //!
 //! S1  `active`, `frozen` and `version` together hold every commit that is visible, in every superversion that is ever current.
 //! S2  An apply counts itself into the active memtable under the read latch of the place where the current one is kept, and a rotation
 //!     takes the write latch: so no apply begins in a memtable that has left.
 //! S3  `frozen` goes from newer to older, and comes into the version from the oldest: for one key, no table of the version is newer than what
 //!     waits here.
+//! S4  Under the read latch nothing is read from a file, no memory is waited for and no memtable is freed: a rotation, and with it every apply, waits for
+//!     gets under way, so each is a search in memory.
 
 use std::sync::Arc;
 
