@@ -46,8 +46,6 @@ pub use range_tombs::{Fragment, RangeTombs};
 const OP_OVERHEAD_BYTES: u64 = 128;
 /// Operations that are looked up at once: as many as the processor can wait for, roughly.
 const GROUP_OPS: usize = 16;
-/// Bytes of values at which copying keys ends.
-const COPIED_BYTES_MAX: usize = 1 << 20;
 
 /// What a memtable grows by for `ops`, at most: what an admission has to hold.
 ///
@@ -84,17 +82,6 @@ pub struct MemFound {
     pub newer: bool,
 }
 
-/// One key as a scan at a timestamp meets it. See [`Memtable`] for an example.
-#[derive(Debug)]
-pub struct MemItem {
-    /// The key.
-    pub key: Key,
-    /// The newest version with `ts <= at`; a key with newer ones only has none.
-    pub version: Option<KeyVersion>,
-    /// Whether a version newer than that timestamp is there.
-    pub newer: bool,
-}
-
 /// Versions in memory.
 ///
 /// ```
@@ -110,7 +97,7 @@ pub struct MemItem {
 /// #     fn wake_upkeep(&self) {}
 /// # }
 /// # let host = Host(Budget::new(1 << 20));
-/// use duramen_base::memtable::{KeyVersions, MemFound, MemItem, Memtable};
+/// use duramen_base::memtable::{KeyVersions, MemFound, MemPiece, Memtable};
 /// use std::ops::Bound;
 ///
 /// let memtable = Memtable::new();
@@ -131,9 +118,9 @@ pub struct MemItem {
 /// assert_eq!(memtable.newest(b"oak"), Timestamp::new(3));
 /// assert!(memtable.tombs().is_empty());
 ///
-/// let mut items: Vec<MemItem> = Vec::new();
-/// memtable.copy_keys((Bound::Unbounded, Bound::Unbounded), false, Timestamp::new(3), 10, &mut items);
-/// assert_eq!(&*items[0].key, b"oak");
+/// let mut piece = MemPiece::default();
+/// memtable.copy_piece(KeyBounds::ALL, false, Timestamp::new(3), 10, &mut piece);
+/// assert_eq!(piece.key(0), b"oak");
 ///
 /// let mut versions = 0;
 /// memtable.flush_from(Bound::Unbounded, &mut KeyVersions::default(), |key| {
@@ -333,45 +320,6 @@ impl Memtable {
     /// The range tombstones as they are now.
     pub fn tombs(&self) -> Arc<RangeTombs> {
         Arc::clone(&self.tombs.read())
-    }
-
-    /// Copies the first keys between the bounds, as of `at`, ascending or descending, into `out`: at least one, at most `keys_max`, fewer if their values
-    /// are large. Whether there may be more.
-    pub fn copy_keys(
-        &self,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        backward: bool,
-        at: Timestamp,
-        keys_max: usize,
-        out: &mut Vec<MemItem>,
-    ) -> bool {
-        if (crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).is_empty() {
-            return false;
-        }
-        if keys_max == 0 {
-            return true;
-        }
-        let (mut key, end, mut bytes, mut is_cut) = (Vec::new(), out.len() + keys_max, 0, false);
-        let each = |entry: Entry| {
-            key.clear();
-            entry.read_key(&self.arena, &mut key);
-            if !(crate::KeyBounds { lower: bounds.0, upper: bounds.1 }).contains(&key) {
-                return false;
-            }
-            let (version, newer) = entry.look(&self.arena, at);
-            let version = version.map(|version| version.to_owned());
-            let value = version.as_ref().and_then(|version| version.value.as_ref());
-            bytes += value.map_or(0, |value| value.heap_bytes());
-            out.push(MemItem { key: Key::from(&key[..]), version, newer });
-            is_cut = out.len() == end || bytes >= COPIED_BYTES_MAX;
-            !is_cut
-        };
-        if backward {
-            self.keys.descend_from(&self.arena, bounds.1, each);
-        } else {
-            self.keys.ascend(&self.arena, bounds.0, each);
-        }
-        is_cut
     }
 
     /// Gives the keys above `from`, ascending and with all their versions, to `each` until it answers false; whether all keys were given.

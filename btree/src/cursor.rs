@@ -8,7 +8,7 @@
 //! Q2  A move first works out where it leads, reading what it must, and then goes there: an error leaves the position as it was (C3).
 //! Q3  Everything between the old and the new position was looked at for something newer, range deletes included.
 //! Q4  Between two main records of a run nothing else is shown, all of them are shown, inside the bounds, and nothing about them is newer than the
-//!     cursor: a step inside a run has nothing to look at but the next record.
+//!     cursor: a step inside a run has nothing to look at but the next record. The same holds between two keys of a run of the window.
 //!
 //! Next: `cursor/leaf_walk.rs` (a stretch of one leaf as a list of keys), `cursor/window.rs` (what the buffers have to say about it).
 
@@ -28,8 +28,8 @@ mod leaf_walk;
 mod window;
 
 use leaf_walk::{Gap, LeafWalk, Spot};
-pub(crate) use window::{Buffered, Held};
 use window::{Covers, Place, Window};
+pub(crate) use window::{Held, Ingested};
 
 /// Keys copied from a buffer at once: few at first, so that a short scan costs little.
 const BUFFERED_KEYS: Range<usize> = 16..512;
@@ -45,6 +45,7 @@ pub struct BTreeCursor {
     state: State,
     leaf: Option<Leaf>,
     run: Run,
+    window_run: WindowRun,
     key: KeyBuffer,
     /// Room for the next key.
     next_key: KeyBuffer,
@@ -66,6 +67,8 @@ enum State {
     On(Spot),
     /// On a main record of the run.
     InRun,
+    /// On a key of the run of the window.
+    InWindow,
     AfterLast,
 }
 
@@ -79,6 +82,25 @@ struct Run {
     located: Located,
     /// How many keys of the window lie before them.
     buffered: usize,
+}
+
+/// Keys of the window that follow one another in what the cursor shows, with no key of the leaf between them (Q4). None unless it stands on one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct WindowRun {
+    keys: Range<usize>,
+    /// The one it stands on.
+    index: usize,
+    /// How many keys of the leaf lie before them.
+    leaf: usize,
+}
+
+/// The neighbour of `index` in `run`, if it has one.
+#[inline(always)]
+fn neighbour(run: &Range<usize>, index: usize, way: Way) -> Option<usize> {
+    match way {
+        Way::Up => Some(index + 1).filter(|next| *next < run.end),
+        Way::Down => index.checked_sub(1).filter(|next| *next >= run.start),
+    }
 }
 
 /// The leaf it stands in.
@@ -154,6 +176,7 @@ impl BTreeCursor {
             state: State::Nowhere,
             leaf: None,
             run: Run::default(),
+            window_run: WindowRun::default(),
             key: KeyBuffer::default(),
             next_key: KeyBuffer::default(),
             newer_seen: false,
@@ -196,10 +219,11 @@ impl BTreeCursor {
                 Some(layers) => {
                     let fences = (view.image.low_fence(), view.image.high_fence());
                     let place = Place { store: &self.store, fences, way, at: self.at, keys_max: buffered_keys };
-                    match Window::new(&layers, &place, &start)? {
-                        Some(window) => window,
-                        None => continue, // a run of these layers is in the tree by now
-                    }
+                    let Some(window) = Window::new(&layers, &place, &start)? else {
+                        continue; // a run of these layers is in the tree by now
+                    };
+                    self.store.note_copied(window.copied_bytes());
+                    window
                 }
             };
             return Ok(Leaf { walk: LeafWalk::new(view, window, &covers, &self.bounds(), self.at), covers });
@@ -253,14 +277,23 @@ impl BTreeCursor {
             let (index, records) = leaf.walk.run(spot, way)?;
             Some(Run { records, index, located: leaf.walk.image.locate(index), buffered: spot.before.buffered })
         });
+        let window_run = self.leaf.as_ref().filter(|_| run.is_none()).and_then(|leaf| {
+            let (index, keys) = leaf.walk.window_run(spot, way)?;
+            Some(WindowRun { keys, index, leaf: spot.before.leaf })
+        });
         self.loaded = None;
-        self.state = if run.is_some() { State::InRun } else { State::On(spot) };
-        self.run = run.unwrap_or_default();
+        self.state = match (&run, &window_run) {
+            (Some(_), _) => State::InRun,
+            (None, Some(_)) => State::InWindow,
+            (None, None) => State::On(spot),
+        };
+        (self.run, self.window_run) = (run.unwrap_or_default(), window_run.unwrap_or_default());
     }
 
     /// Takes its place on no key.
     fn stand_outside(&mut self, way: Way) {
-        (self.state, self.leaf, self.run, self.loaded) = (end_of(way), None, Run::default(), None);
+        (self.state, self.leaf, self.loaded) = (end_of(way), None, None);
+        (self.run, self.window_run) = (Run::default(), WindowRun::default());
     }
 
     /// The key of its leaf that it stands on.
@@ -268,6 +301,7 @@ impl BTreeCursor {
         match self.state {
             State::On(spot) => Some(spot),
             State::InRun => Some(Spot::of_leaf(self.run.index, self.run.buffered)),
+            State::InWindow => Some(Spot::of_window(self.window_run.index, self.window_run.leaf)),
             State::Nowhere | State::BeforeFirst | State::AfterLast => None,
         }
     }
@@ -275,11 +309,12 @@ impl BTreeCursor {
     /// The neighbour of the record of a run that it stands on, if the run has it.
     #[inline(always)]
     fn beside_in_run(&self, way: Way) -> Option<usize> {
-        let Run { records, index, .. } = &self.run;
-        match way {
-            Way::Up => Some(index + 1).filter(|next| *next < records.end),
-            Way::Down => index.checked_sub(1).filter(|next| *next >= records.start),
-        }
+        neighbour(&self.run.records, self.run.index, way)
+    }
+
+    #[inline(always)]
+    fn is_at_hand(&self, way: Way) -> bool {
+        self.beside_in_run(way).is_some() || neighbour(&self.window_run.keys, self.window_run.index, way).is_some()
     }
 
     /// The step inside a run (Q4). Inlined with the direction known: it is most of what an entry of a scan costs.
@@ -291,6 +326,24 @@ impl BTreeCursor {
         (self.run.index, self.run.located) = (next, located);
         image.change_key(located, &mut self.key);
         Some((&self.key, image.value_at(located)))
+    }
+
+    /// The same in a run of the window. Apart, so that it costs the other nothing.
+    #[inline(never)]
+    fn step_in_window(&mut self, way: Way) -> Option<(&[u8], &[u8])> {
+        let next = neighbour(&self.window_run.keys, self.window_run.index, way)?;
+        let window = &self.leaf.as_ref()?.walk.window;
+        self.window_run.index = next;
+        self.key.set(window.key(next));
+        Some((&self.key, window.value(next)))
+    }
+
+    #[inline(always)]
+    fn step_at_hand(&mut self, way: Way) -> Option<(&[u8], &[u8])> {
+        match self.beside_in_run(way) {
+            Some(_) => self.step_in_run(way),
+            None => self.step_in_window(way),
+        }
     }
 
     /// Q3: whether a range delete newer than the cursor covers anything from `from` until `until`.
@@ -376,30 +429,30 @@ impl BackendCursor for BTreeCursor {
 
     #[inline]
     fn next_is_at_hand(&self) -> bool {
-        self.beside_in_run(Way::Up).is_some()
+        self.is_at_hand(Way::Up)
     }
 
     #[inline]
     fn prev_is_at_hand(&self) -> bool {
-        self.beside_in_run(Way::Down).is_some()
+        self.is_at_hand(Way::Down)
     }
 
     #[inline]
     fn next_at_hand(&mut self) -> (&[u8], &[u8]) {
-        self.step_in_run(Way::Up).expect("C7: the next key is at hand")
+        self.step_at_hand(Way::Up).expect("C7: the next key is at hand")
     }
 
     #[inline]
     fn prev_at_hand(&mut self) -> (&[u8], &[u8]) {
-        self.step_in_run(Way::Down).expect("C7: the previous key is at hand")
+        self.step_at_hand(Way::Down).expect("C7: the previous key is at hand")
     }
 
     fn next(&mut self) -> Result<bool> {
-        if self.step_in_run(Way::Up).is_some() { Ok(true) } else { self.step(Way::Up) }
+        if self.step_at_hand(Way::Up).is_some() { Ok(true) } else { self.step(Way::Up) }
     }
 
     fn prev(&mut self) -> Result<bool> {
-        if self.step_in_run(Way::Down).is_some() { Ok(true) } else { self.step(Way::Down) }
+        if self.step_at_hand(Way::Down).is_some() { Ok(true) } else { self.step(Way::Down) }
     }
 
     fn load_value(&mut self) -> Result<()> {
@@ -415,7 +468,7 @@ impl BackendCursor for BTreeCursor {
 
     #[inline]
     fn key(&self) -> &[u8] {
-        assert!(matches!(self.state, State::InRun | State::On(_)), "the cursor stands on no key");
+        assert!(matches!(self.state, State::InRun | State::InWindow | State::On(_)), "the cursor stands on no key");
         &self.key
     }
 

@@ -18,7 +18,7 @@ use duramen_base::compaction::CompactionDesk;
 use duramen_base::image::Image;
 use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{Arc, Mutex, RwLock};
+use duramen_base::sync::{Arc, Mutex, Padded, RwLock};
 use duramen_base::values::ValueStore;
 use duramen_base::vfs::File;
 use duramen_base::{Budget, Error, KeyspaceId, Result, SnapSet, StoreEnv, StoreMark, Timestamp};
@@ -29,6 +29,7 @@ use crate::pid_table::{Page, PidTable, Resident};
 use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
 use crate::upkeep::Upkeep;
+use crate::work::ScanHints;
 
 /// Inner pages are half as large as leaves, 8 KiB at most: more of their keys per cache line, and splits stay cheap.
 const INNER_BYTES_MAX: usize = 8 << 10;
@@ -89,8 +90,7 @@ pub(crate) struct Store {
     pub(crate) loads: Mutex<Generations>,
     /// Walks over the file that are under way (V4 of `verify.rs`).
     pub(crate) verifying: AtomicU64,
-    /// Whether a scan met many deleted keys in the buffers since one was frozen last (U6 of `work.rs`).
-    pub(crate) met_deleted: AtomicBool,
+    pub(crate) scan_hints: Padded<ScanHints>,
     /// Through which commit the engine wants files to be durable.
     pub(crate) wanted: AtomicU64,
     /// Compactions asked for, and done.
@@ -128,7 +128,7 @@ impl Store {
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
             verifying: AtomicU64::new(0),
-            met_deleted: AtomicBool::new(false),
+            scan_hints: Padded(ScanHints::default()),
             wanted: AtomicU64::new(0),
             compaction: CompactionDesk::default(),
             counters: Counters { tree_bytes, ..Counters::default() },

@@ -10,13 +10,13 @@
 //!     behind each.
 //! U5  A step waits a moment for its latch, in the queue: who verifies again and again, or helps in small steps, would win every race against one
 //!     that looks now and then, and a compaction never end.
-//! U6  A buffer with a sixteenth of what it may have is frozen also when a scan walked over many keys that buffers delete, with none between: each scan
-//!     would, until they are drained, and none behind that.
+//! U6  A buffer with a sixteenth of what it may have is frozen also when a scan walked over many keys that buffers delete, with none between, or when
+//!     scans have copied several times what it has: each scan would go on so until it is drained, and none behind that.
 
 use std::time::Duration;
 
 use duramen_base::memtable::Memtable;
-use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{published, thread};
 use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone, mutant};
 
@@ -34,6 +34,19 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What a committer drains that comes although no buffer is left, at once and in all.
 const CATCH_UP_BYTES: u64 = 1 << 20;
 const CATCH_UP_STEPS: u32 = 256;
+
+/// How often scans copy as much as a drain takes until there is one for them (U6): that costs about as much.
+const COPIES_MAX: u64 = 4;
+/// Bytes copied after which that is looked at again.
+const COPIED_STEP: u64 = 1 << 20;
+
+/// What scans found in the buffers since one was frozen for them last (U6).
+#[derive(Debug, Default)]
+pub(crate) struct ScanHints {
+    /// Whether the active one had better be drained.
+    is_in_the_way: AtomicBool,
+    copied: AtomicU64,
+}
 
 /// What a piece of work was.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +78,35 @@ impl Store {
 
     /// A scan walked over many keys that the buffers delete (U6).
     pub(crate) fn note_met_deleted(&self) {
+        if !mutant!("leave_deleted_in_the_way") {
+            self.note_in_the_way();
+        }
+    }
+
+    /// A scan copied so many bytes out of the buffers (U6).
+    pub(crate) fn note_copied(&self, bytes: u64) {
+        // Relaxed: a hint.
+        let before = self.scan_hints.copied.fetch_add(bytes, Ordering::Relaxed);
+        let copied = before + bytes;
+        // Asking a buffer for its size each time would take a line of memory from those who write into it.
+        if before / COPIED_STEP != copied / COPIED_STEP
+            && copied >= COPIES_MAX * self.drain_bytes()
+            && !mutant!("leave_copied_in_the_way")
+        {
+            self.note_in_the_way();
+        }
+    }
+
+    /// About what a drain of the active buffer takes in and writes: many versions of a key, and many keys of a leaf, make one.
+    fn drain_bytes(&self) -> u64 {
+        let tree_bytes = self.counters.tree_bytes.load(Ordering::Relaxed);
+        self.buffers.layers().active.bytes().min(tree_bytes.max(COPIED_STEP))
+    }
+
+    fn note_in_the_way(&self) {
         // Relaxed: a hint. Looked at first, so that scans do not all write the line.
-        if !self.met_deleted.load(Ordering::Relaxed) && !mutant!("leave_deleted_in_the_way") {
-            self.met_deleted.store(true, Ordering::Relaxed);
+        if !self.scan_hints.is_in_the_way.load(Ordering::Relaxed) {
+            self.scan_hints.is_in_the_way.store(true, Ordering::Relaxed);
             self.env.host.wake_upkeep();
         }
     }
@@ -186,7 +225,8 @@ impl Store {
         let layers = self.buffers.layers();
         // While one is drained, another that waits behind it gives no memory back, and leaves writers without a buffer.
         let is_worth_it = layers.frozen_buffers() == 0 && self.is_memory_short();
-        let is_in_the_way = self.met_deleted.swap(false, Ordering::Relaxed) && layers.frozen_buffers() == 0;
+        let is_in_the_way =
+            self.scan_hints.is_in_the_way.swap(false, Ordering::Relaxed) && layers.frozen_buffers() == 0;
         let is_due = |active: &Memtable, is_still: bool| {
             active.bytes() >= self.buffer_bytes_max()
                 || wanted.is_some_and(|wanted| active.min_ts() <= wanted)
@@ -197,6 +237,7 @@ impl Store {
         let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());
         if !layers.active.is_empty() && is_due(&layers.active, is_still) {
             self.buffers.rotate_if(|_| true);
+            self.scan_hints.copied.store(0, Ordering::Relaxed);
         }
     }
 

@@ -87,6 +87,20 @@ impl Entry {
         unpack(self.key_words(arena), self.key_len, out);
     }
 
+    /// Copies its key to the beginning of what `room` gives, which is asked for that many bytes in whole words; the length of the key, and where its
+    /// newest version is linked.
+    #[inline]
+    pub(super) fn copy_key<'a, 'r>(
+        self,
+        arena: &'a Arena,
+        room: impl FnOnce(usize) -> &'r mut [u8],
+    ) -> (usize, Chain<'a>) {
+        let (head, key) =
+            arena.words(self.place, ENTRY_HEAD_WORDS + words_for(self.key_len)).split_at(ENTRY_HEAD_WORDS);
+        unpack_to(key, room(key.len() * 8));
+        (self.key_len, Chain { newest: &head[NEWEST] })
+    }
+
     /// How its key compares with one that has the same heads.
     pub(super) fn compare_behind_heads(self, arena: &Arena, probe: &Probe<'_>) -> Order {
         if self.key_len > HEAD_BYTES && probe.bytes.len() > HEAD_BYTES {
@@ -102,9 +116,8 @@ impl Entry {
         self.key_len.cmp(&probe.bytes.len())
     }
 
-    /// Its newest version.
-    fn newest(self, arena: &Arena) -> Option<Version<'_>> {
-        Version::at_link(arena, &arena.words(self.place, 1)[NEWEST])
+    fn chain(self, arena: &Arena) -> Chain<'_> {
+        Chain { newest: &arena.words(self.place, 1)[NEWEST] }
     }
 
     /// When its newest version was written; zero before its first. That version may be published a moment later.
@@ -114,11 +127,7 @@ impl Entry {
 
     /// The newest version with `ts <= at`, and whether there is a newer one.
     pub(super) fn look(self, arena: &Arena, at: Timestamp) -> (Option<Version<'_>>, bool) {
-        let newest = self.newest(arena);
-        let is_newer = |version: &Version<'_>| version.ts() > at;
-        let newer = newest.as_ref().is_some_and(is_newer);
-        let found = std::iter::successors(newest, |version| version.older(arena)).find(|version| !is_newer(version));
-        (found, newer)
+        self.chain(arena).look(arena, at)
     }
 
     /// Has what [`Entry::push`] looks at come from memory, without waiting for it: a load whose result nobody uses.
@@ -128,7 +137,7 @@ impl Entry {
 
     /// All versions, newest first.
     pub(super) fn versions(self, arena: &Arena) -> impl Iterator<Item = Version<'_>> {
-        std::iter::successors(self.newest(arena), move |version| version.older(arena))
+        std::iter::successors(self.chain(arena).newest(arena), move |version| version.older(arena))
     }
 
     /// Makes a version of it that is newer than all it has; the bytes it takes, none if a newer one was there (T1). `with_pruner` is asked for when the
@@ -169,6 +178,29 @@ impl Entry {
     }
 }
 
+/// The versions of an entry.
+#[derive(Clone, Copy)]
+pub(super) struct Chain<'a> {
+    newest: &'a AtomicU64,
+}
+
+impl<'a> Chain<'a> {
+    #[inline]
+    fn newest(self, arena: &'a Arena) -> Option<Version<'a>> {
+        Version::at_link(arena, self.newest)
+    }
+
+    /// The newest version with `ts <= at`, and whether there is a newer one.
+    #[inline]
+    pub(super) fn look(self, arena: &'a Arena, at: Timestamp) -> (Option<Version<'a>>, bool) {
+        let newest = self.newest(arena);
+        match newest.filter(|newest| newest.ts() > at) {
+            None => (newest, false),
+            Some(newer) => (newer.not_after(arena, at), true),
+        }
+    }
+}
+
 /// A version of an arena.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Version<'a> {
@@ -177,6 +209,7 @@ pub(super) struct Version<'a> {
 }
 
 impl<'a> Version<'a> {
+    #[inline]
     fn at_link(arena: &'a Arena, link: &AtomicU64) -> Option<Version<'a>> {
         // Acquire: N1.
         let place = Place::from_bits(link.load(Ordering::Acquire))?;
@@ -197,6 +230,15 @@ impl<'a> Version<'a> {
         true
     }
 
+    /// Copies its value as [`Entry::copy_key`] copies a key; `None` for a tombstone.
+    #[inline]
+    pub(super) fn copy_value<'r>(self, room: impl FnOnce(usize) -> &'r mut [u8]) -> Option<usize> {
+        let len = self.value_len()?;
+        let words = &self.words[VERSION_HEAD_WORDS..];
+        unpack_to(words, room(words.len() * 8));
+        Some(len)
+    }
+
     /// A copy of it.
     pub(super) fn to_owned(self) -> KeyVersion {
         let value = self.value_len().map(|len| match len {
@@ -214,9 +256,7 @@ impl<'a> Version<'a> {
     /// A copy of its value of `len` bytes, at most `ROOM`, without a list between.
     fn value_by_stack<const ROOM: usize>(self, len: usize) -> Value {
         let mut bytes = [0; ROOM];
-        for (word, piece) in self.words[VERSION_HEAD_WORDS..].iter().zip(bytes.as_chunks_mut::<8>().0) {
-            *piece = word.load(Ordering::Relaxed).to_be_bytes();
-        }
+        unpack_to(&self.words[VERSION_HEAD_WORDS..], &mut bytes);
         Value::from(&bytes[..len])
     }
 
@@ -227,6 +267,11 @@ impl<'a> Version<'a> {
 
     fn older(self, arena: &'a Arena) -> Option<Version<'a>> {
         Version::at_link(arena, &self.words[OLDER])
+    }
+
+    /// The newest with `ts <= at` from it on.
+    fn not_after(self, arena: &'a Arena, at: Timestamp) -> Option<Version<'a>> {
+        std::iter::successors(Some(self), |version| version.older(arena)).find(|version| version.ts() <= at)
     }
 
     /// Skips what nobody can read among its older versions, and counts what is left (N2). It is not published yet.
@@ -271,8 +316,13 @@ fn pack(bytes: &[u8], words: &[AtomicU64]) {
 fn unpack(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + words.len() * 8, 0);
-    for (word, piece) in words.iter().zip(out[start..].as_chunks_mut::<8>().0) {
+    unpack_to(words, &mut out[start..]);
+    out.truncate(start + len);
+}
+
+#[inline]
+fn unpack_to(words: &[AtomicU64], out: &mut [u8]) {
+    for (word, piece) in words.iter().zip(out.as_chunks_mut::<8>().0) {
         *piece = word.load(Ordering::Relaxed).to_be_bytes();
     }
-    out.truncate(start + len);
 }

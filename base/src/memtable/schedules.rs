@@ -1,13 +1,12 @@
 //! The memtable under every schedule of a few threads: nodes have four slots here, so that a handful of keys splits them.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::sync::{Mutex, check_pct, check_random, thread};
 
-use super::Memtable;
 use super::entry::{Entry, Probe};
-use crate::Timestamp;
+use super::{MemPiece, Memtable};
+use crate::{KeyBounds, Timestamp};
 
 const KEYS: u8 = 9;
 
@@ -33,14 +32,14 @@ fn insert(mem: &Memtable, key: u8, at: u64) -> bool {
 }
 
 fn keys_of(mem: &Memtable, backward: bool) -> Vec<u8> {
-    let mut items = Vec::new();
-    mem.copy_keys((Bound::Unbounded, Bound::Unbounded), backward, Timestamp::MAX, 100, &mut items);
-    for item in &items {
-        let version = item.version.as_ref().expect("an entry has a version from its first moment");
-        let value = version.value.as_deref().expect("all are puts");
-        assert_eq!(value[0], item.key[0], "the value of another key");
+    let mut piece = MemPiece::default();
+    mem.copy_piece(KeyBounds::ALL, backward, Timestamp::MAX, 100, &mut piece);
+    for index in 0..piece.len() {
+        let version = piece.version(index).expect("an entry has a version from its first moment");
+        let value = version.value.as_deref().expect("all are puts").to_vec();
+        assert_eq!(value[0], piece.key(index)[0], "the value of another key");
     }
-    items.iter().map(|item| item.key[0]).collect()
+    (0..piece.len()).map(|index| piece.key(index)[0]).collect()
 }
 
 /// Two writers, and a reader who must see every key that was there before, in order, whatever splits meanwhile.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::sync::Mutex;
-use crate::{Batch, Budget, KeyspaceId, Result};
+use crate::{Batch, Budget, KeyBounds, KeyspaceId, Result};
 
 fn ts(number: u64) -> Timestamp {
     Timestamp::new(number)
@@ -150,9 +150,10 @@ fn operations_of_many_commits_at_once_are_applied_in_order() {
         }
         for at in [0, 1 + round * 50, u64::MAX] {
             let content = |mem: &Memtable| {
-                let mut items = Vec::new();
-                mem.copy_keys((Bound::Unbounded, Bound::Unbounded), false, ts(at), 10_000, &mut items);
-                items.into_iter().map(|item| (item.key.to_vec(), item.version, item.newer)).collect::<Vec<_>>()
+                let piece = piece_of(mem, KeyBounds::ALL, false, at, 10_000);
+                (0..piece.len())
+                    .map(|index| (piece.key(index).to_vec(), piece.version(index), piece.newer(index)))
+                    .collect::<Vec<_>>()
             };
             assert_eq!(content(&one_by_one), content(&at_once), "as of {at}");
             assert_eq!(one_by_one.get(&key(50), ts(at)).tomb, at_once.get(&key(50), ts(at)).tomb);
@@ -199,6 +200,15 @@ fn what_is_counted_is_what_the_arena_holds() {
     }
 }
 
+fn piece_of(mem: &Memtable, bounds: KeyBounds<'_>, backward: bool, at: u64, keys_max: usize) -> MemPiece {
+    let mut piece = MemPiece::default();
+    // Room that earlier items filled is used again.
+    mem.copy_piece(bounds, !backward, ts(at), 3, &mut piece);
+    let may_be_more = mem.copy_piece(bounds, backward, ts(at), keys_max, &mut piece);
+    assert!(piece.len() <= keys_max && (may_be_more || piece.len() < keys_max));
+    piece
+}
+
 /// When it was written, and the value unless it is a tombstone.
 type PlainVersion = (u64, Option<Vec<u8>>);
 
@@ -227,11 +237,11 @@ proptest! {
             prop_assert_eq!(mem.newest(&key).get(), versions.last().map_or(0, |v| v.0));
             let bound = |kind: u8, key| match kind { 0 => Bound::Included(key), 1 => Bound::Excluded(key), _ => Bound::Unbounded };
             let (lower, upper) = (bound(bounds % 3, &key[..]), bound(bounds / 3, &other[..]));
-            let within = crate::KeyBounds { lower, upper };
+            let within = KeyBounds { lower, upper };
             for backward in [false, true] {
-                let mut items = Vec::new();
-                mem.copy_keys((lower, upper), backward, ts(at), max, &mut items);
-                let got: Vec<_> = items.into_iter().map(|item| (item.key.to_vec(), plain(item.version))).collect();
+                let piece = piece_of(&mem, within, backward, at, max);
+                let got: Vec<_> =
+                    (0..piece.len()).map(|index| (piece.key(index).to_vec(), plain(piece.version(index)))).collect();
                 let all = oracle.iter().filter(|(key, _)| within.contains(key));
                 let mut want: Vec<_> = all.map(|(key, versions)| (key.clone(), version_at(versions, at))).collect();
                 if backward { want.reverse(); }
@@ -261,11 +271,10 @@ fn keys_that_came_in_order_are_all_found_both_ways() {
             apply(&mem, &host, 1, &[(OpKind::Put, format!("key-{:08}", order(number)).as_bytes(), b"v")]);
         }
         for backward in [false, true] {
-            let mut items = Vec::new();
-            mem.copy_keys((Bound::Unbounded, Bound::Unbounded), backward, ts(1), 20_000, &mut items);
+            let piece = piece_of(&mem, KeyBounds::ALL, backward, 1, 20_000);
             let place = |number: usize| if backward { 9_999 - number } else { number };
-            assert_eq!(items.len(), 10_000);
-            assert!((0..10_000).all(|number| *items[number].key == *format!("key-{:08}", place(number)).as_bytes()));
+            assert_eq!(piece.len(), 10_000);
+            assert!((0..10_000).all(|number| *piece.key(number) == *format!("key-{:08}", place(number)).as_bytes()));
         }
     }
 }
@@ -289,9 +298,8 @@ fn keys_are_copied_both_ways() {
         apply(&mem, &host, 1, &[(OpKind::Put, key, b"v")]);
     }
     let copied = |lower, upper, backward, max| {
-        let mut out = Vec::new();
-        mem.copy_keys((lower, upper), backward, ts(1), max, &mut out);
-        out.iter().map(|item| item.key[0]).collect::<Vec<u8>>()
+        let piece = piece_of(&mem, KeyBounds { lower, upper }, backward, 1, max);
+        (0..piece.len()).map(|index| piece.key(index)[0]).collect::<Vec<u8>>()
     };
     assert_eq!(copied(Bound::Excluded(b"a"), Bound::Unbounded, false, 2), b"bc");
     assert_eq!(copied(Bound::Unbounded, Bound::Included(b"c"), true, 2), b"cb");

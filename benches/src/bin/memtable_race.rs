@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use crossbeam_skiplist::SkipMap;
-use duramen_base::memtable::Memtable;
-use duramen_base::{Batch, BatchView, Budget, KeyspaceId, Op, OpKind, SnapSet, StoreHost, Timestamp};
+use duramen_base::memtable::{MemPiece, Memtable};
+use duramen_base::{Batch, BatchView, Budget, KeyBounds, KeyspaceId, Op, OpKind, SnapSet, StoreHost, Timestamp};
 use duramen_benches::keys::{Random, key};
 
 const VALUE_BYTES: usize = 100;
@@ -103,14 +103,16 @@ fn memtable(count: u64, threads: u64) {
         });
     });
     let begun = Instant::now();
-    let (mut items, mut seen, mut last) = (Vec::new(), 0, None);
+    let (mut piece, mut seen, mut last) = (MemPiece::default(), 0, None);
     loop {
-        items.clear();
-        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        mem.copy_keys((from, Bound::Unbounded), false, Timestamp::MAX, SCAN_PIECE, &mut items);
-        seen += items.len();
-        let Some(item) = items.last() else { break };
-        last = Some(item.key.to_vec());
+        let lower = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = KeyBounds { lower, upper: Bound::Unbounded };
+        mem.copy_piece(bounds, false, Timestamp::MAX, SCAN_PIECE, &mut piece);
+        seen += piece.len();
+        if piece.is_empty() {
+            break;
+        }
+        last = Some(piece.key(piece.len() - 1).to_vec());
     }
     let scan = begun.elapsed().as_nanos() as f64 / seen as f64;
     show(&format!("memtable, {threads} threads"), insert, get, scan);

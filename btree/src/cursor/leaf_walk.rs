@@ -12,7 +12,7 @@ use duramen_base::image::{Body, Image, KeyBuffer};
 use duramen_base::values::LargeRef;
 use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
-use super::window::{Buffered, Covers, Held, Window};
+use super::window::{Covers, Known, Says, Window};
 use super::{From, Inclusive, Way};
 use crate::read::LeafView;
 
@@ -21,18 +21,20 @@ pub(super) struct LeafWalk {
     pub(super) image: Counted<Image>,
     /// `None`: plain.
     items: Option<Vec<Item>>,
-    window: Window,
+    pub(super) window: Window,
     /// For each key of the window, how many keys of the leaf lie before it, and whether the next one is the same.
     places: Vec<(usize, bool)>,
     /// The keys of the leaf that belong to the window and lie inside the bounds.
     span: Range<usize>,
     at: Timestamp,
+    /// Whether no range delete is anywhere near.
+    is_uncovered: bool,
 }
 
 /// A place between keys: before the keys with these numbers, of the leaf and of the buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    leaf: usize,
+    pub(super) leaf: usize,
     pub(super) buffered: usize,
 }
 
@@ -48,6 +50,11 @@ impl Spot {
     /// A key that the leaf alone has, with so many keys of the buffers before it.
     pub(super) fn of_leaf(index: usize, buffered: usize) -> Spot {
         Spot { leaf: Some(index), buffered: None, before: Gap { leaf: index, buffered } }
+    }
+
+    /// A key that the buffers alone have, with so many keys of the leaf before it.
+    pub(super) fn of_window(index: usize, leaf: usize) -> Spot {
+        Spot { leaf: None, buffered: Some(index), before: Gap { leaf, buffered: index } }
     }
 
     /// The place just beyond it.
@@ -118,22 +125,30 @@ impl LeafWalk {
         let is_plain = image.max_ts() <= at && spill.is_none() && !is_covered && !image.may_refer();
         let view = LeafView { image: Counted::clone(&image), spill };
         let items = (!is_plain).then(|| list_items(&view, covers, at));
-        let mut walk = LeafWalk { image, items, window, places: Vec::new(), span: 0..0, at };
+        let is_uncovered = covers.is_empty();
+        let mut walk = LeafWalk { image, items, window, places: Vec::new(), span: 0..0, at, is_uncovered };
         walk.span = walk.find_span(bounds);
-        walk.window.keys.retain(|buffered| bounds.contains(&buffered.key));
-        walk.places = walk.window.keys.iter().map(|buffered| walk.place(&buffered.key)).collect();
+        walk.window.keep(bounds);
+        walk.places = walk.find_places();
         if !covers.is_empty() {
-            (0..walk.window.keys.len()).for_each(|index| walk.hide_if_covered(index, covers));
+            (0..walk.window.len()).for_each(|index| walk.hide_if_covered(index, covers));
         }
         walk
     }
 
     /// A value of the buffers below a range delete is as good as a tombstone.
     fn hide_if_covered(&mut self, index: usize, covers: &Covers) {
-        let Buffered { key, version: Some((ts, value)), .. } = &mut self.window.keys[index] else { return };
-        if value.is_some() && covers.covering(key, self.at).is_some_and(|deleted| *ts < deleted) {
-            *value = None;
+        let Known { ts, says, .. } = self.window.known(index);
+        if says == Says::Value && covers.covering(self.window.key(index), self.at).is_some_and(|deleted| ts < deleted) {
+            self.window.hide(index);
         }
+    }
+
+    fn find_places(&self) -> Vec<(usize, bool)> {
+        if self.span.is_empty() {
+            return vec![(self.span.start, false); self.window.len()];
+        }
+        (0..self.window.len()).map(|index| self.place(self.window.key(index))).collect()
     }
 
     fn find_span(&self, bounds: &KeyBounds<'_>) -> Range<usize> {
@@ -192,10 +207,27 @@ impl LeafWalk {
         Some((index, records))
     }
 
+    /// The key of the window at `spot` and those that follow it in this direction, at least, with nothing to look at on the way (Q4).
+    pub(super) fn window_run(&self, spot: Spot, way: Way) -> Option<(usize, Range<usize>)> {
+        let index = spot.buffered.filter(|_| self.is_uncovered)?;
+        let place = (spot.before.leaf, false);
+        let is_plain = |index: &usize| {
+            let is_alone = self.places[*index] == place || mutant!("window_run_over_leaf");
+            is_alone && self.window.is_plain(*index)
+        };
+        if !is_plain(&index) {
+            return None;
+        }
+        let keys = match way {
+            Way::Up => index..index + 1 + (index + 1..self.window.len()).take_while(is_plain).count(),
+            Way::Down => index - (0..index).rev().take_while(is_plain).count()..index + 1,
+        };
+        Some((index, keys))
+    }
+
     /// How many keys the buffers delete in it.
     pub(super) fn deleted_keys(&self) -> usize {
-        let is_deleted = |buffered: &&Buffered| matches!(buffered.version, Some((_, None)));
-        self.window.keys.iter().filter(is_deleted).count()
+        (0..self.window.len()).filter(|&index| self.window.known(index).says == Says::Deleted).count()
     }
 
     /// Where the list begins.
@@ -211,7 +243,7 @@ impl LeafWalk {
     /// Replaces `key` by the key at `spot`.
     pub(super) fn key_into(&self, spot: Spot, key: &mut KeyBuffer) {
         match (spot.buffered, spot.leaf) {
-            (Some(index), _) => key.set(&self.window.keys[index].key),
+            (Some(index), _) => key.set(self.window.key(index)),
             (None, Some(index)) => self.leaf_key_into(index, key),
             (None, None) => unreachable!("a spot is a key of the leaf or of the buffers"),
         }
@@ -224,10 +256,9 @@ impl LeafWalk {
         }
     }
 
-    /// The version of the buffers that is shown at `spot`, if it is one of theirs.
-    fn buffered(&self, spot: Spot) -> Option<(Timestamp, &Held)> {
-        let (ts, value) = self.window.keys[spot.buffered?].version.as_ref()?;
-        Some((*ts, value.as_ref().expect("a cursor stands only on keys that are shown")))
+    /// Where in the window lies what is shown at `spot`, if it is a version of the buffers.
+    fn buffered(&self, spot: Spot) -> Option<usize> {
+        spot.buffered.filter(|&index| self.window.known(index).says != Says::Nothing)
     }
 
     fn leaf_index(spot: Spot) -> usize {
@@ -241,11 +272,8 @@ impl LeafWalk {
 
     /// The reference there, if the value lies in a value file.
     pub(super) fn large(&self, spot: Spot) -> Option<LargeRef> {
-        if let Some((_, held)) = self.buffered(spot) {
-            return match held {
-                Held::Large(large) => Some(*large),
-                Held::Value(_) => None,
-            };
+        if let Some(index) = self.buffered(spot) {
+            return self.window.large(index);
         }
         match spot.leaf.filter(|_| self.items.is_some()).map(|index| &self.shown(index).value) {
             Some(ShownValue::Large(large)) => Some(*large),
@@ -254,8 +282,8 @@ impl LeafWalk {
     }
 
     pub(super) fn value(&self, spot: Spot) -> &[u8] {
-        if let Some((_, held)) = self.buffered(spot) {
-            return held.value();
+        if let Some(index) = self.buffered(spot) {
+            return self.window.value(index);
         }
         let index = LeafWalk::leaf_index(spot);
         if self.items.is_none() {
@@ -269,8 +297,8 @@ impl LeafWalk {
     }
 
     pub(super) fn value_owned(&self, spot: Spot) -> Value {
-        if let Some((_, held)) = self.buffered(spot) {
-            return held.value().clone();
+        if let Some(index) = self.buffered(spot) {
+            return self.window.value_owned(index);
         }
         let index = LeafWalk::leaf_index(spot);
         if self.items.is_none() {
@@ -285,8 +313,8 @@ impl LeafWalk {
     }
 
     pub(super) fn ts(&self, spot: Spot) -> Timestamp {
-        if let Some((ts, _)) = self.buffered(spot) {
-            return ts;
+        if let Some(index) = self.buffered(spot) {
+            return self.window.known(index).ts;
         }
         let index = LeafWalk::leaf_index(spot);
         if self.items.is_none() { self.image.record(index).ts } else { self.shown(index).ts }
@@ -297,7 +325,7 @@ impl LeafWalk {
         let (key, Inclusive(inclusive)) = match from {
             From::Key(key, inclusive) => (&**key, *inclusive),
             From::End if way == Way::Up => return Gap { leaf: self.span.start, buffered: 0 },
-            From::End => return Gap { leaf: self.span.end, buffered: self.window.keys.len() },
+            From::End => return Gap { leaf: self.span.end, buffered: self.window.len() },
         };
         // Before the key itself if the move goes up and may stop there, or goes down and may not.
         let equal = if inclusive == (way == Way::Up) { Equal::Behind } else { Equal::Before };
@@ -307,7 +335,7 @@ impl LeafWalk {
                 Way::Up if key <= self.image.low_fence() => self.span.start,
                 _ => self.rank(key, equal).clamp(self.span.start, self.span.end),
             },
-            buffered: self.window.keys.partition_point(|buffered| is_before(&buffered.key)),
+            buffered: self.window.partition_point(is_before),
         }
     }
 
@@ -352,14 +380,17 @@ impl LeafWalk {
 
     fn is_newer(&self, spot: Spot) -> bool {
         let in_leaf = || self.items.as_ref().zip(spot.leaf).is_some_and(|(items, index)| items[index].newer);
-        spot.buffered.is_some_and(|index| self.window.keys[index].newer) || in_leaf()
+        spot.buffered.is_some_and(|index| self.window.known(index).newer) || in_leaf()
     }
 
     /// What the buffers know of a key is newer than what the leaf knows (W3).
     fn is_shown(&self, spot: Spot) -> bool {
-        match spot.buffered.and_then(|index| self.window.keys[index].version.as_ref()) {
-            Some((_, value)) => value.is_some(),
-            None => spot.leaf.is_some_and(|index| self.items.as_ref().is_none_or(|items| items[index].shown.is_some())),
+        match spot.buffered.map(|index| self.window.known(index).says) {
+            Some(Says::Value) => true,
+            Some(Says::Deleted) => false,
+            Some(Says::Nothing) | None => {
+                spot.leaf.is_some_and(|index| self.items.as_ref().is_none_or(|items| items[index].shown.is_some()))
+            }
         }
     }
 }

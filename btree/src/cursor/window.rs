@@ -7,10 +7,10 @@
 
 use std::ops::Bound;
 
-use duramen_base::memtable::{self, Key, MemItem, successor};
+use duramen_base::memtable::{self, Key, MemPiece, successor};
 use duramen_base::sync::Arc;
 use duramen_base::values::LargeRef;
-use duramen_base::{Result, Timestamp, Value};
+use duramen_base::{KeyBounds, Result, Timestamp, Value};
 
 use super::{From, Inclusive, Way};
 use crate::buffers::{LayerRef, Layers, tombs_of};
@@ -54,7 +54,7 @@ impl Covers {
     }
 }
 
-/// A value that a layer of the buffers has.
+/// A value that an ingested run has.
 #[derive(Debug)]
 pub(crate) enum Held {
     Value(Value),
@@ -62,37 +62,87 @@ pub(crate) enum Held {
     Large(LargeRef),
 }
 
-impl Held {
-    /// The value, of one that is no large one.
-    pub(super) fn value(&self) -> &Value {
-        match self {
-            Held::Value(value) => value,
-            Held::Large(_) => panic!("C8: the value was not made sure of"),
-        }
-    }
-}
-
-/// A key that the buffers know.
+/// A key of an ingested run.
 #[derive(Debug)]
-pub(crate) struct Buffered {
+pub(crate) struct Ingested {
     pub(crate) key: Key,
-    /// The newest version at or before the cursor's timestamp; without a value it is a tombstone.
-    pub(crate) version: Option<(Timestamp, Option<Held>)>,
-    /// Whether it changed after that.
+    /// Its version, if that is at or before the cursor's timestamp.
+    pub(crate) version: Option<(Timestamp, Held)>,
+    /// Whether it is newer.
     pub(crate) newer: bool,
 }
 
-impl std::convert::From<MemItem> for Buffered {
-    fn from(MemItem { key, version, newer }: MemItem) -> Buffered {
-        let version = version.map(|version| (version.ts, version.value.map(Held::Value)));
-        Buffered { key, version, newer }
+/// Keys of a layer, in the order of the way that they were copied in.
+#[derive(Debug)]
+enum Source {
+    Buffer(MemPiece),
+    Run(Vec<Ingested>),
+}
+
+impl Source {
+    fn len(&self) -> usize {
+        match self {
+            Source::Buffer(piece) => piece.len(),
+            Source::Run(items) => items.len(),
+        }
     }
+
+    #[inline]
+    fn key(&self, index: usize) -> &[u8] {
+        match self {
+            Source::Buffer(piece) => piece.key(index),
+            Source::Run(items) => &items[index].key,
+        }
+    }
+
+    fn last_key(&self) -> Option<&[u8]> {
+        self.len().checked_sub(1).map(|last| self.key(last))
+    }
+
+    fn known(&self, source: usize, index: usize) -> Known {
+        let (ts, says, newer) = match self {
+            Source::Buffer(piece) => {
+                let says = match piece.value(index) {
+                    None => Says::Nothing,
+                    Some(None) => Says::Deleted,
+                    Some(Some(_)) => Says::Value,
+                };
+                (piece.ts(index), says, piece.newer(index))
+            }
+            Source::Run(items) => match &items[index].version {
+                Some((ts, _)) => (*ts, Says::Value, items[index].newer),
+                None => (Timestamp::ZERO, Says::Nothing, items[index].newer),
+            },
+        };
+        Known { source, index, ts, says, newer }
+    }
+}
+
+/// What the buffers say of a key at the cursor's timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    Nothing,
+    Deleted,
+    Value,
+}
+
+/// A key that the buffers know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    source: usize,
+    index: usize,
+    /// When that was written; zero if they say nothing.
+    pub(super) ts: Timestamp,
+    pub(super) says: Says,
+    /// Whether it changed after the cursor's timestamp.
+    pub(super) newer: bool,
 }
 
 /// Keys of the buffers between two ends, ascending.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) keys: Vec<Buffered>,
+    sources: Vec<Source>,
+    known: Vec<Known>,
     /// First key that belongs to it; `None`: the low fence of the leaf.
     pub(super) low: Option<Vec<u8>>,
     /// First key beyond it; `None`: the high fence of the leaf. Never empty.
@@ -108,27 +158,8 @@ pub(super) struct Place<'a> {
     pub(super) keys_max: usize,
 }
 
-/// Keys of a layer.
-enum Items {
-    OfBuffer(Vec<MemItem>),
-    OfRun(Vec<Buffered>),
-}
-
-impl Items {
-    fn last_key(&self) -> Option<&Key> {
-        match self {
-            Items::OfBuffer(items) => items.last().map(|item| &item.key),
-            Items::OfRun(items) => items.last().map(|item| &item.key),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.last_key().is_none()
-    }
-}
-
 /// Keys of a layer, and whether there may be more of them behind.
-type Copied = (Items, bool);
+type Copied = (Source, bool);
 
 impl Window {
     /// The window for a move from `from`; `None`: one of the layers is gone, look again.
@@ -152,7 +183,7 @@ impl Window {
                 None => return Ok(None),
             }
         }
-        let cut_off = copied.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(items, _)| items.last_key());
+        let cut_off = copied.iter().filter(|(_, is_cut)| *is_cut).filter_map(|(source, _)| source.last_key());
         match way {
             Way::Up => {
                 if let Some(last) = cut_off.min() {
@@ -165,9 +196,117 @@ impl Window {
                 }
             }
         }
-        let copied = copied.into_iter().map(|(items, _)| items).collect();
-        window.keys = merged(copied, way, window.ends(fences));
+        window.sources = copied.into_iter().map(|(source, _)| source).filter(|source| source.len() > 0).collect();
+        window.merge(way, fences);
         Ok(Some(window))
+    }
+
+    /// Puts the keys of all sources in order, each once.
+    fn merge(&mut self, way: Way, fences: (&[u8], &[u8])) {
+        let sources = &self.sources;
+        let mut known = Vec::with_capacity(sources.iter().map(Source::len).sum());
+        for (number, source) in sources.iter().enumerate() {
+            known.extend((0..source.len()).map(|index| source.known(number, index)));
+        }
+        if way == Way::Down {
+            known.reverse();
+        }
+        let key = |known: &Known| sources[known.source].key(known.index);
+        if sources.len() > 1 {
+            let (low, high) = self.ends(fences);
+            // Of what one of them has, another that was cut off sooner may not know all.
+            known.retain(|known| key(known) >= low && (high.is_empty() || key(known) < high));
+            known.sort_by(|a, b| key(a).cmp(key(b)));
+            known.dedup_by(|other, kept| {
+                let is_same = key(other) == key(kept);
+                if is_same {
+                    let newer = kept.newer | other.newer;
+                    let newest = if other.ts > kept.ts { *other } else { *kept };
+                    *kept = Known { newer, ..newest };
+                }
+                is_same
+            });
+        }
+        self.known = known;
+    }
+
+    /// Forgets what lies outside the bounds.
+    pub(super) fn keep(&mut self, bounds: &KeyBounds<'_>) {
+        let end = self.partition_point(|key| !bounds.is_above(key));
+        self.known.truncate(end);
+        let start = self.partition_point(|key| bounds.is_below(key));
+        self.known.drain(..start);
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// What was copied for it, in about as many bytes as it takes in the buffers.
+    pub(super) fn copied_bytes(&self) -> u64 {
+        let of_source = |source: &Source| match source {
+            Source::Buffer(piece) => piece.memory_bytes(),
+            Source::Run(_) => 0,
+        };
+        self.sources.iter().map(of_source).sum()
+    }
+
+    /// How many keys come before the first of which `is_before` is false; they must come first.
+    pub(super) fn partition_point(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
+        self.known.partition_point(|known| is_before(self.sources[known.source].key(known.index)))
+    }
+
+    #[inline]
+    pub(super) fn known(&self, index: usize) -> Known {
+        self.known[index]
+    }
+
+    #[inline]
+    pub(super) fn key(&self, index: usize) -> &[u8] {
+        let Known { source, index, .. } = self.known[index];
+        self.sources[source].key(index)
+    }
+
+    /// Whether a key has a value in memory, and nothing about it is newer.
+    #[inline]
+    pub(super) fn is_plain(&self, index: usize) -> bool {
+        let Known { source, says, newer, .. } = self.known[index];
+        says == Says::Value && !newer && matches!(self.sources[source], Source::Buffer(_))
+    }
+
+    /// The value of a key that has one; a large one must have been asked for by [`Window::large`].
+    pub(super) fn value(&self, index: usize) -> &[u8] {
+        let Known { source, index, .. } = self.known[index];
+        match &self.sources[source] {
+            Source::Buffer(piece) => piece.value(index).flatten().expect("it has a value"),
+            Source::Run(items) => held(&items[index]),
+        }
+    }
+
+    pub(super) fn value_owned(&self, index: usize) -> Value {
+        let Known { source, index, .. } = self.known[index];
+        match &self.sources[source] {
+            Source::Buffer(piece) => Value::from(piece.value(index).flatten().expect("it has a value")),
+            Source::Run(items) => held(&items[index]).clone(),
+        }
+    }
+
+    /// The reference of a key whose value lies in a value file.
+    pub(super) fn large(&self, index: usize) -> Option<LargeRef> {
+        let Known { source, index, .. } = self.known[index];
+        match &self.sources[source] {
+            Source::Run(items) => match &items[index].version {
+                Some((_, Held::Large(large))) => Some(*large),
+                Some((_, Held::Value(_))) | None => None,
+            },
+            Source::Buffer(_) => None,
+        }
+    }
+
+    /// What lies below a range delete is as good as deleted.
+    pub(super) fn hide(&mut self, index: usize) {
+        self.known[index].says = Says::Deleted;
     }
 
     /// First key that belongs to it, and first key beyond it (empty: none), in the leaf with these fences.
@@ -184,47 +323,22 @@ impl Window {
                 let items = store.copy_of_run(run, (low, high), way == Way::Down, at, keys_max)?;
                 return Ok(items.map(|items| {
                     let is_cut = items.len() >= keys_max;
-                    (Items::OfRun(items), is_cut)
+                    (Source::Run(items), is_cut)
                 }));
             }
         };
         let upper = if high.is_empty() { Bound::Unbounded } else { Bound::Excluded(high) };
-        let mut items = Vec::new();
-        let is_cut = !buffer.is_empty()
-            && buffer.copy_keys((Bound::Included(low), upper), way == Way::Down, at, keys_max, &mut items);
-        Ok(Some((Items::OfBuffer(items), is_cut)))
+        let bounds = KeyBounds { lower: Bound::Included(low), upper };
+        let mut piece = MemPiece::default();
+        let is_cut = !buffer.is_empty() && buffer.copy_piece(bounds, way == Way::Down, at, keys_max, &mut piece);
+        Ok(Some((Source::Buffer(piece), is_cut)))
     }
 }
 
-/// The keys of all buffers between the ends, ascending, each once. What one buffer has comes in the order of its way.
-fn merged(copied: Vec<Items>, way: Way, (low, high): (&[u8], &[u8])) -> Vec<Buffered> {
-    let sources = copied.iter().filter(|items| !items.is_empty()).count();
-    let is_inside = |key: &[u8]| key >= low && (high.is_empty() || key < high);
-    let mut keys: Vec<Buffered> = Vec::new();
-    for items in copied {
-        match items {
-            Items::OfBuffer(items) => {
-                keys.extend(items.into_iter().filter(|item| is_inside(&item.key)).map(Buffered::from));
-            }
-            Items::OfRun(items) => keys.extend(items.into_iter().filter(|item| is_inside(&item.key))),
-        }
+fn held(item: &Ingested) -> &Value {
+    match &item.version {
+        Some((_, Held::Value(value))) => value,
+        Some((_, Held::Large(_))) => panic!("C8: the value was not made sure of"),
+        None => panic!("a cursor stands only on keys that are shown"),
     }
-    if way == Way::Down {
-        keys.reverse();
-    }
-    if sources > 1 {
-        keys.sort_by(|a, b| a.key.cmp(&b.key));
-        keys.dedup_by(|other, kept| {
-            let is_same = other.key == kept.key;
-            if is_same {
-                kept.newer |= other.newer;
-                let ts = |version: &Option<(Timestamp, Option<Held>)>| version.as_ref().map(|(ts, _)| *ts);
-                if ts(&other.version) > ts(&kept.version) {
-                    kept.version = other.version.take();
-                }
-            }
-            is_same
-        });
-    }
-    keys
 }

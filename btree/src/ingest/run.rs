@@ -11,7 +11,7 @@ use duramen_base::values::{LargeRef, ValueChanges};
 use duramen_base::{Reservation, Result, Timestamp, Value};
 
 use super::RunList;
-use crate::cursor::{Buffered, Held};
+use crate::cursor::{Held, Ingested};
 use crate::read::Missing;
 use crate::store::Store;
 
@@ -102,7 +102,7 @@ impl Store {
         is_down: bool,
         at: Timestamp,
         keys_max: usize,
-    ) -> Result<Option<Vec<Buffered>>> {
+    ) -> Result<Option<Vec<Ingested>>> {
         let pages = &run.list.pages;
         let first = pages.partition_point(|page| *page.low <= *low).saturating_sub(1);
         let end = if high.is_empty() { pages.len() } else { pages.partition_point(|page| *page.low < *high) };
@@ -137,11 +137,11 @@ impl Store {
     }
 }
 
-fn item_of(run: &Run, image: &Counted<Image>, slot: usize, at: Timestamp) -> Buffered {
+fn item_of(run: &Run, image: &Counted<Image>, slot: usize, at: Timestamp) -> Ingested {
     let mut key = Vec::new();
     image.key_into(slot, &mut key);
-    let version = (run.ts <= at).then(|| (run.ts, Some(held(image, slot))));
-    Buffered { key: Key::from(&key[..]), version, newer: run.ts > at }
+    let version = (run.ts <= at).then(|| (run.ts, held(image, slot)));
+    Ingested { key: Key::from(&key[..]), version, newer: run.ts > at }
 }
 
 fn held(image: &Counted<Image>, slot: usize) -> Held {

@@ -15,6 +15,8 @@ const HOT_KEYS: u64 = 100;
 const FILL_STEP: u64 = 500;
 /// Entries of one scan.
 const SCAN: u64 = 100;
+/// Entries of a scan of what was just put.
+const FRESH_SCAN: usize = 50;
 
 /// Rounds of upkeep after filling; far fewer are needed.
 const UPKEEP_ROUNDS: usize = 1_000;
@@ -28,7 +30,7 @@ pub(crate) struct Operation {
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 15] = [
+pub(crate) const ALL: [Operation; 19] = [
     Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
     Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
     Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
@@ -36,6 +38,10 @@ pub(crate) const ALL: [Operation; 15] = [
     Operation { name: "snapshot", run: snapshot },
     Operation { name: "entry of a scan B-tree", run: |count| scan(BackendKind::BTree, count) },
     Operation { name: "entry of a scan LSM", run: |count| scan(BackendKind::Lsm, count) },
+    Operation { name: "scan of 50 entries just put B-tree", run: |count| scan_fresh(BackendKind::BTree, count) },
+    Operation { name: "scan of 50 entries just put LSM", run: |count| scan_fresh(BackendKind::Lsm, count) },
+    Operation { name: "scan of 50 entries partly just put B-tree", run: |count| scan_mixed(BackendKind::BTree, count) },
+    Operation { name: "scan of 50 entries partly just put LSM", run: |count| scan_mixed(BackendKind::Lsm, count) },
     Operation { name: "get LSM, merged", run: get_merged },
     Operation { name: "entry of a scan LSM, merged", run: scan_merged },
     Operation { name: "record loaded and merged LSM", run: |count| drop(merged(count)) },
@@ -55,14 +61,19 @@ fn empty(kind: BackendKind) -> (Database, Keyspace, ManualExecutor) {
     (db, ks, jobs)
 }
 
-/// Puts these keys, so that they are in the files.
-fn fill(db: &Database, ks: &Keyspace, indexes: impl Iterator<Item = u64>) {
+/// Puts these keys.
+fn put(db: &Database, ks: &Keyspace, indexes: impl Iterator<Item = u64>) {
     let indexes: Vec<u64> = indexes.collect();
     for step in indexes.chunks(FILL_STEP as usize) {
         let puts = |tx: &duramen::Transaction| step.iter().try_for_each(|&index| tx.put(ks, key(index), value(index)));
         // Synced: a checkpoint takes over only what the log holds durably.
         db.update(puts).expect("a commit");
     }
+}
+
+/// Puts these keys, so that they are in the files.
+fn fill(db: &Database, ks: &Keyspace, indexes: impl Iterator<Item = u64>) {
+    put(db, ks, indexes);
     db.checkpoint().expect("a checkpoint");
 }
 
@@ -121,6 +132,32 @@ fn scan_from((db, ks): (Database, Keyspace), count: u64) {
         let bytes =
             snapshot.iter(&ks).expect("a scan").take(SCAN as usize).map(|entry| entry.expect("reads").value.len());
         black_box(bytes.sum::<usize>());
+    }
+}
+
+/// Of keys that only the write buffer or memtable has, on a snapshot of its own.
+fn scan_fresh(kind: BackendKind, count: u64) {
+    let (db, ks, _jobs) = empty(kind);
+    put(&db, &ks, 0..KEYS);
+    scan_shortly(&db, &ks, count);
+}
+
+/// Of keys of which the write buffer or memtable has every fourth anew.
+fn scan_mixed(kind: BackendKind, count: u64) {
+    let (db, ks) = bed(kind);
+    put(&db, &ks, (0..KEYS).step_by(4));
+    scan_shortly(&db, &ks, count);
+}
+
+fn scan_shortly(db: &Database, ks: &Keyspace, count: u64) {
+    let mut random = Random::new(1);
+    for _ in 0..count {
+        let snapshot = db.snapshot().expect("a snapshot");
+        let mut entries = snapshot.range(ks, key(random.below(KEYS))..).expect("a scan");
+        for _ in 0..FRESH_SCAN {
+            let Some(entry) = entries.next_ref().expect("reads") else { break };
+            black_box((entry.key.len(), entry.value.len()));
+        }
     }
 }
 
