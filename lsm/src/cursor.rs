@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use duramen_base::arena::Counted;
 use duramen_base::image::KeyBuffer;
-use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, Value};
+use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, Value, mutant};
 
 mod stretch;
 
@@ -379,12 +379,46 @@ impl LsmCursor {
             self.current.ts = run.newest_ts();
             return Ok(true);
         }
+        if self.show_plain() {
+            return Ok(true);
+        }
         let Some(key) = self.sources[first].key().map(<[u8]>::to_vec) else { return Ok(false) };
         let answer = self.answer(&key)?;
         self.newer_seen |= answer.newer();
         let Some((value, ts)) = answer.into_value() else { return Ok(false) };
         self.current = Current { key, value, ts };
         Ok(true)
+    }
+
+    /// Makes the nearest key the current one, if a memtable has a value for it, all else at the front is older, and nothing is newer than the cursor.
+    #[inline]
+    fn show_plain(&mut self) -> bool {
+        let mut newest: Option<(&MemSource, Timestamp)> = None;
+        let mut newest_in_runs = Timestamp::ZERO;
+        for &source in &self.order[..self.front] {
+            match &self.sources[source] {
+                Source::Mem(memtable) => {
+                    let (piece, index) = (memtable.piece(), memtable.index());
+                    if piece.plain_value(index).is_none() {
+                        return false;
+                    }
+                    if newest.is_none_or(|(_, ts)| ts < piece.ts(index)) {
+                        newest = Some((memtable, piece.ts(index)));
+                    }
+                }
+                Source::Run(run) => newest_in_runs = newest_in_runs.max(run.newest_ts()),
+            }
+        }
+        let Some((memtable, ts)) = newest.filter(|(_, ts)| *ts > newest_in_runs || mutant!("memtable_over_newer_run"))
+        else {
+            return false;
+        };
+        let (piece, index) = (memtable.piece(), memtable.index());
+        self.current.key.clear();
+        self.current.key.extend_from_slice(piece.key(index));
+        self.current.value = Stored::Owned(piece.plain_value(index).map(Value::from).expect("it was looked at"));
+        self.current.ts = ts;
+        true
     }
 
     /// What `key` is, from all the sources that stand on it.

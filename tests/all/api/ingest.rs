@@ -91,6 +91,18 @@ fn what_was_there_stays_but_for_the_keys_named(kind: BackendKind) {
     check_clean(&db);
 }
 
+fn an_ingest_is_newer_than_what_is_buffered(kind: BackendKind) {
+    let (db, ks) = database(kind);
+    db.update(|tx| pairs(0, 1_000, "put").try_for_each(|(key, value)| tx.put(&ks, key, value))).expect("room");
+    let before = now(&db);
+    let every_second = || pairs(0, 1_000, "new").filter(|(key, _)| key.ends_with(['1', '3', '5', '7', '9']));
+    db.ingest(&ks, every_second()).expect("room");
+    let mut all = expected(pairs(0, 1_000, "put"));
+    all.extend(expected(every_second()));
+    assert_eq!(rows(&now(&db), &ks), all);
+    assert_eq!(rows(&before, &ks), expected(pairs(0, 1_000, "put")));
+}
+
 fn later_changes_are_newer(kind: BackendKind) {
     let (db, ks) = database(kind);
     db.ingest(&ks, pairs(0, 900, "v")).expect("room");
@@ -665,6 +677,7 @@ on_each_kind!(
     all_pairs_are_one_commit,
     few_pairs_are_one_commit_too,
     what_was_there_stays_but_for_the_keys_named,
+    an_ingest_is_newer_than_what_is_buffered,
     later_changes_are_newer,
     keys_out_of_order_are_refused,
     it_survives_a_clean_end_and_a_crash,
