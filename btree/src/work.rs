@@ -11,7 +11,7 @@
 //! U5  A step waits a moment for its latch, in the queue: who verifies again and again, or helps in small steps, would win every race against one
 //!     that looks now and then, and a compaction never end.
 //! U6  A buffer with a sixteenth of what it may have is frozen also when a scan walked over many keys that buffers delete, with none between, or when
-//!     scans have copied several times what it has: each scan would go on so until it is drained, and none behind that.
+//!     scans have copied several times what a drain would write: each scan would go on so until it is drained, and none behind that.
 
 use std::time::Duration;
 
@@ -35,8 +35,10 @@ const IDLE: Duration = Duration::from_secs(1);
 const CATCH_UP_BYTES: u64 = 1 << 20;
 const CATCH_UP_STEPS: u32 = 256;
 
-/// How often scans copy as much as a drain takes until there is one for them (U6): that costs about as much.
+/// How often scans copy as much as a drain writes until there is one for them (U6): that costs about as much.
 const COPIES_MAX: u64 = 4;
+/// About how many times as large a leaf is as what a buffer has of a key.
+const LEAF_OVER_KEY: u64 = 64;
 /// Bytes copied after which that is looked at again.
 const COPIED_STEP: u64 = 1 << 20;
 
@@ -97,10 +99,12 @@ impl Store {
         }
     }
 
-    /// About what a drain of the active buffer takes in and writes: many versions of a key, and many keys of a leaf, make one.
+    /// About what a drain of the active buffer writes: the whole tree if the buffer is large beside it, else a leaf for each key; and what it has, of which
+    /// many versions of a key make one.
     fn drain_bytes(&self) -> u64 {
         let tree_bytes = self.counters.tree_bytes.load(Ordering::Relaxed);
-        self.buffers.layers().active.bytes().min(tree_bytes.max(COPIED_STEP))
+        let buffered = self.buffers.layers().active.bytes();
+        tree_bytes.clamp(buffered / 2, buffered * LEAF_OVER_KEY)
     }
 
     fn note_in_the_way(&self) {

@@ -379,8 +379,8 @@ impl LsmCursor {
             self.current.ts = run.newest_ts();
             return Ok(true);
         }
-        if self.show_plain() {
-            return Ok(true);
+        if let Some(is_shown) = self.show_plain() {
+            return Ok(is_shown);
         }
         let Some(key) = self.sources[first].key().map(<[u8]>::to_vec) else { return Ok(false) };
         let answer = self.answer(&key)?;
@@ -390,17 +390,17 @@ impl LsmCursor {
         Ok(true)
     }
 
-    /// Makes the nearest key the current one, if a memtable has a value for it, all else at the front is older, and nothing is newer than the cursor.
+    /// The same where a memtable knows the key, all else at the front is older, and nothing is newer than the cursor; `None`: it is not so.
     #[inline]
-    fn show_plain(&mut self) -> bool {
+    fn show_plain(&mut self) -> Option<bool> {
         let mut newest: Option<(&MemSource, Timestamp)> = None;
         let mut newest_in_runs = Timestamp::ZERO;
         for &source in &self.order[..self.front] {
             match &self.sources[source] {
                 Source::Mem(memtable) => {
                     let (piece, index) = (memtable.piece(), memtable.index());
-                    if piece.plain_value(index).is_none() {
-                        return false;
+                    if piece.newer(index) {
+                        return None;
                     }
                     if newest.is_none_or(|(_, ts)| ts < piece.ts(index)) {
                         newest = Some((memtable, piece.ts(index)));
@@ -409,16 +409,15 @@ impl LsmCursor {
                 Source::Run(run) => newest_in_runs = newest_in_runs.max(run.newest_ts()),
             }
         }
-        let Some((memtable, ts)) = newest.filter(|(_, ts)| *ts > newest_in_runs || mutant!("memtable_over_newer_run"))
-        else {
-            return false;
-        };
+        let is_newest = |ts: Timestamp| ts > newest_in_runs || mutant!("memtable_over_newer_run");
+        let (memtable, ts) = newest.filter(|(_, ts)| is_newest(*ts))?;
         let (piece, index) = (memtable.piece(), memtable.index());
+        let Some(value) = piece.value(index)? else { return Some(false) };
         self.current.key.clear();
         self.current.key.extend_from_slice(piece.key(index));
-        self.current.value = Stored::Owned(piece.plain_value(index).map(Value::from).expect("it was looked at"));
+        self.current.value = Stored::Owned(Value::from(value));
         self.current.ts = ts;
-        true
+        Some(true)
     }
 
     /// What `key` is, from all the sources that stand on it.
