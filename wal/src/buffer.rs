@@ -16,14 +16,15 @@
 //! P4  What is staged fits: all of it into the current segment, or all of it into the next prepared one.
 //! P5  Bytes staged and buffered never exceed `buffer_bytes`.
 //! P6  Commits are placed in timestamp order without gaps.
-//! P7  The memory of all chunks, spare ones included, is held from the budget of the database, if there is one.
+//! P7  The memory of all chunks, spare ones included, is held from the budget of the database, if there is one. It has room for a page behind the
+//!     records, so that whoever writes them can fill the last page (D4 of `write.rs`) and takes none.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use duramen_base::{Budget, Lsn, Reservation, Timestamp};
 
-use crate::header::SegmentHeader;
+use crate::header::{HEADER_BLOCK_BYTES, SegmentHeader};
 use crate::record::{RecordHeader, RecordKind, record_bytes};
 use crate::segment::{Prepared, Segment};
 
@@ -31,6 +32,9 @@ use crate::segment::{Prepared, Segment};
 const SPARE_BUFFERS_MAX: usize = 2;
 /// Most bytes of memory kept so for each; larger ones are rare, and their memory is given back.
 const SPARE_BYTES_MAX: usize = 256 << 10;
+
+/// What the system caches of a file, at least: segments are made of such pages.
+pub(crate) const PAGE_BYTES: usize = HEADER_BLOCK_BYTES;
 
 /// Contiguous records of one segment.
 #[derive(Debug)]
@@ -227,6 +231,7 @@ impl Placement {
         let (end, last_ts) = (self.end, self.last_ts);
         let chunk = self.growing_chunk(lsn);
         let memory_before = chunk.bytes.capacity();
+        chunk.bytes.reserve(bytes as usize + PAGE_BYTES);
         chunk.bytes.extend_from_slice(&header);
         chunk.bytes.extend_from_slice(frame.payload[0]);
         chunk.bytes.extend_from_slice(frame.payload[1]);

@@ -11,6 +11,8 @@
 //!     `stalled`, and whoever needs it tries again. Any other failed write poisons.
 //! D2  Before a segment's headers are written the one before is synced through its end (S2).
 //! D3  `written` as an atomic is never ahead of the placement's own, and is raised before anybody is woken for it.
+//! D4  A write that begins a page of the file writes all of it, zeros behind the last record: so the system never has to read from the disk, while everybody
+//!     waits for the claim, what its cache lost of a prepared segment. Behind the end of the log any bytes may stand; the next write replaces them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +20,9 @@ use std::time::Duration;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{MutexGuard, thread};
 use duramen_base::vfs::File;
-use duramen_base::{Error, Lsn, Result};
+use duramen_base::{Error, Lsn, Result, mutant};
 
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, PAGE_BYTES};
 use crate::segment::{Segment, Trouble};
 use crate::stats::Counters;
 use crate::wal::{Core, Phase, Wal};
@@ -64,11 +66,11 @@ impl Wal {
                 drop(core);
                 thread::yield_now();
             } else {
-                let Some(chunk) = core.placement.take(end) else {
+                let Some(mut chunk) = core.placement.take(end) else {
                     return Err(Error::InvalidArgument { what: "nothing was placed up to there yet" });
                 };
                 drop(core);
-                let outcome = self.write_chunk(&chunk);
+                let outcome = self.write_chunk(&mut chunk);
                 self.end_claim(chunk, outcome, patience)?;
             }
         }
@@ -145,14 +147,20 @@ impl Wal {
         Ok(())
     }
 
-    fn write_chunk(&self, chunk: &Chunk) -> Result<(), Trouble> {
+    fn write_chunk(&self, chunk: &mut Chunk) -> Result<(), Trouble> {
         if let Some(before) = &chunk.opens_after {
             self.open_segment(&chunk.segment, before, chunk.start)?;
         }
         debug_assert!(chunk.segment.is_opened(), "P3: a record reached a segment before its header");
         Counters::count(&self.counters.writes);
         let offset = chunk.segment.offset_of(chunk.start);
-        chunk.segment.file.write_all_at(&chunk.bytes, offset).map_err(Trouble::Clean)
+        let records_bytes = chunk.bytes.len();
+        let zeros_bytes = zeros_behind(offset, records_bytes as u64) as usize;
+        debug_assert!(chunk.bytes.capacity() >= records_bytes + zeros_bytes, "P7: a page more");
+        chunk.bytes.resize(records_bytes + zeros_bytes, 0); // D4
+        let outcome = chunk.segment.file.write_all_at(&chunk.bytes, offset).map_err(Trouble::Clean);
+        chunk.bytes.truncate(records_bytes);
+        outcome
     }
 
     /// All bytes before `start` are written (P3).
@@ -192,6 +200,37 @@ impl Wal {
         let stalled = self.core.lock().stalled;
         if std::mem::replace(&mut *told, stalled) != stalled {
             self.config.observer.stalled(stalled);
+        }
+    }
+}
+
+/// D4: how many zeros go behind `bytes` bytes at `offset`.
+fn zeros_behind(offset: u64, bytes: u64) -> u64 {
+    let (end, page) = (offset + bytes, PAGE_BYTES as u64);
+    let begins_its_last_page = offset <= end - end % page;
+    match begins_its_last_page && !mutant!("begin_pages_in_part") {
+        true => end.next_multiple_of(page) - end,
+        false => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_ends_with_a_page_unless_it_goes_on_in_one() {
+        let cases = [
+            ((0, 1), 4095),
+            ((0, 4096), 0),
+            ((100, 50), 0),
+            ((100, 3996), 0),
+            ((100, 3997), 4095),
+            ((100, 5000), 3092),
+            ((8192, 8), 4088),
+        ];
+        for ((offset, bytes), zeros) in cases {
+            assert_eq!(zeros_behind(offset, bytes), zeros, "D4: {bytes} bytes at {offset}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Open, append, flush, recover.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duramen_base::vfs::MemVfs;
-use duramen_base::{Error, Timestamp};
+use duramen_base::vfs::{File, MemVfs, OpenMode};
+use duramen_base::{Budget, Error, Timestamp};
 
 use super::rig::*;
-use crate::{Claims, EventKind, Mark, MarkSet, Recovery, Wal, WalConfig};
+use crate::{Claims, EventKind, Mark, MarkSet, Recovery, SEGMENT_HEADER_BYTES, Wal, WalConfig};
 
 #[test]
 fn what_was_committed_is_replayed_in_order() {
@@ -165,4 +166,35 @@ fn commits_in_files_are_named_before_anything_is_replayed_and_replayed_in_their_
         })
         .unwrap();
     assert_eq!(replayed, [(1, 100), (2, 5)]);
+}
+
+#[test]
+fn a_page_of_a_recycled_file_is_never_begun_in_part() {
+    let config = config_on(Arc::new(MemVfs::new()));
+    let wal = Wal::create(config.clone()).unwrap();
+    let file = File::open(&*config.vfs, &PathBuf::from(format!("log/{:020}", 1)), OpenMode::ReadWrite).unwrap();
+    let left = vec![0xee; (32 << 10) - SEGMENT_HEADER_BYTES as usize];
+    file.write_all_at(&left, SEGMENT_HEADER_BYTES).unwrap();
+    for bytes in [100, 200, 3_700, 5_000, 10_000] {
+        let end = (SEGMENT_HEADER_BYTES + commit_sync(&wal, bytes).end.get()) as usize;
+        let page_end = end.next_multiple_of(4096);
+        let mut found = vec![0; 32 << 10];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[end..page_end].iter().all(|byte| *byte == 0), "D4: behind {bytes} bytes");
+        assert!(found[page_end..].iter().all(|byte| *byte == 0xee), "D4: and not more, {bytes} bytes");
+    }
+    assert_eq!(replayed(&scan(&config).unwrap(), 0).len(), 5);
+}
+
+#[test]
+fn the_memory_of_what_is_written_in_whole_pages_is_counted_and_given_back() {
+    let budget = Budget::new(1 << 20);
+    let config = WalConfig { budget: Some(Arc::clone(&budget)), ..config_on(Arc::new(MemVfs::new())) };
+    let wal = Wal::create(config).unwrap();
+    for bytes in (0..12_000).step_by(397) {
+        commit_sync(&wal, bytes);
+    }
+    assert!(budget.used() > 0, "P7: spare chunks");
+    drop(wal);
+    assert_eq!(budget.used(), 0, "P7");
 }
