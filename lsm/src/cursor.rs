@@ -89,7 +89,7 @@ impl LsmCursor {
             at,
             lower: bounds.lower.map(<[u8]>::to_vec),
             upper: bounds.upper.map(<[u8]>::to_vec),
-            blocks: Loading { keep: opts.fill_cache, is_last: false },
+            blocks: Loading { keep: opts.fill_cache, is_last: false, asks_ahead: true },
             sv,
             sources: Vec::new(),
             order: Vec::new(),

@@ -35,6 +35,14 @@ impl RunCursor {
         RunCursor { tables, blocks, index: 0, cursor: None }
     }
 
+    /// Whether it asks for what it will read, from now on.
+    pub(crate) fn set_asks_ahead(&mut self, asks_ahead: bool) {
+        self.blocks.asks_ahead = asks_ahead;
+        if let Some(cursor) = &mut self.cursor {
+            cursor.set_asks_ahead(asks_ahead);
+        }
+    }
+
     /// Whether it has no tables.
     pub(crate) fn is_empty(&self) -> bool {
         self.tables.is_empty()

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::names::Names;
 use super::{DirEntry, FileLock, OpenMode, Vfs, VfsFile, os};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
 /// A file system in memory. Cloning shares it.
@@ -31,12 +31,26 @@ use crate::sync::{Mutex, RwLock};
 #[derive(Clone)]
 pub struct MemVfs {
     names: Arc<Mutex<Names<Arc<MemFile>>>>,
+    expected_bytes: Arc<AtomicU64>,
 }
 
 impl MemVfs {
     /// A file system with an empty root.
     pub fn new() -> MemVfs {
-        MemVfs { names: Arc::new(Mutex::new(Names::new())) }
+        MemVfs { names: Arc::new(Mutex::new(Names::new())), expected_bytes: Arc::default() }
+    }
+
+    /// How many bytes were said to be read soon, of all files. For tests of who says so.
+    ///
+    /// ```
+    /// use duramen_base::vfs::{MemVfs, OpenMode, Vfs};
+    /// let disk = MemVfs::new();
+    /// disk.open("oak".as_ref(), OpenMode::CreateNew)?.expect_read(0, 4096);
+    /// assert_eq!(disk.expected_bytes(), 4096);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn expected_bytes(&self) -> u64 {
+        self.expected_bytes.load(Ordering::Relaxed)
     }
 
     /// The file at `path`; created if `mode` allows that.
@@ -66,7 +80,8 @@ impl Default for MemVfs {
 impl Vfs for MemVfs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let file = self.find(path, mode)?;
-        Ok(Arc::new(MemHandle { file, writable: mode != OpenMode::Read }))
+        let expected_bytes = Arc::clone(&self.expected_bytes);
+        Ok(Arc::new(MemHandle { file, writable: mode != OpenMode::Read, expected_bytes }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -137,6 +152,7 @@ impl MemFile {
 struct MemHandle {
     file: Arc<MemFile>,
     writable: bool,
+    expected_bytes: Arc<AtomicU64>,
 }
 
 impl MemHandle {
@@ -152,6 +168,11 @@ impl VfsFile for MemHandle {
         let count = tail.len().min(buf.len());
         buf[..count].copy_from_slice(&tail[..count]);
         Ok(count)
+    }
+
+    fn expect_read(&self, _offset: u64, len: u64) {
+        // Relaxed: a figure.
+        self.expected_bytes.fetch_add(len, Ordering::Relaxed);
     }
 
     fn write_at(&self, new: &[u8], offset: u64) -> io::Result<usize> {

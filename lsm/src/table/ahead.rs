@@ -1,8 +1,8 @@
 //! Read-ahead: which bytes of a table will be read soon, told from the blocks that had to be read. Pure: it reads and asks for nothing itself.
 //!
 //! Tables are read here and there by gets, so the system is told not to guess ([`duramen_base::vfs::File::expect_random_reads`]): its guesses read up to
-//! 128 KiB for a block. Scans that go on for a while know better than it could. Merges do, too, and are told nothing: with read-ahead they are done
-//! sooner, and readers and writers of data beyond memory get less of the disk meanwhile, as measured.
+//! 128 KiB for a block. Scans that go on for a while know better than it could, and so do merges, which ask only while somebody writes (MG5 of
+//! `merge.rs`).
 //!
 //! AH1  What is told lies in the file, at the block being read or where the scan goes from there, up or down; nothing is told twice while blocks come in
 //!      their order.

@@ -156,13 +156,15 @@ pub(crate) struct Loading {
     pub(crate) keep: bool,
     /// Whether the tables are about to go: what is read stays out of the pool, and what is there is not warmed.
     pub(crate) is_last: bool,
+    /// Whether a cursor that goes on asks for what comes (`ahead.rs`).
+    pub(crate) asks_ahead: bool,
 }
 
 impl Loading {
     /// For a reader that may come again.
-    pub(crate) const KEEP: Loading = Loading { keep: true, is_last: false };
-    /// For a merge, after which nobody reads these tables.
-    pub(crate) const LAST: Loading = Loading { keep: false, is_last: true };
+    pub(crate) const KEEP: Loading = Loading { keep: true, is_last: false, asks_ahead: true };
+    /// For a merge, after which nobody reads these tables; it says itself when it asks ahead (MG5).
+    pub(crate) const LAST: Loading = Loading { keep: false, is_last: true, asks_ahead: false };
 
     /// The block of `handle`.
     pub(crate) fn load(self, table: &Table, handle: &Handle, kind: ImageKind) -> Result<Counted<Image>> {
@@ -174,7 +176,7 @@ impl Loading {
         self.load_at(table, handle, ImageKind::TableData, place)
     }
 
-    /// The same for a cursor, which knows what it read before; that of a merge asks for nothing ahead.
+    /// The same for a cursor, which knows what it read before.
     pub(crate) fn load_next(
         self,
         table: &Table,
@@ -183,7 +185,7 @@ impl Loading {
         ahead: &Cell<Ahead>,
     ) -> Result<Counted<Image>> {
         self.load_by(table, handle, ImageKind::TableData, place, || {
-            if self.is_last {
+            if !self.asks_ahead {
                 return;
             }
             let mut state = ahead.get();

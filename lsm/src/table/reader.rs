@@ -59,6 +59,11 @@ impl TableCursor {
         TableCursor { table, blocks, ahead, at: None, key: Vec::new(), newest: Newest::default() }
     }
 
+    /// Whether it asks for what it will read, from now on.
+    pub(crate) fn set_asks_ahead(&mut self, asks_ahead: bool) {
+        self.blocks.asks_ahead = asks_ahead;
+    }
+
     /// Whether it stands on a key.
     pub(crate) fn is_on(&self) -> bool {
         self.at.is_some()

@@ -84,6 +84,37 @@ fn a_deleted_range_goes_without_being_read() {
     bench.check(bench.now);
 }
 
+/// Bytes that the merges of a compaction ask for ahead, with a commit before each of their steps or without.
+fn asked_by_a_compaction(commits_beside: bool) -> u64 {
+    let mut bench = Bench::new(disk());
+    bench.lsm = None;
+    let tuning = Tuning { table_bytes: 64 << 10, base_bytes: 64 << 10, ..tiny() };
+    let env = env(&bench.disk, &bench.host, 32 << 10, 1024);
+    bench.lsm = Some(Lsm::open_tuned(env, tuning).expect("whole"));
+    load(&mut bench, 2_000);
+    // To be merged with what lies below, and none of it in the cache.
+    load(&mut bench, 2_000);
+    bench.store().env.pool.give_back(1 << 20);
+    let before = bench.disk.expected_bytes();
+    let request = bench.lsm().compact(KeyBounds::ALL);
+    while bench.lsm().compacted() < request {
+        if commits_beside {
+            bench.put("key-0000", "anew");
+        }
+        bench.work();
+    }
+    let asked = bench.disk.expected_bytes() - before;
+    bench.check(bench.now); // Its scans ask, too.
+    asked
+}
+
+#[test]
+fn a_merge_asks_ahead_while_commits_come_and_not_in_quiet_times() {
+    assert_eq!(asked_by_a_compaction(false), 0, "MG5: readers have the disk");
+    let asked = asked_by_a_compaction(true);
+    assert!(asked > 32 << 10, "MG5: {asked} bytes");
+}
+
 /// Each key is deleted while an older version lies two levels further down, below tables that do not have it.
 #[test]
 fn a_tombstone_stays_over_what_lies_in_any_level_below() {
