@@ -48,8 +48,11 @@ fn hush_when_quiet() {
 /// Runs `check` on `cases` inputs drawn from `strategy`; a failing one is made as small as possible, shown with the seed, and run once more.
 pub(crate) fn check_cases<S: Strategy>(cases: u32, strategy: S, check: impl Fn(S::Value)) {
     hush_when_quiet();
+    let factor = factor() as u32;
     let config = Config {
-        cases: cases * factor() as u32,
+        cases: cases * factor,
+        // Of all cases together: what the strategies draw in vain.
+        max_local_rejects: Config::default().max_local_rejects.saturating_mul(factor),
         failure_persistence: None,
         max_shrink_time: 30_000,
         max_shrink_iters: 4_000,
