@@ -87,6 +87,9 @@ impl Store {
 
     /// A scan copied so many bytes out of the buffers (U6).
     pub(crate) fn note_copied(&self, bytes: u64) {
+        if bytes == 0 {
+            return; // most scans of what is drained: they need not write the line
+        }
         // Relaxed: a hint.
         let before = self.scan_hints.copied.fetch_add(bytes, Ordering::Relaxed);
         let copied = before + bytes;

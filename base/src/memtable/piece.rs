@@ -197,10 +197,10 @@ impl Memtable {
         if bounds.is_empty() {
             return false;
         }
-        let mut is_cut = keys_max == 0;
-        if is_cut {
+        if keys_max == 0 {
             return true;
         }
+        let mut is_cut = false;
         // The walk begins inside of the bound behind it.
         let is_inside = |key: &[u8]| if backward { !bounds.is_below(key) } else { !bounds.is_above(key) };
         let each = |entry: Entry| {
