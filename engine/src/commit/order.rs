@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   commit:  slot[ts].applied = ts (SeqCst); if !ratcheting.swap(true) { ratchet }
-//!   ratchet: loop { publish the prefix; ratcheting = false; if slot[visible + 1] is not applied { return }; if ratcheting.swap(true) { return } }
+//!   ratchet: loop { publish the prefix; ratcheting = false; if slot[visible + 1] is not applied or ratcheting.swap(true) { release; return } }
 //! ```
 //! A commit that loses the swap was published by the winner or is found by its last look: both sides store, then load the other's word,
 //! all SeqCst, so at least one sees the other.
@@ -20,11 +20,14 @@ use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use duramen_base::sync::{Arc, Condvar, Mutex, Padded, thread};
 use duramen_base::{Timestamp, TxnOrigin, mutant};
 use duramen_txn::{HeldLocks, Horizons};
+use smallvec::SmallVec;
 
 use crate::transaction::OnBoard;
 
 /// Commits in flight between sequencing and visibility, at most.
 const SLOT_COUNT: u64 = 1024;
+/// Commits that one thread publishes before it releases what they held, if there is always a next one.
+const RELEASED_MAX: usize = 32;
 /// Looks at the horizon, spinning and then giving way in between, before a waiter sleeps: most waits are for a commit that is being applied.
 const LOOKS_BEFORE_SLEEP: u32 = 64;
 
@@ -61,6 +64,9 @@ pub(crate) struct Held {
     pub(crate) _posted: Option<Box<OnBoard>>,
     pub(crate) origin: TxnOrigin,
 }
+
+/// What visible commits held: mostly of one.
+type Released = SmallVec<[Option<Held>; 1]>;
 
 impl CommitOrder {
     /// Goes on behind what `horizons` says is visible.
@@ -123,19 +129,27 @@ impl CommitOrder {
         }
     }
 
-    /// Publishes for as long as the oldest unpublished commit is applied. The caller has set `ratcheting`.
+    /// Publishes for as long as the oldest unpublished commit is applied. The caller has set `ratcheting`. What the published commits held falls when
+    /// others may ratchet again: who is stopped as it releases, at a latch, keeps no commit from being visible.
     fn ratchet(&self) {
+        let mut held = Released::new();
         loop {
-            self.publish_prefix();
+            self.publish_prefix(&mut held);
+            if mutant!("release_while_ratcheting") {
+                held.clear();
+            }
             self.ratcheting.store(false, Ordering::SeqCst);
             let next_is_applied = self.is_applied(self.horizons.visible().next());
             if !next_is_applied || self.ratcheting.swap(true, Ordering::SeqCst) {
                 return;
             }
+            if held.len() >= RELEASED_MAX {
+                held.clear();
+            }
         }
     }
 
-    fn publish_prefix(&self) {
+    fn publish_prefix(&self, released: &mut Released) {
         let first = self.horizons.visible().next();
         let mut end = first;
         while self.is_applied(end) && end.get() - first.get() < SLOT_COUNT {
@@ -145,16 +159,8 @@ impl CommitOrder {
             return;
         }
         // The locks are taken out before anybody can see the prefix: from then on a slot may be used again (O4).
-        let take_held = |ts: u64| self.slot(Timestamp::new(ts)).content.lock().held.take();
-        if end == first.next() {
-            let held = take_held(first.get());
-            self.horizons.raise_visible(first);
-            drop(held);
-        } else {
-            let held: Vec<_> = (first.get()..end.get()).map(take_held).collect();
-            self.horizons.raise_visible(end.prev());
-            drop(held);
-        }
+        released.extend((first.get()..end.get()).map(|ts| self.slot(Timestamp::new(ts)).content.lock().held.take()));
+        self.horizons.raise_visible(end.prev());
         // SeqCst: pairs with the count of a sleeper, which looks at the horizon once more after it counted itself.
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.sleep.lock());
@@ -199,6 +205,12 @@ mod schedules;
 
 #[cfg(all(test, not(duramen_sim)))]
 mod tests {
+    use std::time::Duration;
+
+    use duramen_base::clock::Clock;
+    use duramen_base::{Budget, KeyspaceId, LockMode, LockOp};
+    use duramen_txn::{LockManager, LockOptions, LockOwner, OwnerSpec, Wait};
+
     use super::*;
 
     fn order() -> CommitOrder {
@@ -215,6 +227,54 @@ mod tests {
         order.applied(first, None);
         assert_eq!(order.horizons.visible(), second);
         order.wait_visible(second);
+    }
+
+    /// A clock that is asked the time by whoever wakes a waiter, and lets nobody go on while it is stopped.
+    #[derive(Default)]
+    struct Stopped {
+        is_stopped: AtomicBool,
+        asked: AtomicBool,
+    }
+
+    impl Clock for Stopped {
+        fn now(&self) -> Duration {
+            while self.is_stopped.load(Ordering::SeqCst) {
+                self.asked.store(true, Ordering::SeqCst);
+                thread::yield_now();
+            }
+            Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn who_releases_locks_keeps_no_commit_from_being_visible() {
+        let (order, clock) = (Arc::new(order()), Arc::new(Stopped::default()));
+        let locks = LockManager::new(clock.clone(), Budget::new(u64::MAX), LockOptions::default());
+        let wait = Wait::For(Duration::from_secs(10));
+        let lock = move |owner: &mut LockOwner| {
+            owner.lock_key(KeyspaceId::new(1), b"k", LockMode::Exclusive, LockOp::Put, wait)
+        };
+        let mut holder = locks.owner(OwnerSpec::here());
+        lock(&mut holder).expect("it is free");
+        let mut waiter = locks.owner(OwnerSpec::here());
+        let waits = thread::spawn_named("waiter", move || lock(&mut waiter).map(drop).expect("it falls"));
+        while locks.counts().1 == 0 {
+            thread::yield_now();
+        }
+        let (first, ()) = order.sequence(|_| ());
+        let (second, ()) = order.sequence(|_| ());
+        clock.is_stopped.store(true, Ordering::SeqCst);
+        let held = Held { _locks: holder.into_held(), _posted: None, origin: TxnOrigin::here(None) };
+        let (by_first, in_the_middle) = (Arc::clone(&order), clock.clone());
+        let commits = thread::spawn_named("first", move || by_first.applied(first, Some(held)));
+        while !in_the_middle.asked.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        order.applied(second, None);
+        assert_eq!(order.horizons.visible(), second, "while the first one still releases");
+        clock.is_stopped.store(false, Ordering::SeqCst);
+        commits.join().expect("first");
+        waits.join().expect("waiter");
     }
 
     #[test]
