@@ -123,6 +123,37 @@ pub use padded::Padded;
 pub use std::sync::Arc;
 pub use tally::Tally;
 
+/// Looks at a latch that is held for a moment, before its thread gives way: some microseconds.
+const LATCH_LOOKS: u32 = 100;
+
+/// Locks what is never held for as long as a switch of threads takes. A mutex gives way soon, and with more threads than processors each switch may come back
+/// only after all others have run: meanwhile whatever the caller holds already is waited for.
+///
+/// ```
+/// use duramen_base::sync::{Mutex, lock_soon};
+/// let latch = Mutex::new(1);
+/// *lock_soon(&latch) += 1;
+/// assert_eq!(*lock_soon(&latch), 2);
+/// ```
+#[inline]
+pub fn lock_soon<T>(latch: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A simulated thread is stopped wherever the scheduler likes, and is never helped by spinning.
+    if cfg!(duramen_sim) { latch.lock() } else { latch.try_lock().unwrap_or_else(|| lock_spinning(latch)) }
+}
+
+#[cold]
+fn lock_spinning<T>(latch: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Who holds it can run meanwhile only on another processor.
+    let looks = if thread::processors() == 1 { 0 } else { LATCH_LOOKS };
+    for _ in 0..looks {
+        std::hint::spin_loop();
+        if let Some(guard) = latch.try_lock() {
+            return guard;
+        }
+    }
+    latch.lock()
+}
+
 /// A number that no other call in this process returns. No point of scheduling, also under `duramen_sim`: nothing is ordered by it.
 ///
 /// ```

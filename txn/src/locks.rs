@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use duramen_base::clock::{Clock, SystemClock};
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
-use duramen_base::sync::{Arc, MutexGuard, Padded};
+use duramen_base::sync::{Arc, MutexGuard, Padded, lock_soon};
 use duramen_base::{Budget, Deadline, DeadlockReport, KeyspaceId, LockClaim, LockWait, TxnId, VictimPolicy};
 
 use counters::Counters;
@@ -233,7 +233,7 @@ impl LockManager {
 
     #[inline]
     fn latch(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        self.shards[shard].lock()
+        lock_soon(&self.shards[shard])
     }
 
     fn next_waiter(&self) -> u64 {

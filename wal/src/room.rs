@@ -4,6 +4,7 @@
 //! R3  A new segment measures a power of two, at most a quarter of the most log ever kept at once (within the limits given): what stands
 //!     prepared, and what the filling with zeros writes for nothing, stays a share of what the log is used for.
 
+use duramen_base::sync::lock_soon;
 use duramen_base::{Error, Result};
 
 use crate::buffer::Room;
@@ -38,7 +39,7 @@ impl Class {
 impl Wal {
     /// Sets `bytes` of log and buffer aside (R1).
     pub(crate) fn reserve(&self, bytes: u64, class: Class) -> Result<()> {
-        let mut core = self.core.lock();
+        let mut core = lock_soon(&self.core);
         loop {
             core.check_usable()?;
             if core.phase != Phase::Open && class != Class::Closing {

@@ -2,6 +2,7 @@
 //!
 //! R1  Staging does everything that can fail or wait. What is staged can be placed, whatever happens meanwhile.
 
+use duramen_base::sync::lock_soon;
 use duramen_base::{Error, Lsn, Result, Timestamp};
 
 use crate::big::{LAST_BYTES, Last, PART_HEAD_BYTES, PartHead};
@@ -225,7 +226,7 @@ impl Staged<'_> {
     /// # Panics
     /// If `ts` does not follow the commit placed before (P6): going on would write a log that cannot be replayed.
     pub fn place_commit(mut self, ts: Timestamp) -> Placed {
-        let mut core = self.wal.core.lock();
+        let mut core = lock_soon(&self.wal.core);
         let placed = self.wal.place(&mut core, self.kind, ts, [self.body.bytes(), &[]], self.payload_crc);
         if let Some(batch_id) = self.batch_id {
             core.batches.insert(batch_id, Some(ts));

@@ -17,7 +17,7 @@
 //! O4  At most `SLOT_COUNT` commits are sequenced and not visible, so each has a slot of its own.
 
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use duramen_base::sync::{Arc, Condvar, Mutex, Padded, thread};
+use duramen_base::sync::{Arc, Condvar, Mutex, Padded, lock_soon, thread};
 use duramen_base::{Timestamp, TxnOrigin, mutant};
 use duramen_txn::{HeldLocks, Horizons};
 use smallvec::SmallVec;
@@ -86,7 +86,7 @@ impl CommitOrder {
     /// Gives the next commit its timestamp and, by `place`, its position in the log. May wait for a slot before, never after.
     pub(crate) fn sequence<P>(&self, place: impl FnOnce(Timestamp) -> P) -> (Timestamp, P) {
         loop {
-            let mut next = self.sequencer.lock();
+            let mut next = lock_soon(&self.sequencer);
             let ts = *next;
             if ts.get() - self.horizons.visible().get() <= SLOT_COUNT {
                 let placed = place(ts);
