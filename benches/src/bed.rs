@@ -1,6 +1,7 @@
 //! Databases to measure: where they lie, what they hold.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use duramen::{
 use tempfile::TempDir;
 
 use crate::compare::data::Picker;
+use crate::compare::histogram::Histogram;
 use crate::keys::{Random, key, value};
 
 /// Both backends, with the name that the table shows.
@@ -119,6 +121,34 @@ impl Bed {
             let begun = Instant::now();
             db.update_with(options.clone(), &add_one).expect("commits");
             longest.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A loop body: each call reads one of the first `keys` and replaces it, until that is committed, and notes in `times` how long it took. The read
+    /// `locks` the key, or the commit is refused if somebody else was faster.
+    pub fn contender<'a>(
+        &self,
+        options: &TxnOptions,
+        locks: bool,
+        keys: u64,
+        seed: u64,
+        times: &'a Mutex<Histogram>,
+    ) -> impl FnMut() + Send + use<'a> {
+        let (db, ks, mut random) = (self.db.clone(), self.ks.clone(), Random::new(seed));
+        let concurrency = if locks { Concurrency::Pessimistic } else { Concurrency::Optimistic };
+        let options = options.clone().concurrency(concurrency);
+        let add_one = move |index: u64| {
+            let tx = db.begin_with(options.clone())?;
+            let before = if locks { tx.get_for_update(&ks, key(index))? } else { tx.get(&ks, key(index))? };
+            tx.put(&ks, key(index), [before.map_or(0, |value| value[0]).wrapping_add(1); 84])?;
+            tx.commit()
+        };
+        move || {
+            let (index, begun) = (random.below(keys), Instant::now());
+            while let Err(error) = add_one(index) {
+                assert!(error.is_retryable(), "{error}");
+            }
+            times.lock().expect("nobody panicked").add(begun.elapsed().as_nanos() as u64);
         }
     }
 
