@@ -35,6 +35,7 @@ pub struct Value(Repr);
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
     Shared(Arc<[u8]>),
+    Taken(Arc<Vec<u8>>),
     Slice { image: Counted<Image>, start: u32, len: u32 },
 }
 
@@ -76,7 +77,7 @@ impl Value {
     pub fn detach(self) -> Value {
         match self.0 {
             Repr::Slice { .. } => Value::from(&*self),
-            Repr::Inline { .. } | Repr::Shared(_) => self,
+            Repr::Inline { .. } | Repr::Shared(_) | Repr::Taken(_) => self,
         }
     }
 
@@ -85,6 +86,7 @@ impl Value {
         match &self.0 {
             Repr::Inline { .. } | Repr::Slice { .. } => 0,
             Repr::Shared(bytes) => bytes.len() + 16,
+            Repr::Taken(bytes) => bytes.capacity() + 40,
         }
     }
 }
@@ -97,6 +99,7 @@ impl Deref for Value {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Shared(bytes) => bytes,
+            Repr::Taken(bytes) => bytes,
             Repr::Slice { image, start, len } => &image.bytes()[*start as usize..][..*len as usize],
         }
     }
@@ -121,10 +124,10 @@ impl From<&[u8]> for Value {
     }
 }
 
-impl From<Arc<[u8]>> for Value {
+impl From<Vec<u8>> for Value {
     /// Takes the allocation over, unless the bytes are few.
-    fn from(source: Arc<[u8]>) -> Value {
-        if source.len() > INLINE_BYTES_MAX { Value(Repr::Shared(source)) } else { Value::from(&*source) }
+    fn from(source: Vec<u8>) -> Value {
+        if source.len() > INLINE_BYTES_MAX { Value(Repr::Taken(Arc::new(source))) } else { Value::from(&*source) }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::findings::{Commit, Commits, Findings};
 use crate::log_end::{EndFile, LogEnd, Note};
 use crate::mark::MarkSet;
 use crate::scan::Tail;
-use crate::segment::{Folder, Prepared, Segment, Trouble};
+use crate::segment::{Folder, Prepared, Segment, Trouble, Zeros};
 use crate::wal::{Start, Wal, open_fresh};
 use crate::window::Window;
 
@@ -246,7 +246,7 @@ impl Recovery {
         }
         match adopted {
             Some(prepared) => Ok(prepared),
-            None => self.folder.create(no, self.config.segment_bytes_first),
+            None => self.folder.create(no, self.config.segment_bytes_first, Zeros::Written),
         }
     }
 

@@ -3,12 +3,13 @@
 //! R2  Commits leave one prepared segment untouched: marks can be logged on a full disk, so that truncation can free space.
 //! R3  A new segment measures a power of two, at most a quarter of the most log ever kept at once (within the limits given): what stands
 //!     prepared, and what the filling with zeros writes for nothing, stays a share of what the log is used for.
+//! R4  Who waits for a segment gets one whose zeros are not written: space is set aside, at once. It is about to be filled, in few large writes.
 
 use duramen_base::sync::lock_soon;
 use duramen_base::{Error, Result};
 
 use crate::buffer::Room;
-use crate::segment::{Prepared, Trouble};
+use crate::segment::{Prepared, Trouble, Zeros};
 use crate::stats::Counters;
 use crate::wal::{Core, Maintenance, Phase, Wal};
 use crate::write::Patience;
@@ -51,7 +52,7 @@ impl Wal {
                 Room::Reserved => return Ok(()),
                 Room::NeedsSegment => {
                     drop(core);
-                    self.prepare_segments(class.spares() + 1)?;
+                    self.prepare_segments(class.spares() + 1, Zeros::Reserved)?; // R4
                     core = self.core.lock();
                 }
                 Room::NeedsWriting => {
@@ -70,7 +71,7 @@ impl Wal {
     }
 
     /// Sees to it that `count` prepared segments are there.
-    pub(crate) fn prepare_segments(&self, count: usize) -> Result<()> {
+    pub(crate) fn prepare_segments(&self, count: usize, zeros: Zeros) -> Result<()> {
         let mut maintenance = self.maintenance.lock();
         loop {
             let bytes = {
@@ -81,7 +82,7 @@ impl Wal {
                 }
                 self.next_segment_bytes(&mut core)
             };
-            let prepared = self.create_segment(&mut maintenance, bytes)?;
+            let prepared = self.create_segment(&mut maintenance, bytes, zeros)?;
             self.add_prepared(prepared);
         }
     }
@@ -98,13 +99,13 @@ impl Wal {
         self.progress.notify_all();
     }
 
-    fn create_segment(&self, maintenance: &mut Maintenance, bytes: u64) -> Result<Prepared> {
+    fn create_segment(&self, maintenance: &mut Maintenance, bytes: u64, zeros: Zeros) -> Result<Prepared> {
         let smallest = self.config.segment_bytes_first;
         let mut create = |bytes| {
             let no = maintenance.next_no;
             maintenance.next_no += 1;
             Counters::count(&self.counters.segments_created);
-            self.folder.create(no, bytes)
+            self.folder.create(no, bytes, zeros)
         };
         let created = match create(bytes) {
             // A big one does not fit, a small one may.

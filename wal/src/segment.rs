@@ -1,6 +1,6 @@
 //! The files of the log: their folder, their names, how they come, are used again and go.
 //!
-//! A file is *prepared* when it has its size, all blocks are really written, and its name is durable; it becomes a *segment*
+//! A file is *prepared* when it has its size, all of its space is set aside, and its name is durable; it becomes a *segment*
 //! when records are placed in it, and is *opened* when both header copies are durable. A segment before opening holds no
 //! record on disk. What may be removed is decided in `truncate.rs`.
 //!
@@ -26,6 +26,15 @@ pub(crate) enum Trouble {
     Clean(Error),
     /// A sync failed: nobody knows what is on disk.
     Sync(Error),
+}
+
+/// How a new file comes to be zeros all through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zeros {
+    /// Every block is written: a block that is only set aside makes the sync of its first record write metadata too.
+    Written,
+    /// Space is set aside, at once: for who waits.
+    Reserved,
 }
 
 /// The folder that holds the segments of one log.
@@ -138,10 +147,13 @@ impl Folder {
     }
 
     /// Creates file `no`: zeros all through, then its content and its name are synced.
-    pub(crate) fn create(&self, no: u64, bytes: u64) -> Result<Prepared, Trouble> {
+    pub(crate) fn create(&self, no: u64, bytes: u64, zeros: Zeros) -> Result<Prepared, Trouble> {
         let file = File::open(&*self.vfs, &self.path(no), OpenMode::OpenOrCreate).map_err(Trouble::Clean)?;
-        // Blocks that are only allocated would make each later sync write metadata too.
-        let filled = file.write_zeros(0, bytes).map_err(Trouble::Clean);
+        let filled = match zeros {
+            Zeros::Written => file.write_zeros(0, bytes),
+            Zeros::Reserved => file.reserve_zeros(0, bytes),
+        };
+        let filled = filled.map_err(Trouble::Clean);
         filled.and_then(|()| file.sync_data().map_err(Trouble::Sync)).inspect_err(|_| {
             // A leftover does no harm (N2); removing it gives its space back at once.
             let _ = self.vfs.remove_file(&self.path(no));
@@ -224,7 +236,7 @@ mod tests {
     #[test]
     fn a_created_file_has_its_size_and_is_listed() {
         let folder = folder();
-        let prepared = folder.create(7, 1 << 16).unwrap();
+        let prepared = folder.create(7, 1 << 16, Zeros::Written).unwrap();
         assert_eq!(prepared.file.len().unwrap(), 1 << 16);
         assert_eq!(folder.list().unwrap(), [7]);
     }
@@ -232,7 +244,7 @@ mod tests {
     #[test]
     fn a_recycled_file_has_only_its_new_number() {
         let folder = folder();
-        folder.create(7, 1 << 16).unwrap();
+        folder.create(7, 1 << 16, Zeros::Written).unwrap();
         folder.renumber(7, 9).unwrap();
         let prepared = folder.open_prepared(9, 1 << 16).unwrap();
         assert_eq!((prepared.no, folder.list().unwrap()), (9, vec![9]));

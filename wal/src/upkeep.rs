@@ -12,6 +12,7 @@ use duramen_base::{Error, Lsn, Result};
 use crate::log_end::Note;
 use crate::record::RecordKind;
 use crate::room::Class;
+use crate::segment::Zeros;
 use crate::wal::{Phase, Wal};
 use crate::write::Patience;
 
@@ -84,7 +85,7 @@ impl Wal {
         };
         forgive_lack_of_space(self.write_prefix(end, Patience::Once))?;
         if prepare {
-            forgive_lack_of_space(self.prepare_segments(2))?;
+            forgive_lack_of_space(self.prepare_segments(2, Zeros::Written))?;
         }
         self.sync_written(SYNC_AHEAD_BYTES)?; // I2
         if close_batch {

@@ -15,7 +15,7 @@ use crate::config::WalConfig;
 use crate::group::Group;
 use crate::header::SegmentHeader;
 use crate::log_end::{EndFile, LogEnd, Note};
-use crate::segment::{Folder, Prepared, Segment, Trouble};
+use crate::segment::{Folder, Prepared, Segment, Trouble, Zeros};
 use crate::stats::Counters;
 
 /// An open log. All calls may come from any thread.
@@ -133,7 +133,7 @@ impl Wal {
         for no in leftovers {
             folder.remove(no).map_err(Trouble::into_error)?;
         }
-        let prepared = folder.create(1, config.segment_bytes_first).map_err(Trouble::into_error)?;
+        let prepared = folder.create(1, config.segment_bytes_first, Zeros::Written).map_err(Trouble::into_error)?;
         let current = open_fresh(prepared, &folder, Lsn::ZERO, Timestamp::ZERO, 1)?;
         EndFile::create(&*config.vfs, &config.end_path, config.db_uuid, LogEnd { segment_no: 1, end: Lsn::ZERO })?;
         let end_file = EndFile::open(&*config.vfs, &config.end_path, config.db_uuid)?;

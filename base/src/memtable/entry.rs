@@ -247,7 +247,7 @@ impl<'a> Version<'a> {
             _ => {
                 let mut bytes = Vec::new();
                 self.read_value(&mut bytes);
-                Value::from(&bytes[..])
+                Value::from(bytes)
             }
         });
         KeyVersion { ts: self.ts(), value }

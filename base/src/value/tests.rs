@@ -23,6 +23,8 @@ fn every_length_keeps_its_bytes_in_every_form() {
         let copied = Value::from(&bytes[..]);
         let counted = Value::from_image(&image, start, len);
         assert_eq!(*copied, *bytes);
+        assert_eq!(Value::from(bytes.clone()), copied);
+        assert_eq!(Value::from(bytes.clone()).detach(), copied);
         assert_eq!(counted, copied);
         assert_eq!(counted.clone().detach(), copied);
         assert_eq!(copied.clone().detach(), copied);
@@ -51,6 +53,16 @@ fn a_larger_value_counts_its_page_until_detached() {
     assert!(detached.heap_bytes() >= 1000);
     drop(image);
     assert_eq!(clone, detached, "the page lives as long as a value in it");
+}
+
+#[test]
+fn a_list_of_bytes_is_taken_over_unless_it_is_short() {
+    let (short, long) = (vec![7; INLINE_BYTES_MAX], vec![7; 500]);
+    let at = long.as_ptr();
+    let value = Value::from(long);
+    assert_eq!((value.as_ptr(), value.clone().as_ptr()), (at, at));
+    assert!(value.heap_bytes() >= 500);
+    assert_eq!(Value::from(short).heap_bytes(), 0);
 }
 
 #[test]

@@ -18,7 +18,6 @@
 //! VF1  A value is given out only if its head is right, says the id, length and checksum that the tree holds, and the bytes have that checksum.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
 use crate::framed::{FILE_HEADER_BYTES, FileHeader, Known};
@@ -129,10 +128,8 @@ impl Owner {
             return Err(file.corruption(offset, "a value is not the one that its key names"));
         }
         // A length that was checked: both the tree and the head say it.
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, value.len as usize).collect();
-        let room = Arc::get_mut(&mut bytes).expect("nobody else has it");
-        file.read_exact_at(room, offset + ENTRY_HEAD_BYTES as u64)?;
-        if crc32fast::hash(room) != value.crc {
+        let bytes = file.read_exact_vec(offset + ENTRY_HEAD_BYTES as u64, value.len as usize)?;
+        if crc32fast::hash(&bytes) != value.crc {
             return Err(file.corruption(offset, "the checksum of a value does not match"));
         }
         Ok(Value::from(bytes))

@@ -52,6 +52,28 @@ impl File {
         Ok(())
     }
 
+    /// `len` bytes from `offset`, in memory of their own. Otherwise as [`File::read_exact_at`].
+    ///
+    /// ```
+    /// use duramen_base::vfs::{File, MemVfs, OpenMode};
+    /// let file = File::open(&MemVfs::new(), "a".as_ref(), OpenMode::CreateNew)?;
+    /// file.write_all_at(b"heartwood", 0)?;
+    /// assert_eq!(file.read_exact_vec(5, 4)?, b"wood");
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn read_exact_vec(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let (at, rest) = (offset + bytes.len() as u64, len - bytes.len());
+            let got = retry_interrupted(|| self.inner.append_at(&mut bytes, rest, at))
+                .map_err(|source| self.io_error(IoOp::Read, source))?;
+            if got == 0 {
+                return Err(self.corruption(at, "the file ends before its content"));
+            }
+        }
+        Ok(bytes)
+    }
+
     /// See [`VfsFile::expect_random_reads`].
     ///
     /// ```
@@ -121,6 +143,20 @@ impl File {
     /// Really writes zeros to `offset..offset + len`.
     pub fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
         retry_interrupted(|| self.inner.write_zeros(offset, len))
+            .map_err(|source| self.io_error(IoOp::Allocate, source))
+    }
+
+    /// See [`VfsFile::reserve_zeros`].
+    ///
+    /// ```
+    /// use duramen_base::vfs::{File, MemVfs, OpenMode};
+    /// let file = File::open(&MemVfs::new(), "a".as_ref(), OpenMode::CreateNew)?;
+    /// file.reserve_zeros(0, 4096)?;
+    /// assert_eq!(file.len()?, 4096);
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn reserve_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        retry_interrupted(|| self.inner.reserve_zeros(offset, len))
             .map_err(|source| self.io_error(IoOp::Allocate, source))
     }
 

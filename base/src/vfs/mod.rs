@@ -128,17 +128,28 @@ pub trait FileLock: Send + Sync {
 /// file.write_zeros(0, 4096)?;
 /// file.write_at(b"oak", 100)?;
 /// file.punch(2048, 2048)?;
+/// file.reserve_zeros(4096, 4096)?;
 /// file.set_len(2048)?;
 /// file.expect_random_reads();
 /// file.expect_read(0, 2048);
 /// let mut found = [0; 3];
 /// assert_eq!((file.read_at(&mut found, 100)?, &found), (3, b"oak"));
+/// let mut more = Vec::from(*b"an ");
+/// assert_eq!((file.append_at(&mut more, 3, 100)?, &more[..]), (3, &b"an oak"[..]));
 /// assert!(file.len()? == 2048 && !file.is_empty()?);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait VfsFile: Send + Sync {
     /// Reads at `offset`; fewer bytes than asked is allowed, 0 means the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads at `offset` up to `len` bytes behind those in `bytes`, as [`VfsFile::read_at`] does; the room for them need not be filled with zeros before.
+    fn append_at(&self, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        let start = bytes.len();
+        bytes.resize(start + len, 0);
+        let got = self.read_at(&mut bytes[start..], offset);
+        bytes.truncate(start + got.as_ref().map_or(0, |&got| got));
+        got
+    }
     /// Says that it will be read here and there, so that what was read tells nothing of what comes next. A hint, as [`VfsFile::expect_read`] is: it may
     /// change how long reads take, and nothing else.
     fn expect_random_reads(&self) {}
@@ -158,6 +169,11 @@ pub trait VfsFile: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Really writes zeros to `offset..offset + len`, so that later overwrites there change no metadata.
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// As [`VfsFile::write_zeros`], but where a file system can note that a range is zeros, that is all: space is set aside, nothing is written, and the
+    /// first write there changes metadata, which its sync has to write too.
+    fn reserve_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.write_zeros(offset, len)
+    }
     /// Gives the space of `offset..offset + len` back; it reads as zeros. A file system that cannot does nothing.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 }

@@ -129,6 +129,18 @@ impl VfsFile for OsFile {
         self.0.read_at(buf, offset)
     }
 
+    fn append_at(&self, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        if len == 0 {
+            return Ok(0);
+        }
+        let start = bytes.len();
+        bytes.reserve(len);
+        // The vector may have more room than was asked for.
+        let got = rustix::io::pread(&self.0, rustix::buffer::spare_capacity(bytes), offset)?.min(len);
+        bytes.truncate(start + got);
+        Ok(got)
+    }
+
     #[cfg(target_os = "linux")]
     fn expect_random_reads(&self) {
         // A hint that is not taken harms nobody; so below.
@@ -165,6 +177,19 @@ impl VfsFile for OsFile {
             at += piece;
         }
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.0, FallocateFlags::ZERO_RANGE, offset, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
+            other => Ok(other?),
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -225,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn reserved_zeros_are_zeros_also_where_something_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = OsVfs.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        file.write_at(&[0xFF; 9000], 0).unwrap();
+        file.reserve_zeros(3, 1 << 20).unwrap();
+        file.reserve_zeros(0, 0).unwrap();
+        assert_eq!(file.len().unwrap(), (1 << 20) + 3);
+        let mut head = [1; 9003];
+        assert_eq!(file.read_at(&mut head, 0).unwrap(), 9003);
+        assert_eq!(head[..3], [0xFF; 3]);
+        assert!(head[3..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
     fn a_punched_range_reads_as_zeros_and_keeps_the_size() {
         let dir = tempfile::tempdir().unwrap();
         let file = OsVfs.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
@@ -243,6 +282,19 @@ mod tests {
         let error = OsVfs.open(dir.path(), OpenMode::Read).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
         assert!(OsVfs.open("/dev/null".as_ref(), OpenMode::ReadWrite).is_err());
+    }
+
+    #[test]
+    fn what_is_appended_stands_behind_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = OsVfs.open(&dir.path().join("a"), OpenMode::CreateNew).unwrap();
+        file.write_at(b"heartwood", 0).unwrap();
+        let mut bytes = Vec::with_capacity(100);
+        assert_eq!(file.append_at(&mut bytes, 5, 0).unwrap(), 5, "no more than asked for, whatever room there is");
+        assert_eq!(file.append_at(&mut bytes, 0, 0).unwrap(), 0);
+        assert_eq!(file.append_at(&mut bytes, 50, 5).unwrap(), 4);
+        assert_eq!(file.append_at(&mut bytes, 50, 9).unwrap(), 0);
+        assert_eq!(bytes, b"heartwood");
     }
 
     #[test]

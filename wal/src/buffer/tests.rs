@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::{PAYLOAD_BYTES_MAX, crc};
-use crate::segment::Folder;
+use crate::segment::{Folder, Zeros};
 use duramen_base::DbUuid;
 use duramen_base::vfs::MemVfs;
 
@@ -19,7 +19,7 @@ impl Rig {
     fn new() -> Rig {
         let folder = Folder::new(Arc::new(MemVfs::new()), "log".into(), DbUuid::from_bytes([1; 16]));
         folder.create_dir().unwrap();
-        let prepared = folder.create(1, SEGMENT_BYTES).unwrap();
+        let prepared = folder.create(1, SEGMENT_BYTES, Zeros::Written).unwrap();
         let header = SegmentHeader {
             db_uuid: folder.db_uuid(),
             segment_no: 1,
@@ -33,7 +33,7 @@ impl Rig {
     }
 
     fn prepare(&mut self) {
-        self.placement.add_prepared(self.folder.create(self.next_no, SEGMENT_BYTES).unwrap());
+        self.placement.add_prepared(self.folder.create(self.next_no, SEGMENT_BYTES, Zeros::Written).unwrap());
         self.next_no += 1;
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use duramen_base::vfs::{File, MemVfs, OpenMode};
 use duramen_base::{Budget, Error, Timestamp};
 
+use super::noted::{NotedDisk, Notes};
 use super::rig::*;
 use crate::{Claims, EventKind, Mark, MarkSet, Recovery, SEGMENT_HEADER_BYTES, Wal, WalConfig};
 
@@ -197,4 +198,25 @@ fn the_memory_of_what_is_written_in_whole_pages_is_counted_and_given_back() {
     assert!(budget.used() > 0, "P7: spare chunks");
     drop(wal);
     assert_eq!(budget.used(), 0, "P7");
+}
+
+/// R4.
+#[test]
+fn who_waits_for_a_segment_does_not_wait_for_its_zeros() {
+    let disk = Arc::new(NotedDisk::default());
+    let config = WalConfig { segment_bytes_max: 1 << 20, buffer_bytes: 256 << 10, ..config_on(disk.clone()) };
+    let wal = Wal::create(config.clone()).unwrap();
+    let filled = Notes::take(&disk.notes.zeros_written);
+    assert!(filled >= config.segment_bytes_first);
+    commit_sync(&wal, 500_000);
+    assert_eq!(Notes::take(&disk.notes.zeros_written), 0, "R4");
+    assert!(Notes::take(&disk.notes.zeros_reserved) >= 500_000, "R4");
+    // What stands by before anybody waits is filled.
+    let commit_and_tick = |_| {
+        commit_sync(&wal, 12_000);
+        wal.tick(Duration::ZERO).unwrap();
+        Notes::take(&disk.notes.zeros_written) > 0
+    };
+    assert!((0..100).any(commit_and_tick), "R4");
+    assert!(!replayed(&scan(&config).unwrap(), 0).is_empty());
 }

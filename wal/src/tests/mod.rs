@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
+mod noted;
 mod retention;
 mod rig;
 mod schedules;
