@@ -19,6 +19,7 @@ use crate::vfs::{File, OpenMode, Vfs};
 
 /// Bytes looked at together.
 const WINDOW_BYTES: usize = 1 << 20;
+const _: () = assert!(IMAGE_BYTES_MAX <= WINDOW_BYTES, "an image fits a window");
 /// What is read by itself where a window cannot be.
 const SECTOR_BYTES: usize = 4096;
 /// An image announces itself in so many bytes.
@@ -186,7 +187,7 @@ fn give_version(
 /// # Ok::<(), duramen_base::Error>(())
 /// ```
 pub struct ImageSearch<'f> {
-    window: Window<'f>,
+    pieces: Pieces<'f>,
     at: u64,
     end: u64,
     step: u64,
@@ -208,8 +209,7 @@ impl<'f> ImageSearch<'f> {
     /// Looks in `range` of `file`, at every multiple of `step`, which is a power of two.
     pub fn new(file: &'f File, range: Range<u64>, step: u64) -> ImageSearch<'f> {
         debug_assert!(step.is_power_of_two(), "images lie at multiples of a power of two");
-        let window = Window { file, start: 0, bytes: Vec::new() };
-        ImageSearch { window, at: range.start, end: range.end, step, other: None }
+        ImageSearch { pieces: Pieces::of(file), at: range.start, end: range.end, step, other: None }
     }
 
     /// Also finds images that are stored in another form.
@@ -250,19 +250,19 @@ impl<'f> ImageSearch<'f> {
     pub fn next(&mut self, wanted: impl Fn(&Identity, u64) -> bool) -> Option<(u64, Image)> {
         while self.at + (HEAD_BYTES as u64) < self.end {
             let at = self.at;
-            let head = self.window.bytes_at(at, HEAD_BYTES)?;
+            let head = self.pieces.at(at, HEAD_BYTES).get(..HEAD_BYTES)?;
             let other = self.other.and_then(|form| Some((form, (form.stored_len)(head)?)));
             let found = Identity::of_head(head).filter(|identity| wanted(identity, at)).and_then(|identity| {
                 let len = Image::stored_len(head).ok()?;
                 Some((identity, len))
             });
             let image = found.and_then(|(identity, len)| {
-                let bytes = self.window.bytes_at(at, len)?;
+                let bytes = self.pieces.at(at, len).get(..len)?;
                 Some((Image::decode(Room::copied(bytes), &identity).ok()?, len))
             });
             let image = image.or_else(|| {
                 let (form, len) = other?;
-                let stored = (form.image)(self.window.bytes_at(at, len)?)?;
+                let stored = (form.image)(self.pieces.at(at, len).get(..len)?)?;
                 let head = stored.get(..HEAD_BYTES)?;
                 let identity = Identity::of_head(head).filter(|identity| wanted(identity, at))?;
                 Some((Image::decode(stored, &identity).ok()?, len))
@@ -279,23 +279,42 @@ impl<'f> ImageSearch<'f> {
     }
 }
 
-/// A part of a file in memory, zeros where it cannot be read.
-struct Window<'f> {
+/// A file read piece by piece, so that a salvage takes the same memory however long it is: a window of it, zeros where it cannot be read.
+///
+/// ```
+/// use duramen_base::salvage::Pieces;
+/// use duramen_base::vfs::{File, MemVfs, OpenMode};
+/// let file = File::open(&MemVfs::new(), "some.file".as_ref(), OpenMode::OpenOrCreate)?;
+/// file.write_all_at(b"heartwood", 0)?;
+/// let mut pieces = Pieces::of(&file);
+/// assert_eq!(pieces.at(5, 100), b"wood", "fewer than asked for: to the end of the file");
+/// assert_eq!(&pieces.at(0, 5)[..5], b"heart");
+/// # Ok::<(), duramen_base::Error>(())
+/// ```
+pub struct Pieces<'f> {
     file: &'f File,
     start: u64,
     bytes: Vec<u8>,
+    /// Whether the file ends with it.
+    is_last: bool,
 }
 
-impl Window<'_> {
-    /// `len` bytes from `at`; `None` behind the end of the file.
-    fn bytes_at(&mut self, at: u64, len: usize) -> Option<&[u8]> {
-        debug_assert!(len <= IMAGE_BYTES_MAX, "an image fits a window");
-        let is_inside = at >= self.start && at + len as u64 <= self.start + self.bytes.len() as u64;
-        if !is_inside {
-            self.start = at;
-            self.bytes = read_what_can_be(self.file, at, WINDOW_BYTES);
+impl<'f> Pieces<'f> {
+    /// Nothing of it is read yet.
+    pub fn of(file: &'f File) -> Pieces<'f> {
+        Pieces { file, start: 0, bytes: Vec::new(), is_last: false }
+    }
+
+    /// What begins at `at`: at least `len` bytes, which are at most a mebibyte, or all to the end of the file.
+    pub fn at(&mut self, at: u64, len: usize) -> &[u8] {
+        debug_assert!(len <= WINDOW_BYTES, "a window has no more");
+        let end = self.start + self.bytes.len() as u64;
+        let is_here = (self.start..=end).contains(&at) && (at.saturating_add(len as u64) <= end || self.is_last);
+        if !is_here {
+            (self.start, self.bytes) = (at, read_what_can_be(self.file, at, WINDOW_BYTES));
+            self.is_last = self.bytes.len() < WINDOW_BYTES;
         }
-        self.bytes.get((at - self.start) as usize..)?.get(..len)
+        &self.bytes[(at - self.start) as usize..]
     }
 }
 

@@ -4,8 +4,12 @@
 //! file from image to image; indexes and filters are not needed. Timestamps tell which version of a key is the newest.
 //!
 //! Z3  With the manifest: what its tables hold, without the keys of damaged blocks.
-//! Z4  Without it, tables that were merged already are tables too: what was deleted or replaced may be back, where a merge has dropped the tombstone or
-//!     the timestamp of the newer value, which so loses against all that such a table says of its key. The loss that says so comes first.
+//! Z4  Without it, tables that were merged already and whose files are still there are tables too: what was deleted or replaced may be back, where the
+//!     merge has dropped the tombstone, or the timestamp of the newer value, which so loses against all that such a table says of its key. The loss that
+//!     says so comes first. Nothing that tables say of themselves decides it: one with a version of 7 beside one of the last level, with a higher number
+//!     and commits up to 9, has gone into that, or lies above it, merged with its neighbours only. Of two without timestamps the higher number is right.
+//! Z5  Where only `CURRENT` is lost, the manifest need not be: when all that lie in the folder are whole, the one that knows the latest change counts. If one is
+//!     not, it may be the one that counted, and an older one would name tables that are gone.
 
 use std::path::Path;
 
@@ -15,9 +19,9 @@ use duramen_base::ingest::{list_path, read_list};
 use duramen_base::salvage::{ImageSearch, Loss, Salvage, StoreFiles, give_ingested, give_versions, of_ingest};
 use duramen_base::values::SalvagedValues;
 use duramen_base::vfs::File;
-use duramen_base::{Error, IngestRecord, IoOp, Result, StoreMark, Timestamp};
+use duramen_base::{Error, IngestRecord, IoOp, Result, StoreMark, Timestamp, mutant};
 
-use crate::manifest::{Edit, Manifest, Placed, manifest_number};
+use crate::manifest::{Edit, Manifest, Placed, manifest_name, manifest_number};
 use crate::table::footer::FOOTER_BYTES;
 use crate::table::packing;
 use crate::table::{TableMeta, table_no, table_path};
@@ -56,7 +60,7 @@ use crate::table::{TableMeta, table_no, table_path};
 pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMark> {
     let (values, losses) = SalvagedValues::find(files);
     losses.into_iter().for_each(|loss| sink.lost(loss));
-    match newest_state(files) {
+    match newest_state(files, sink) {
         Ok(state) => {
             for Placed { meta, .. } in &state.added {
                 give_named(files, meta, &values, sink)?;
@@ -64,7 +68,7 @@ pub fn salvage(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<StoreMa
             Ok(StoreMark { seq: state.seq, persisted: state.persisted, contains: state.contains })
         }
         Err(mut loss) => {
-            loss.what.push_str(": every table in the folder is read; what was deleted or replaced may be back (Z4)");
+            loss.what.push_str(": every table in the folder is read, also those that were merged into others and not removed yet: of keys in them, what was deleted or replaced may be back (Z4)");
             sink.lost(loss);
             for no in tables_in(files, sink) {
                 let path = table_path(files.dir, no);
@@ -130,14 +134,39 @@ pub fn salvage_ingest(
     }
 }
 
-/// What the manifest that `CURRENT` names says.
-fn newest_state(files: &StoreFiles<'_>) -> Result<Edit, Loss> {
+/// What the manifest says that counts.
+fn newest_state(files: &StoreFiles<'_>, sink: &mut dyn Salvage) -> Result<Edit, Loss> {
     let current = files.dir.join("CURRENT");
-    let lost = |error: Error| Loss::of(&error, &current, 0);
-    let name = read_current(files.vfs, files.dir).map_err(lost)?;
-    let name = name.ok_or_else(|| Loss::new(&current, 0, "the store has no CURRENT"))?;
-    let number = manifest_number(&name).ok_or_else(|| Loss::new(&current, 0, "CURRENT names no manifest"))?;
-    let path = files.dir.join(&name);
+    let mut loss = match read_current(files.vfs, files.dir) {
+        Ok(Some(name)) => {
+            let number = manifest_number(&name).ok_or_else(|| Loss::new(&current, 0, "CURRENT names no manifest"))?;
+            return state_of(files, number);
+        }
+        Ok(None) => Loss::new(&current, 0, "the store has no CURRENT"),
+        Err(error) => Loss::of(&error, &current, 0),
+    };
+    match newest_whole(files) {
+        Some(state) => {
+            loss.what.push_str(": the newest manifest in the folder is whole and is used (Z5)");
+            sink.lost(loss);
+            Ok(state)
+        }
+        None => Err(loss),
+    }
+}
+
+/// Z5.
+fn newest_whole(files: &StoreFiles<'_>) -> Option<Edit> {
+    let entries = files.vfs.list(files.dir).ok()?;
+    let numbers = entries.iter().filter_map(|entry| manifest_number(&entry.name));
+    let states: Result<Vec<(Edit, u64)>, Loss> = numbers.map(|number| Ok((state_of(files, number)?, number))).collect();
+    let newest = states.ok()?.into_iter().max_by_key(|(state, number)| (state.seq, *number));
+    newest.filter(|_| !mutant!("salvage_needs_current")).map(|(state, _)| state)
+}
+
+/// What the manifest of this number says.
+fn state_of(files: &StoreFiles<'_>, number: u64) -> Result<Edit, Loss> {
+    let path = files.dir.join(manifest_name(number));
     let (header, state) = Manifest::read(files.vfs, &path).map_err(|error| Loss::of(&error, &path, 0))?;
     if !files.is_ours(header.db_uuid) || header.ks_id != files.keyspace.get() || header.number != number {
         return Err(Loss::new(path, 0, "a manifest of another database, keyspace or number"));

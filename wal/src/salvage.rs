@@ -4,19 +4,20 @@
 //!
 //! Z3  A log without damage gives what opening it would give: its torn tail is cut in the same way.
 //! Z4  Behind damage, commits are given that build on others which are lost. Each stretch of missing commits is told.
+//! Z5  A segment is read piece by piece, and behind damage a few times at most: what it takes grows neither with segments nor with what is damaged.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use duramen_base::salvage::{Loss, read_what_can_be};
+use duramen_base::salvage::{Loss, Pieces, read_what_can_be};
 use duramen_base::vfs::{File, OpenMode, Vfs};
-use duramen_base::{DbUuid, Lsn, Result, Timestamp};
+use duramen_base::{DbUuid, Lsn, Result, Timestamp, mutant};
 
 use crate::big::{Batches, Closed, Last, PART_HEAD_BYTES, PartHead, Piece};
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader, salt};
 use crate::log_end::{EndFile, LogEnd};
 use crate::mark::MarkSet;
-use crate::record::{RECORD_ALIGN_BYTES, RECORD_HEADER_BYTES, RecordKind};
+use crate::record::{RECORD_ALIGN_BYTES, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordKind};
 use crate::scan::{Area, Read, Record, Tail};
 use crate::segment::{Folder, number_of, path_in};
 
@@ -135,14 +136,13 @@ impl Reading<'_> {
             Err(error) => return (self.each)(Salvaged::Lost(Loss::of(&error, &path, 0))),
         };
         let blocks = read_what_can_be(&file, 0, SEGMENT_HEADER_BYTES as usize);
-        let file_bytes = file.len().unwrap_or(0);
-        let bytes = read_what_can_be(&file, SEGMENT_HEADER_BYTES, usize::try_from(file_bytes).unwrap_or(usize::MAX));
+        let records_bytes = file.len().unwrap_or(0).saturating_sub(SEGMENT_HEADER_BYTES);
         let salt = salt(self.folder.db_uuid(), no);
         let header = SegmentHeader::decode(&blocks, no, self.folder.db_uuid(), &path);
         let first_lsn = match &header {
             Ok(Some(header)) => header.first_lsn,
             // Without a header of its own number a file holds no records; unless the header is what was damaged.
-            Ok(None) | Err(_) => match first_lsn_of(&bytes, salt) {
+            Ok(None) | Err(_) => match first_lsn_of(&file, records_bytes, salt) {
                 Some(first_lsn) => {
                     self.lost(&path, 0, "the header of a log segment; its records are read without it")?;
                     first_lsn
@@ -163,19 +163,19 @@ impl Reading<'_> {
             }
         }
         self.end = LogEnd { segment_no: no, end: self.end.end.max(first_lsn) };
-        self.files.push(file);
-        let area = Area { bytes: &bytes, first_lsn, salt };
-        self.records(&area, &path, is_newest)
+        self.files.push(file.clone());
+        let mut records =
+            Records { pieces: Pieces::of(&file), first_lsn, end: first_lsn.plus(records_bytes), salt, is_torn: false };
+        self.records(&mut records, &path, is_newest)
     }
 
-    fn records(&mut self, area: &Area<'_>, path: &Path, is_newest: bool) -> Result<()> {
-        let offset_of = |lsn: Lsn| SEGMENT_HEADER_BYTES + (lsn.get() - area.first_lsn.get());
-        let end = area.first_lsn.plus(area.bytes.len() as u64);
-        let mut lsn = area.first_lsn;
+    fn records(&mut self, records: &mut Records<'_>, path: &Path, is_newest: bool) -> Result<()> {
+        let (mut lsn, end) = (records.first_lsn, records.end);
         while lsn < end {
-            let what = match area.read(lsn) {
+            let offset = records.offset_of(lsn);
+            let what = match records.at(lsn, RECORD_BYTES_MAX).read(lsn) {
                 Read::Record(record) => {
-                    self.record(&record, path, offset_of(lsn))?;
+                    self.record(&record, path, offset)?;
                     lsn = record.header.end();
                     self.end.end = lsn;
                     continue;
@@ -183,14 +183,20 @@ impl Reading<'_> {
                 Read::Bad(what) | Read::Malformed(what) | Read::Unknown { what, .. } => what,
             };
             // Z3: also in an older segment, which ends where the next begins.
-            if area.classify_tail(lsn, lsn) == Tail::Torn && (is_newest || !is_followed(area, lsn)) {
+            let is_torn = records.is_torn(lsn);
+            if is_torn && is_newest {
                 break;
             }
-            let bad = lsn;
-            lsn = next_record(area, lsn).unwrap_or(end);
-            let until =
-                if lsn < end { "the next whole one is found behind it" } else { "nothing whole lies behind it" };
-            self.lost(path, offset_of(bad), format!("{what}; {until}"))?;
+            let next = records.next_record(lsn);
+            if is_torn && next.is_none() {
+                break;
+            }
+            let until = match next {
+                Some(_) => "the next whole one is found behind it",
+                None => "nothing whole lies behind it",
+            };
+            lsn = next.unwrap_or(end);
+            self.lost(path, offset, format!("{what}; {until}"))?;
         }
         Ok(())
     }
@@ -273,30 +279,63 @@ impl Reading<'_> {
     }
 }
 
-/// Whether a whole record stands behind `lsn`.
-fn is_followed(area: &Area<'_>, lsn: Lsn) -> bool {
-    next_record(area, lsn).is_some()
+/// The records of one segment (Z5).
+struct Records<'f> {
+    pieces: Pieces<'f>,
+    first_lsn: Lsn,
+    end: Lsn,
+    salt: u32,
+    /// Whether nothing says that the log was durable beyond some bad record; then nothing says so of a later one.
+    is_torn: bool,
 }
 
-/// The next whole record behind the bad one at `bad`.
-fn next_record(area: &Area<'_>, bad: Lsn) -> Option<Lsn> {
-    let end = area.first_lsn.plus(area.bytes.len() as u64);
-    let mut at = bad.plus(RECORD_ALIGN_BYTES);
-    while at < end {
-        if matches!(area.read(at), Read::Record(_)) {
-            return Some(at);
-        }
-        at = at.plus(RECORD_ALIGN_BYTES);
+impl Records<'_> {
+    fn offset_of(&self, lsn: Lsn) -> u64 {
+        SEGMENT_HEADER_BYTES + (lsn.get() - self.first_lsn.get())
     }
-    None
+
+    /// What begins at `lsn`: at least `bytes` bytes, or all to the end.
+    fn at(&mut self, lsn: Lsn, bytes: usize) -> Area<'_> {
+        let (offset, bytes) = (self.offset_of(lsn), if mutant!("salvage_cuts_a_record") { 0 } else { bytes });
+        Area { bytes: self.pieces.at(offset, bytes), first_lsn: lsn, salt: self.salt }
+    }
+
+    /// Whether the bad record at `bad` begins what may be a torn tail (C1 of `scan.rs`).
+    fn is_torn(&mut self, bad: Lsn) -> bool {
+        let mut at = bad;
+        while at < self.end && !self.is_torn {
+            let area = self.at(at, RECORD_HEADER_BYTES);
+            if area.classify_tail(bad, at) != Tail::Torn {
+                return false;
+            }
+            // The last positions have no whole header in the window; those of the segment have none at all.
+            let judged = (area.bytes.len() as u64).saturating_sub(RECORD_HEADER_BYTES as u64 - RECORD_ALIGN_BYTES);
+            at = at.plus((judged / RECORD_ALIGN_BYTES).max(1) * RECORD_ALIGN_BYTES);
+        }
+        self.is_torn = true;
+        true
+    }
+
+    /// The next whole record behind the bad one at `bad`.
+    fn next_record(&mut self, bad: Lsn) -> Option<Lsn> {
+        let mut at = bad.plus(RECORD_ALIGN_BYTES);
+        while at < self.end {
+            if matches!(self.at(at, RECORD_BYTES_MAX).read(at), Read::Record(_)) {
+                return Some(at);
+            }
+            at = at.plus(RECORD_ALIGN_BYTES);
+        }
+        None
+    }
 }
 
 /// Where a segment whose header cannot be read begins, by the position that its first whole record has.
-fn first_lsn_of(bytes: &[u8], salt: u32) -> Option<Lsn> {
-    (0..bytes.len()).step_by(RECORD_ALIGN_BYTES as usize).find_map(|offset| {
-        let lsn = crate::record::u64_at(bytes.get(offset..offset + RECORD_HEADER_BYTES)?, 16);
-        let first = lsn.checked_sub(offset as u64)?;
-        let area = Area { bytes, first_lsn: Lsn::new(first), salt };
-        matches!(area.read(Lsn::new(lsn)), Read::Record(_)).then_some(Lsn::new(first))
+fn first_lsn_of(file: &File, records_bytes: u64, salt: u32) -> Option<Lsn> {
+    let mut pieces = Pieces::of(file);
+    (0..records_bytes).step_by(RECORD_ALIGN_BYTES as usize).find_map(|offset| {
+        let bytes = pieces.at(SEGMENT_HEADER_BYTES + offset, RECORD_BYTES_MAX);
+        let lsn = Lsn::new(crate::record::u64_at(bytes.get(..RECORD_HEADER_BYTES)?, 16));
+        let first = lsn.get().checked_sub(offset)?;
+        matches!(Area { bytes, first_lsn: lsn, salt }.read(lsn), Read::Record(_)).then_some(Lsn::new(first))
     })
 }

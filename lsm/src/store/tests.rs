@@ -19,6 +19,7 @@ mod histories;
 mod levels;
 mod memory;
 mod packed;
+mod salvaged;
 mod scans;
 mod throttle;
 

@@ -8,6 +8,7 @@ mod golden;
 mod noted;
 mod retention;
 mod rig;
+mod salvage;
 mod schedules;
 mod threads;
 mod windows;
