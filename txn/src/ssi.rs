@@ -37,7 +37,7 @@ use std::fmt;
 use std::time::Duration;
 
 use duramen_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use duramen_base::sync::{Arc, Condvar, Mutex, Padded};
+use duramen_base::sync::{Arc, Condvar, Mutex, Padded, lock_soon};
 use duramen_base::{Budget, Error, Result, Timestamp, TxnOrigin, mutant};
 
 use crate::footprint::Footprint;
@@ -183,7 +183,7 @@ impl Ssi {
     pub fn commit<P>(&self, claim: Claim, sequence: impl FnOnce() -> (Timestamp, P)) -> Result<(Timestamp, P)> {
         let mut check = Check::new(&claim, false);
         let from = self.look_ahead(&mut check)?;
-        let mut facts = self.facts.lock();
+        let mut facts = lock_soon(&self.facts);
         if claim.is_ended() {
             return Err(too_old());
         }
@@ -216,7 +216,7 @@ impl Ssi {
         let Some(snapshot_ts) = claim.snapshot_ts else { return Ok(()) };
         let mut check = Check::new(&claim, true);
         let from = self.look_ahead(&mut check)?;
-        let mut facts = self.facts.lock();
+        let mut facts = lock_soon(&self.facts);
         if claim.is_ended() {
             return Err(too_old());
         }
@@ -363,7 +363,7 @@ impl Ssi {
     fn look_ahead(&self, check: &mut Check<'_>) -> Result<Position> {
         let Some(snapshot_ts) = check.snapshot_ts() else { return Ok(Position::NOTHING) };
         let (seen, from) = {
-            let facts = self.facts.lock();
+            let facts = lock_soon(&self.facts);
             if facts.count_after(snapshot_ts) <= FACTS_IN_SECTION_MAX {
                 return Ok(facts.position_after(snapshot_ts));
             }
