@@ -31,7 +31,7 @@ use crate::superversion::SuperVersion;
 use crate::table::blocks::Loading;
 use duramen_base::memtable::RangeTombs;
 use duramen_base::memtable::as_slice;
-use stretch::{InBlock, InPiece};
+use stretch::{Stretch, Wanted};
 
 /// A position among the keys of an LSM store, at one timestamp. See [`BackendCursor`].
 #[derive(Debug)]
@@ -51,19 +51,12 @@ pub struct LsmCursor {
     place: Place,
     current: Current,
     newer_seen: bool,
-    stretch: Stretch,
+    /// Where the cursor can go on without a look at the other sources.
+    stretch: Option<Stretch>,
     /// Which source was first at the last step.
     winner: usize,
     /// Room for the keys of a stretch.
     room: KeyBuffer,
-}
-
-/// Where the cursor can go on without a look at the other sources.
-#[derive(Debug)]
-enum Stretch {
-    Nowhere,
-    InBlock(InBlock),
-    InPiece(InPiece),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +92,7 @@ impl LsmCursor {
             place: Place::Nowhere,
             current: Current { key: Vec::new(), value: Stored::Owned(Value::from(&b""[..])), ts: Timestamp::ZERO },
             newer_seen: false,
-            stretch: Stretch::Nowhere,
+            stretch: None,
             winner: usize::MAX,
             room: KeyBuffer::default(),
         };
@@ -245,84 +238,66 @@ impl LsmCursor {
         self.order[place] = moved;
     }
 
-    /// Looks how far the source that it stands on can be followed alone, if that is likely to be worth it.
+    /// Looks how far the nearest sources can be followed without the others, if that is likely to be worth it.
     fn begin_stretch(&mut self, way: Direction) {
         let Some(&first) = self.order.first() else { return };
-        let is_likely = self.order.len() == 1 || self.winner == first;
+        let is_run = |&source: &usize| matches!(self.sources[source], Source::Run(_));
+        let second = self.order.get(1).copied().filter(|second| is_run(second) != is_run(&first));
+        let parts = 1 + usize::from(second.is_some());
+        let is_likely = self.order.len() == parts || self.winner == first || second == Some(self.winner);
         self.winner = first;
-        if !is_likely || self.front != 1 || !self.tombs.is_empty() {
+        if !is_likely || self.front > parts || !self.tombs.is_empty() {
             return; // ST3
         }
-        let other = self.order.get(1).and_then(|&next| self.sources[next].key());
-        let bounds = KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) };
-        let found = match &self.sources[first] {
-            Source::Mem(memtable) => InPiece::begin(first, memtable, way, other, &bounds).map(Stretch::InPiece),
-            Source::Run(run) => run.block_and_slot(self.at).and_then(|(image, slot, stamp)| {
-                let mut begun = InBlock::begin(first, image, slot, way, other, &bounds, self.at, &mut self.room)?;
-                begun.stamp = stamp;
-                Some(Stretch::InBlock(begun))
-            }),
+        let wanted = Wanted {
+            sources: &self.sources,
+            first,
+            second,
+            is_same_key: self.front == 2,
+            other: self.order.get(parts).and_then(|&other| self.sources[other].key()),
+            bounds: KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) },
+            way,
+            at: self.at,
         };
-        self.stretch = found.unwrap_or(Stretch::Nowhere);
+        self.stretch = Stretch::begin(&wanted, &mut self.room);
     }
 
     /// U4.
     fn leave_stretch(&mut self) {
-        match std::mem::replace(&mut self.stretch, Stretch::Nowhere) {
-            Stretch::Nowhere => {}
-            Stretch::InBlock(in_block) => {
-                if let Source::Run(run) = &mut self.sources[in_block.source] {
-                    run.set_slot(in_block.slot);
-                }
+        let Some(stretch) = self.stretch.take() else { return };
+        if let Some((on, other)) = stretch.bring(&mut self.sources) {
+            if let Some((key, _)) = stretch.entry(&self.sources) {
                 self.current.key.clear();
-                self.current.key.extend_from_slice(&in_block.key);
-                self.current.ts = in_block.ts();
-                self.current.value = Stored::InImage(in_block.image, in_block.located.value_range());
-                self.room = in_block.key;
+                self.current.key.extend_from_slice(key);
             }
-            Stretch::InPiece(in_piece) => {
-                let Source::Mem(memtable) = &mut self.sources[in_piece.source] else { return };
-                if in_piece.index != memtable.index() {
-                    memtable.set_index(in_piece.index);
-                    let (key, value) = in_piece.entry(memtable).expect("ST2: it was looked at");
-                    self.current.key.clear();
-                    self.current.key.extend_from_slice(key);
-                    self.current.value = Stored::Owned(Value::from(value));
-                    self.current.ts = memtable.piece().ts(in_piece.index);
-                }
+            if let (Some(value), Some(ts)) = (stretch.stored(&self.sources), stretch.ts(&self.sources)) {
+                (self.current.value, self.current.ts) = (value, ts);
             }
+            self.order[0] = on;
+            if let Some(other) = other {
+                self.order[1] = other;
+                self.sink(1, stretch.way());
+            }
+            self.count_front();
         }
-    }
-
-    /// What a stretch from a memtable stands on, once it has gone on.
-    #[inline]
-    fn in_piece(&self, in_piece: &InPiece) -> Option<(&[u8], &[u8])> {
-        match &self.sources[in_piece.source] {
-            Source::Mem(memtable) if memtable.index() != in_piece.index => in_piece.entry(memtable),
-            Source::Mem(_) | Source::Run(_) => None,
-        }
+        self.room = stretch.into_room();
     }
 
     #[inline(always)]
     fn has_ahead(&self, way: Direction) -> bool {
-        match &self.stretch {
-            Stretch::Nowhere => false,
-            Stretch::InBlock(in_block) => in_block.has_ahead(way),
-            Stretch::InPiece(in_piece) => in_piece.has_ahead(way),
-        }
+        self.stretch.as_ref().is_some_and(|stretch| stretch.has_ahead(way))
     }
 
     /// A step along the stretch, the way it goes.
     #[inline(always)]
     fn step_along(&mut self) -> Option<(&[u8], &[u8])> {
-        match &mut self.stretch {
-            Stretch::Nowhere => None,
-            Stretch::InBlock(in_block) => in_block.step(),
-            Stretch::InPiece(in_piece) => match &self.sources[in_piece.source] {
-                Source::Mem(memtable) => in_piece.step(memtable),
-                Source::Run(_) => None,
-            },
-        }
+        self.stretch.as_mut()?.step(&self.sources)
+    }
+
+    /// What the stretch stands on, once the cursor has gone along it.
+    #[inline]
+    fn along(&self) -> Option<(&[u8], &[u8])> {
+        self.stretch.as_ref()?.entry(&self.sources)
     }
 
     fn nearest(&self) -> Option<&[u8]> {
@@ -556,7 +531,7 @@ impl BackendCursor for LsmCursor {
     }
 
     fn load_value(&mut self) -> Result<()> {
-        if matches!(self.stretch, Stretch::Nowhere)
+        if self.along().is_none()
             && let Stored::Large(large) = self.shown().value
         {
             // Ended by its age: what only it could see is gone.
@@ -567,22 +542,12 @@ impl BackendCursor for LsmCursor {
     }
 
     fn key(&self) -> &[u8] {
-        match &self.stretch {
-            Stretch::InBlock(in_block) => &in_block.key,
-            Stretch::InPiece(in_piece) => self.in_piece(in_piece).map_or(&self.shown().key, |(key, _)| key),
-            Stretch::Nowhere => &self.shown().key,
-        }
+        self.along().map_or_else(|| &*self.shown().key, |(key, _)| key)
     }
 
     fn value(&self) -> &[u8] {
-        match &self.stretch {
-            Stretch::InBlock(in_block) => return in_block.image.value_at(in_block.located),
-            Stretch::InPiece(in_piece) => {
-                if let Some((_, value)) = self.in_piece(in_piece) {
-                    return value;
-                }
-            }
-            Stretch::Nowhere => {}
+        if let Some((_, value)) = self.along() {
+            return value;
         }
         match &self.shown().value {
             Stored::Owned(value) => value,
@@ -592,17 +557,10 @@ impl BackendCursor for LsmCursor {
     }
 
     fn value_owned(&self) -> Value {
-        match &self.stretch {
-            Stretch::InBlock(in_block) => {
-                let range = in_block.located.value_range();
-                return Value::from_image(&in_block.image, range.start, range.len());
-            }
-            Stretch::InPiece(in_piece) => {
-                if let Some((_, value)) = self.in_piece(in_piece) {
-                    return Value::from(value);
-                }
-            }
-            Stretch::Nowhere => {}
+        if let Some(stretch) = &self.stretch
+            && let Some(value) = stretch.value_owned(&self.sources)
+        {
+            return value;
         }
         match &self.shown().value {
             Stored::Owned(value) => value.clone(),
@@ -612,14 +570,8 @@ impl BackendCursor for LsmCursor {
     }
 
     fn ts(&self) -> Timestamp {
-        match &self.stretch {
-            Stretch::InBlock(in_block) => in_block.ts(),
-            Stretch::InPiece(in_piece) => match &self.sources[in_piece.source] {
-                Source::Mem(memtable) => memtable.piece().ts(in_piece.index),
-                Source::Run(_) => self.shown().ts,
-            },
-            Stretch::Nowhere => self.shown().ts,
-        }
+        let along = self.stretch.as_ref().and_then(|stretch| stretch.ts(&self.sources));
+        along.unwrap_or_else(|| self.shown().ts)
     }
 
     fn newer_seen(&self) -> bool {

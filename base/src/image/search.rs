@@ -18,6 +18,9 @@ use super::{Image, Lookup};
 use crate::ids::Timestamp;
 use crate::mutant;
 
+/// Records that are looked at one by one where a key is likely to be near.
+const NEAR: usize = 6;
+
 /// Distance between hints in a page of `count` records: the last interval is never longer than the others.
 pub(super) fn hint_step(count: usize) -> usize {
     count / (HINT_COUNT + 1) + 1
@@ -72,6 +75,41 @@ impl Image {
             Place::Behind => Err(self.count()),
             Place::Inside(suffix) => self.search_suffix(suffix),
         }
+    }
+
+    /// The same for a key that is above all records before `from`, and likely to be near it: a few heads are looked at one by one first.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::Timestamp;
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// for key in [b"ash", b"elm", b"oak"] {
+    ///     builder.push(key, Timestamp::new(5), Body::Value(b"tree"));
+    /// }
+    /// let image = builder.finish();
+    /// assert_eq!((image.search_from(1, b"elm"), image.search_from(1, b"fir")), (Ok(1), Err(2)));
+    /// ```
+    pub fn search_from(&self, from: usize, key: &[u8]) -> Result<usize, usize> {
+        let suffix = match self.place_of(key) {
+            Place::Before => return Err(0),
+            Place::Behind => return Err(self.count()),
+            Place::Inside(suffix) => suffix,
+        };
+        let head = head4(suffix);
+        let near = from..self.count().min(from + NEAR);
+        for (index, other) in near.clone().zip(&self.heads()[near]) {
+            let order = match u32::from_be_bytes(*other).cmp(&head) {
+                Ordering::Equal => self.suffix(index).cmp(suffix),
+                order => order,
+            };
+            match order {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(index),
+                Ordering::Greater => return Err(index),
+            }
+        }
+        self.search_suffix(suffix)
     }
 
     /// Inner pages: index of the child that covers `key` (the last record with key <= `key`; the first child's key is the low fence).

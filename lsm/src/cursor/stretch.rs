@@ -1,110 +1,194 @@
-//! A stretch: entries of one source that follow one another in what the cursor shows, so that going on is no merge.
+//! A stretch: entries of one block, of one copied piece of a memtable, or of both, that follow one another in what the cursor shows.
 //!
-//! It begins at an entry that the cursor stands on, and ends before the next key of any other source, at the bound of the cursor, and with the block or
-//! the copied piece that it lies in. The source itself stays where the stretch began until the cursor leaves the stretch.
+//! Going on along it is no merge: a block is followed up to the place of the memtable's next key, which is looked up once. A stretch ends before the next
+//! key of any source without a part in it, at the bound of the cursor, and with the block or the piece. The sources themselves stay where the stretch
+//! began until the cursor leaves it.
 //!
-//! ST1  Every entry from the one it stands on up to the end is the only one of its key in all sources, and inside the bounds.
+//! Places between the records of a block are numbers: place `n` lies before record `n`, so the next record is `n` forward and `n - 1` backward.
+//!
+//! ST1  Every entry from the one it stands on up to the end is what the cursor has to show of its key, inside the bounds, and none between them is left out.
 //! ST2  `ahead` is the next entry, looked at once: a value that the reader sees, with nothing newer. What is not is left to the merge.
 //! ST3  There is a stretch only where no range tombstone is.
+//! ST4  Wherever it stands, its block has a record, and its piece a key, at or beyond that: so both sources can be brought there without a read.
 
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 
 use duramen_base::arena::Counted;
 use duramen_base::image::{Image, KeyBuffer, Located};
-use duramen_base::{KeyBounds, Timestamp, mutant};
+use duramen_base::memtable::MemPiece;
+use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
-use crate::source::{Direction, MemSource};
+use crate::source::{Direction, MemSource, Source, Stored};
 
-/// Entries of one block.
+/// See the module.
 #[derive(Debug)]
-pub(super) struct InBlock {
-    pub(super) source: usize,
-    pub(super) image: Counted<Image>,
+pub(super) struct Stretch {
     way: Direction,
-    /// Where it may go (ST1).
-    slots: Range<usize>,
-    pub(super) slot: usize,
-    pub(super) located: Located,
-    ahead: Option<Located>,
     at: Timestamp,
-    /// The commit of all entries of the block, if they have no timestamps of their own.
-    pub(super) stamp: Option<Timestamp>,
-    pub(super) key: KeyBuffer,
+    on: On,
+    ahead: Option<Ahead>,
+    block: Option<BlockPart>,
+    piece: Option<PiecePart>,
+    /// The key of the record that it stands on.
+    key: KeyBuffer,
 }
 
-/// Entries of a piece copied from a memtable.
+/// Where it stands.
+#[derive(Clone, Copy, Debug)]
+enum On {
+    /// Where it began.
+    Start,
+    /// On a record of the block.
+    Record(usize, Located),
+    /// On a key of the piece, before that place of the block.
+    Item(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ahead {
+    Record(Located),
+    Item,
+}
+
+/// Records of a block.
 #[derive(Debug)]
-pub(super) struct InPiece {
-    pub(super) source: usize,
-    /// How far it may go (ST1).
+struct BlockPart {
+    source: usize,
+    image: Counted<Image>,
+    /// The commit of all records, if they have no timestamps of their own.
+    stamp: Option<Timestamp>,
+    /// Where it goes on.
+    next: usize,
+    /// Where it meets the next key of the piece, or its end.
+    stop: usize,
     end: usize,
-    pub(super) index: usize,
-    way: Direction,
-    has_ahead: bool,
 }
 
-/// How far a stretch from slot `slot` of `image` reaches, if the next key of any other source is `other`.
-fn slots_of(image: &Image, slot: usize, way: Direction, other: Option<&[u8]>, bounds: &KeyBounds<'_>) -> Range<usize> {
-    // The first slot whose key is at or above `key`, and whether it is that key.
-    let place = |key: &[u8]| image.search(key).map_or_else(|slot| (slot, false), |slot| (slot, true));
-    let beyond = |(slot, is_there): (usize, bool)| slot + usize::from(is_there);
-    let other = other.filter(|_| !mutant!("stretch_over_other_sources"));
-    match way {
-        Direction::Forward => {
-            let bound = match bounds.upper {
-                Bound::Included(key) => beyond(place(key)),
-                Bound::Excluded(key) => place(key).0,
-                Bound::Unbounded => image.count(),
-            };
-            slot..other.map_or(bound, |key| place(key).0.min(bound)).max(slot + 1)
+/// Keys of a piece copied from a memtable.
+#[derive(Debug)]
+struct PiecePart {
+    source: usize,
+    next: usize,
+    /// First key that does not belong to the stretch.
+    end: usize,
+    /// Whether the block has a record of the next key.
+    is_in_block: bool,
+}
+
+/// What a stretch is sought for.
+pub(super) struct Wanted<'a> {
+    pub(super) sources: &'a [Source],
+    /// Those that may have a part, nearest first: the one that the cursor stands on, and one of the other kind.
+    pub(super) first: usize,
+    pub(super) second: Option<usize>,
+    /// Whether both stand on the key of the cursor.
+    pub(super) is_same_key: bool,
+    /// The nearest key of all others.
+    pub(super) other: Option<&'a [u8]>,
+    pub(super) bounds: KeyBounds<'a>,
+    pub(super) way: Direction,
+    pub(super) at: Timestamp,
+}
+
+impl Wanted<'_> {
+    fn is_before_others(&self, key: &[u8]) -> bool {
+        let other = self.other.filter(|_| !mutant!("stretch_over_other_sources"));
+        match self.way {
+            Direction::Forward => !self.bounds.is_above(key) && other.is_none_or(|other| key < other),
+            Direction::Backward => !self.bounds.is_below(key) && other.is_none_or(|other| key > other),
         }
-        Direction::Backward => {
-            let bound = match bounds.lower {
-                Bound::Included(key) => place(key).0,
-                Bound::Excluded(key) => beyond(place(key)),
-                Bound::Unbounded => 0,
-            };
-            other.map_or(bound, |key| beyond(place(key)).max(bound)).min(slot)..slot + 1
+    }
+
+    /// The part of the source, of which the current key is behind already if it is `passed`; `None`: it has none, and its next key is not known here.
+    fn block_part(&self, source: usize, passed: bool) -> Option<BlockPart> {
+        let Source::Run(run) = &self.sources[source] else { return None };
+        let (image, slot, stamp) = run.block_and_slot(self.at)?;
+        let next = if passed == (self.way == Direction::Forward) { slot + 1 } else { slot };
+        let end = self.end_of_block(image, next);
+        Some(BlockPart { source, image: Counted::clone(image), stamp, next, stop: end, end })
+    }
+
+    fn end_of_block(&self, image: &Image, next: usize) -> usize {
+        let other = self.other.filter(|_| !mutant!("stretch_over_other_sources"));
+        match self.way {
+            Direction::Forward => {
+                let bound = match self.bounds.upper {
+                    Bound::Included(key) => beyond(place(image, key)),
+                    Bound::Excluded(key) => place(image, key).0,
+                    Bound::Unbounded => image.count(),
+                };
+                other.map_or(bound, |key| place_from(image, next, key).0.min(bound)).max(next)
+            }
+            Direction::Backward => {
+                let bound = match self.bounds.lower {
+                    Bound::Included(key) => place(image, key).0,
+                    Bound::Excluded(key) => beyond(place(image, key)),
+                    Bound::Unbounded => 0,
+                };
+                other.map_or(bound, |key| beyond(place(image, key)).max(bound)).min(next)
+            }
         }
+    }
+
+    fn piece_part(&self, source: usize, passed: bool) -> Option<PiecePart> {
+        let Source::Mem(memtable) = &self.sources[source] else { return None };
+        let (piece, next) = (memtable.piece(), memtable.index() + usize::from(passed));
+        if next >= piece.len() {
+            return None; // ST4
+        }
+        let is_before = |key: &[u8]| self.is_before_others(key);
+        // Mostly all of it.
+        let end = if is_before(piece.key(piece.len() - 1)) { piece.len() } else { piece.partition_point(is_before) };
+        Some(PiecePart { source, next, end, is_in_block: false })
     }
 }
 
-impl InBlock {
-    /// A stretch from slot `slot` of `image`; `None` if nothing is ahead. `key` is room for its keys, and given back then.
-    #[expect(clippy::too_many_arguments, reason = "what a stretch depends on is many things, at one place")]
-    pub(super) fn begin(
-        source: usize,
-        image: &Counted<Image>,
-        slot: usize,
-        way: Direction,
-        other: Option<&[u8]>,
-        bounds: &KeyBounds<'_>,
-        at: Timestamp,
-        key: &mut KeyBuffer,
-    ) -> Option<InBlock> {
-        let slots = slots_of(image, slot, way, other, bounds);
-        let ahead = neighbour(&slots, slot, way).and_then(|next| image.locate_value(next, at))?;
-        // What it stands on may be an older version than the record there.
-        let located = image.locate_value(slot, at)?;
-        let mut key = std::mem::take(key);
-        image.set_key(slot, &mut key);
-        Some(InBlock {
-            source,
-            image: Counted::clone(image),
-            way,
-            slots,
-            slot,
-            located,
-            ahead: Some(ahead),
-            at,
-            stamp: None,
-            key,
-        })
+/// The place before the first record at or above `key`, and whether that is `key`.
+fn place(image: &Image, key: &[u8]) -> (usize, bool) {
+    image.search(key).map_or_else(|place| (place, false), |place| (place, true))
+}
+
+/// The same for a key above all records before `from`, and likely to be near it.
+fn place_from(image: &Image, from: usize, key: &[u8]) -> (usize, bool) {
+    image.search_from(from, key).map_or_else(|place| (place, false), |place| (place, true))
+}
+
+fn beyond((place, is_there): (usize, bool)) -> usize {
+    place + usize::from(is_there)
+}
+
+impl Stretch {
+    /// A stretch from where the cursor stands; `None` if nothing is ahead. `key` is room for its keys, and given back then.
+    pub(super) fn begin(wanted: &Wanted<'_>, key: &mut KeyBuffer) -> Option<Stretch> {
+        let &Wanted { sources, first, second, is_same_key, way, at, .. } = wanted;
+        let (mut block, mut piece) = (wanted.block_part(first, true), wanted.piece_part(first, true));
+        if let Some(second) = second {
+            let (other_block, other_piece) =
+                (wanted.block_part(second, is_same_key), wanted.piece_part(second, is_same_key));
+            (block, piece) = (block.or(other_block), piece.or(other_piece));
+            if block.is_none() || piece.is_none() {
+                return None; // what is not known would be passed over
+            }
+        }
+        let mut stretch = Stretch { way, at, on: On::Start, ahead: None, block, piece, key: KeyBuffer::default() };
+        stretch.find_stop(sources);
+        stretch.look_ahead(sources);
+        stretch.ahead?;
+        std::mem::swap(&mut stretch.key, key);
+        if let Some(block) = &stretch.block {
+            block.image.set_key(0, &mut stretch.key); // any of them: what they have in common is what counts
+        }
+        Some(stretch)
     }
 
-    /// The commit of the entry that it stands on.
-    pub(super) fn ts(&self) -> Timestamp {
-        self.stamp.unwrap_or_else(|| self.image.record(self.slot).ts)
+    /// Gives the room for its keys back.
+    pub(super) fn into_room(self) -> KeyBuffer {
+        self.key
+    }
+
+    /// Which way it goes.
+    pub(super) fn way(&self) -> Direction {
+        self.way
     }
 
     #[inline(always)]
@@ -112,79 +196,204 @@ impl InBlock {
         self.ahead.is_some() && self.way == way
     }
 
-    /// Goes on by one entry, if one is ahead.
+    /// Goes on by one entry, if one is ahead. Inlined: it is most of what an entry of a scan costs.
     #[inline(always)]
-    pub(super) fn step(&mut self) -> Option<(&[u8], &[u8])> {
-        let located = self.ahead?;
-        let image = &*self.image;
-        self.slot = match self.way {
-            Direction::Forward => self.slot + 1,
-            Direction::Backward => self.slot - 1,
+    pub(super) fn step<'a>(&'a mut self, sources: &'a [Source]) -> Option<(&'a [u8], &'a [u8])> {
+        let Some(Ahead::Record(located)) = self.ahead else { return self.step_to_item(sources) };
+        let block = self.block.as_mut()?;
+        self.on = On::Record(block.pass(self.way), located);
+        self.ahead = match block.next == block.stop {
+            false => block.ahead(self.way, self.at),
+            true => block.item_ahead(self.piece.as_ref(), self.way, sources),
         };
-        self.located = located;
-        self.ahead = neighbour(&self.slots, self.slot, self.way).and_then(|next| image.locate_value(next, self.at));
+        let image = &*block.image;
         image.change_key(located, &mut self.key);
         Some((&self.key, image.value_at(located)))
     }
-}
 
-#[inline(always)]
-fn neighbour(slots: &Range<usize>, slot: usize, way: Direction) -> Option<usize> {
-    match way {
-        Direction::Forward => Some(slot + 1).filter(|next| *next < slots.end),
-        Direction::Backward => slot.checked_sub(1).filter(|next| *next >= slots.start),
-    }
-}
-
-impl InPiece {
-    /// A stretch from the key that `memtable` stands on; `None` if nothing is ahead.
-    pub(super) fn begin(
-        source: usize,
-        memtable: &MemSource,
-        way: Direction,
-        other: Option<&[u8]>,
-        bounds: &KeyBounds<'_>,
-    ) -> Option<InPiece> {
-        let (piece, index) = (memtable.piece(), memtable.index());
-        let other = other.filter(|_| !mutant!("stretch_over_other_sources"));
-        let is_before = |key: &[u8]| match way {
-            Direction::Forward => !bounds.is_above(key) && other.is_none_or(|other| key < other),
-            Direction::Backward => !bounds.is_below(key) && other.is_none_or(|other| key > other),
-        };
-        // Mostly all of it.
-        let last = piece.len().checked_sub(1)?;
-        let end = if is_before(piece.key(last)) { piece.len() } else { piece.partition_point(is_before) };
-        let mut stretch = InPiece { source, end, index, way, has_ahead: false };
-        stretch.look_ahead(memtable);
-        stretch.has_ahead.then_some(stretch)
-    }
-
-    #[inline(always)]
-    fn look_ahead(&mut self, memtable: &MemSource) {
-        let next = self.index + 1;
-        self.has_ahead = next < self.end && memtable.piece().plain_value(next).is_some();
-    }
-
-    #[inline(always)]
-    pub(super) fn has_ahead(&self, way: Direction) -> bool {
-        self.has_ahead && self.way == way
-    }
-
-    /// Goes on by one entry, if one is ahead.
-    #[inline(always)]
-    pub(super) fn step<'m>(&mut self, memtable: &'m MemSource) -> Option<(&'m [u8], &'m [u8])> {
-        if !self.has_ahead {
-            return None;
+    #[inline(never)]
+    fn step_to_item<'a>(&mut self, sources: &'a [Source]) -> Option<(&'a [u8], &'a [u8])> {
+        let (Some(Ahead::Item), Some(part)) = (self.ahead, &mut self.piece) else { return None };
+        let piece = memtable(sources, part.source).piece();
+        let index = part.next;
+        part.next += 1;
+        match &mut self.block {
+            None => {
+                self.on = On::Item(index, 0);
+                self.ahead = part.plain_value(piece).map(|_| Ahead::Item);
+            }
+            Some(block) => {
+                self.on = On::Item(index, block.next);
+                if part.is_in_block {
+                    block.pass(self.way);
+                }
+                self.find_stop(sources);
+                self.look_ahead(sources);
+            }
         }
-        self.index += 1;
-        self.look_ahead(memtable);
-        self.entry(memtable)
+        Some((piece.key(index), piece.plain_value(index)?))
     }
 
-    /// What it stands on.
+    /// Where the block meets the next key of the piece.
+    fn find_stop(&mut self, sources: &[Source]) {
+        let (Some(block), Some(part)) = (&mut self.block, &mut self.piece) else { return };
+        let piece = memtable(sources, part.source).piece();
+        if part.next == piece.len() {
+            block.stop = block.next; // ST4: what comes then is not known
+            return;
+        }
+        if mutant!("stretch_over_its_memtable") {
+            return;
+        }
+        let (image, key) = (&*block.image, piece.key(part.next));
+        (block.stop, part.is_in_block) = match self.way {
+            Direction::Forward => {
+                let (place, is_there) = place_from(image, block.next, key);
+                (place.min(block.end), is_there && place <= block.end)
+            }
+            Direction::Backward => {
+                let (place, is_there) = place(image, key);
+                (beyond((place, is_there)).max(block.end), is_there && beyond((place, is_there)) >= block.end)
+            }
+        };
+    }
+
+    /// ST2.
+    fn look_ahead(&mut self, sources: &[Source]) {
+        self.ahead = match (&self.block, &self.piece) {
+            (Some(block), _) if block.next != block.stop => block.ahead(self.way, self.at),
+            (Some(block), piece) => block.item_ahead(piece.as_ref(), self.way, sources),
+            (None, Some(part)) => part.plain_value(memtable(sources, part.source).piece()).map(|_| Ahead::Item),
+            (None, None) => None,
+        };
+    }
+
+    #[inline]
+    fn item<'a>(&self, sources: &'a [Source], index: usize) -> Option<(&'a [u8], &'a [u8])> {
+        let piece = memtable(sources, self.piece.as_ref()?.source).piece();
+        Some((piece.key(index), piece.plain_value(index)?))
+    }
+
+    /// What it stands on, once it has gone on.
+    #[inline]
+    pub(super) fn entry<'a>(&'a self, sources: &'a [Source]) -> Option<(&'a [u8], &'a [u8])> {
+        match self.on {
+            On::Start => None,
+            On::Record(_, located) => Some((&self.key, self.block.as_ref()?.image.value_at(located))),
+            On::Item(index, _) => self.item(sources, index),
+        }
+    }
+
+    /// The value of that.
+    pub(super) fn stored(&self, sources: &[Source]) -> Option<Stored> {
+        match self.on {
+            On::Start => None,
+            On::Record(_, located) => {
+                Some(Stored::InImage(Counted::clone(&self.block.as_ref()?.image), located.value_range()))
+            }
+            On::Item(index, _) => self.item(sources, index).map(|(_, value)| Stored::Owned(Value::from(value))),
+        }
+    }
+
+    /// The same, to be kept.
+    #[inline]
+    pub(super) fn value_owned(&self, sources: &[Source]) -> Option<Value> {
+        match self.on {
+            On::Start => None,
+            On::Record(_, located) => {
+                let range = located.value_range();
+                Some(Value::from_image(&self.block.as_ref()?.image, range.start, range.len()))
+            }
+            On::Item(index, _) => self.item(sources, index).map(|(_, value)| Value::from(value)),
+        }
+    }
+
+    /// The commit of the entry that it stands on, once it has gone on.
+    pub(super) fn ts(&self, sources: &[Source]) -> Option<Timestamp> {
+        match self.on {
+            On::Start => None,
+            On::Record(record, _) => self.block.as_ref().map(|block| block.ts(record)),
+            On::Item(index, _) => self.piece.as_ref().map(|part| memtable(sources, part.source).piece().ts(index)),
+        }
+    }
+
+    /// Brings the sources of its parts to where it stands, or to their nearest keys beyond (ST4); which of them stands there, and which other one it moved.
+    pub(super) fn bring(&self, sources: &mut [Source]) -> Option<(usize, Option<usize>)> {
+        let (record, item, is_record) = match self.on {
+            On::Start => return None,
+            On::Record(record, _) => (Some(record), self.piece.as_ref().map(|part| part.next), true),
+            On::Item(index, place) => {
+                let record = if self.way == Direction::Forward { Some(place) } else { place.checked_sub(1) };
+                (record, Some(index), false)
+            }
+        };
+        let block = self.block.as_ref().zip(record).map(|(block, record)| {
+            if let Source::Run(run) = &mut sources[block.source] {
+                run.set_slot(record);
+            }
+            block.source
+        });
+        let piece = self.piece.as_ref().zip(item).map(|(part, index)| {
+            if let Source::Mem(memtable) = &mut sources[part.source] {
+                memtable.set_index(index);
+            }
+            part.source
+        });
+        if is_record { block.map(|block| (block, piece)) } else { piece.map(|piece| (piece, block)) }
+    }
+}
+
+impl BlockPart {
+    /// The record behind the place where it goes on.
     #[inline(always)]
-    pub(super) fn entry<'m>(&self, memtable: &'m MemSource) -> Option<(&'m [u8], &'m [u8])> {
-        let piece = memtable.piece();
-        Some((piece.key(self.index), piece.plain_value(self.index)?))
+    fn next_record(&self, way: Direction) -> usize {
+        self.next - usize::from(way == Direction::Backward)
+    }
+
+    /// Goes beyond that.
+    #[inline(always)]
+    fn pass(&mut self, way: Direction) -> usize {
+        let record = self.next_record(way);
+        self.next = record + usize::from(way == Direction::Forward);
+        record
+    }
+
+    #[inline(always)]
+    fn ahead(&self, way: Direction, at: Timestamp) -> Option<Ahead> {
+        self.image.locate_value(self.next_record(way), at).map(Ahead::Record)
+    }
+
+    /// Whether the next key of the piece comes next, and is what is to be shown.
+    #[inline(never)]
+    fn item_ahead(&self, piece: Option<&PiecePart>, way: Direction, sources: &[Source]) -> Option<Ahead> {
+        let part = piece?;
+        let piece = memtable(sources, part.source).piece();
+        part.plain_value(piece)?;
+        if self.next == if way == Direction::Forward { self.image.count() } else { 0 } {
+            return None; // ST4
+        }
+        let is_newest = |ts: Timestamp| ts > self.ts(self.next_record(way)) || mutant!("memtable_over_newer_run");
+        let is_shown = !part.is_in_block || is_newest(piece.ts(part.next));
+        is_shown.then_some(Ahead::Item)
+    }
+
+    fn ts(&self, record: usize) -> Timestamp {
+        self.stamp.unwrap_or_else(|| self.image.record(record).ts)
+    }
+}
+
+impl PiecePart {
+    /// The value of its next key, if that belongs to the stretch and nothing about it is newer.
+    #[inline]
+    fn plain_value<'a>(&self, piece: &'a MemPiece) -> Option<&'a [u8]> {
+        if self.next < self.end { piece.plain_value(self.next) } else { None }
+    }
+}
+
+#[inline]
+fn memtable(sources: &[Source], source: usize) -> &MemSource {
+    match &sources[source] {
+        Source::Mem(memtable) => memtable,
+        Source::Run(_) => unreachable!("the source of a piece is a memtable"),
     }
 }

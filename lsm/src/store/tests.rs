@@ -149,6 +149,14 @@ impl<V: Vfs + Clone> Bench<V> {
         assert!(self.lsm().persisted() >= ts(self.now), "K3");
     }
 
+    /// Brings all to files, and merges no further.
+    fn flush(&mut self) {
+        self.lsm().persist_to(ts(self.now), Urgency::Now);
+        while self.lsm().persisted() < ts(self.now) {
+            self.work();
+        }
+    }
+
     /// Dies and comes back, and applies again what the store does not promise to have.
     fn reopen(&mut self) {
         self.host.set_snapshots(&[]);

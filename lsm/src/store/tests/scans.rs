@@ -1,5 +1,7 @@
 //! Scans over several sources: what is shown, by single steps and by steps along a stretch, in both directions.
 
+use proptest::prelude::*;
+
 use super::*;
 use std::ops::Bound;
 
@@ -50,10 +52,7 @@ fn three_sources() -> (Bench<MemVfs>, u64) {
     for number in (90..180).filter(|number| number % 3 == 1) {
         bench.put(&format!("key-{number:04}"), "from a flush");
     }
-    bench.lsm().persist_to(ts(bench.now), Urgency::Now);
-    while bench.lsm().persisted() < ts(bench.now) {
-        bench.work();
-    }
+    bench.flush();
     for number in 140..150 {
         bench.put(&format!("key-{number:04}"), "from the memtable");
     }
@@ -111,4 +110,93 @@ fn a_memtable_alone_is_lent_from_too() {
     }
     assert!(check(&bench, bench.now, Bound::Unbounded, Bound::Unbounded) > 12);
     assert!(check(&bench, 20, Bound::Unbounded, Bound::Excluded(b"key-0019")) > 4);
+}
+
+/// A block with every key of 100, and a memtable with every fourth of them anew, every eighth deleted, and keys between.
+fn block_and_memtable() -> (Bench<MemVfs>, u64) {
+    let mut bench = Bench::new(disk());
+    for number in 0..100 {
+        bench.put(&format!("key-{number:04}"), "from the last level");
+    }
+    bench.persist();
+    for number in 0..100 {
+        match number % 8 {
+            0 => bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into(), Vec::new())]),
+            2 => bench.put(&format!("key-{number:04}x"), "between"),
+            4 => bench.put(&format!("key-{number:04}"), "from the memtable"),
+            _ => {}
+        }
+    }
+    let before = bench.now;
+    bench.put("key-0012", "newer");
+    bench.put("key-0013", "newer");
+    (bench, before)
+}
+
+#[test]
+fn a_block_and_a_memtable_are_followed_together() {
+    let (bench, before) = block_and_memtable();
+    for at in [before, bench.now] {
+        let at_hand = check(&bench, at, Bound::Unbounded, Bound::Unbounded);
+        assert!(at_hand > 40, "they take turns at hand: {at_hand}");
+        check(&bench, at, Bound::Excluded(b"key-0004"), Bound::Excluded(b"key-0092"));
+        check(&bench, at, Bound::Included(b"key-0004"), Bound::Included(b"key-0092"));
+        check(&bench, at, Bound::Included(b"key-0010w"), Bound::Included(b"key-0090x"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_cursor_goes_to_and_fro_over_any_sources_as_over_one_list(
+        // Keys by what they are written to: the last level, a run above it, two memtables.
+        writes in proptest::collection::vec((0..4usize, 0..48u32, 0..5u8), 1..160),
+        moves in proptest::collection::vec((0..8u8, 0..48u32, 1..20usize), 1..24),
+        (low, high, back) in (0..48u32, 0..60u32, 0..12u64),
+    ) {
+        let (mut bench, mut flushed) = (Bench::new(disk()), 0);
+        for layer in 0..4 {
+            for (_, key, what) in writes.iter().filter(|(of, ..)| *of == layer) {
+                let key = format!("key-{key:02}").into_bytes();
+                bench.commit(&[match what {
+                    0 => (OpKind::Delete, key, Vec::new()),
+                    _ => (OpKind::Put, key, format!("{layer} {what}").into()),
+                }]);
+            }
+            if layer == 0 {
+                bench.persist();
+            }
+            if layer == 1 {
+                bench.flush();
+                flushed = bench.now;
+            }
+            if layer == 2 {
+                bench.lsm().store.rotate();
+            }
+        }
+        let at = bench.now.saturating_sub(back).max(flushed); // nobody held an older snapshot
+        let (low, high) = (format!("key-{low:02}"), format!("key-{high:02}"));
+        let bounds = KeyBounds { lower: Bound::Included(low.as_bytes()), upper: Bound::Excluded(high.as_bytes()) };
+        let mut rows = bench.oracle.rows(at);
+        rows.retain(|(key, _)| bounds.contains(key));
+        let mut cursor = bench.lsm().cursor(ts(at), bounds, ScanOpts::default()).expect("a cursor");
+        // Places of the list, and one before and one behind it.
+        prop_assert_eq!(cursor.next().expect("readable"), !rows.is_empty());
+        let mut place = 1;
+        for (what, key, count) in moves {
+            if what == 0 {
+                let key = format!("key-{key:02}");
+                let found = cursor.seek(key.as_bytes()).expect("readable");
+                place = 1 + rows.partition_point(|(row, _)| **row < *key.as_bytes());
+                prop_assert_eq!(found, place <= rows.len());
+            }
+            for _ in 0..count {
+                let moved = if what < 6 { cursor.next() } else { cursor.prev() }.expect("readable");
+                place = if what < 6 { (place + 1).min(rows.len() + 1) } else { place.saturating_sub(1) };
+                let row = place.checked_sub(1).and_then(|index| rows.get(index));
+                prop_assert_eq!(moved.then(|| (cursor.key(), cursor.value())), row.map(|(key, value)| (&**key, &**value)));
+            }
+        }
+    }
 }
