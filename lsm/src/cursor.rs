@@ -116,8 +116,18 @@ impl LsmCursor {
 
     /// U3. The memtable may have been empty when the sources were gathered.
     fn refresh(&mut self) {
+        self.note_copied();
         self.sv = self.store.current();
         self.gather();
+    }
+
+    /// Tells the store what its sources copied.
+    fn note_copied(&self) {
+        let of_source = |source: &Source| match source {
+            Source::Mem(memtable) => memtable.copied_bytes(),
+            Source::Run(_) => 0,
+        };
+        self.store.note_copied(self.sources.iter().map(of_source).sum());
     }
 
     fn bounds(&self) -> KeyBounds<'_> {
@@ -488,6 +498,12 @@ impl LsmCursor {
     fn shown(&self) -> &Current {
         assert!(self.place == Place::On, "the cursor stands on no key");
         &self.current
+    }
+}
+
+impl Drop for LsmCursor {
+    fn drop(&mut self) {
+        self.note_copied();
     }
 }
 

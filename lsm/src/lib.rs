@@ -25,6 +25,7 @@ mod quiet;
 mod run_cursor;
 mod run_writer;
 mod salvage;
+mod scan_hints;
 mod source;
 mod span;
 mod store;

@@ -148,18 +148,24 @@ pub(crate) struct MemSource {
     /// The key of the piece that it stands on; behind all: it stands on none.
     index: usize,
     piece_keys: usize,
+    copied_bytes: u64,
 }
 
 impl MemSource {
     pub(crate) fn new(memtable: &Arc<Memtable>) -> MemSource {
         let piece = MemPiece::default();
-        MemSource { memtable: Arc::clone(memtable), piece, index: 0, piece_keys: PIECE_KEYS.start }
+        MemSource { memtable: Arc::clone(memtable), piece, index: 0, piece_keys: PIECE_KEYS.start, copied_bytes: 0 }
     }
 
     /// What was copied last.
     #[inline]
     pub(crate) fn piece(&self) -> &MemPiece {
         &self.piece
+    }
+
+    /// What was copied in all, in about as many bytes as it takes in the memtable.
+    pub(crate) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// Where in it it stands.
@@ -196,6 +202,7 @@ impl MemSource {
             Direction::Backward => (KeyBounds { lower: Bound::Unbounded, upper: from }, true),
         };
         self.memtable.copy_piece(bounds, backward, at, self.piece_keys, &mut self.piece);
+        self.copied_bytes += self.piece.memory_bytes();
         self.index = 0;
         self.piece_keys = (self.piece_keys * 2).min(PIECE_KEYS.end);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use duramen_base::compaction::CompactionDesk;
 use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use duramen_base::sync::{ManyReaders, Mutex};
+use duramen_base::sync::{ManyReaders, Mutex, Padded};
 use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Compression, Deadline, Error, Found, Hit, IngestRecord, KeyBounds,
@@ -22,6 +22,7 @@ use duramen_base::{
 use crate::cursor::LsmCursor;
 use crate::ingest::{Expected, Ingested};
 use crate::merge::pick;
+use crate::scan_hints::ScanHints;
 use crate::superversion::{Layer, SuperVersion};
 use crate::table::Table;
 use crate::table::blocks::{Gathering, Loading, Prepared, Resident};
@@ -55,6 +56,7 @@ pub(crate) struct Store {
     pub(crate) failure: Mutex<Option<Arc<Error>>>,
     pub(crate) persists: AtomicU64,
     pub(crate) throttle: Throttle,
+    pub(crate) scan_hints: Padded<ScanHints>,
     /// Lookups of data blocks by readers. Here, too, as there may be no table to keep them.
     cache: Arc<CacheCounts>,
     written_bytes: AtomicU64,
@@ -94,6 +96,7 @@ impl Store {
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
             throttle: Throttle::default(),
+            scan_hints: Padded::default(),
             written_bytes: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
             past_reads: AtomicU64::new(0),

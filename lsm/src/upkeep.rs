@@ -24,9 +24,7 @@ use duramen_base::{Error, KeyBounds, Result, Timestamp, WorkBudget, WorkDone, mu
 use crate::flush::Flush;
 use crate::ingest::Ingested;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::pick::{
-    Job, LAST_LEVEL, Limits, RUNS_LIMIT, Shape, Sorted, all_down, bytes_to_compact, compact, pick,
-};
+use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, all_down, bytes_to_compact, compact, pick};
 use crate::merge::{Merge, is_hidden};
 use crate::quiet::Quiet;
 use crate::span::{End, Span};
@@ -50,6 +48,8 @@ pub(crate) struct Upkeep {
     settled: Option<(u64, Timestamp)>,
     /// Since when nobody writes.
     quiet: Quiet,
+    /// Up to which commit all is to go down for scans (SH3 of `scan_hints.rs`).
+    pub(crate) down_for_scans: Option<Timestamp>,
     /// Tables that the manifest names no more, until nobody reads them.
     obsolete: Vec<Arc<Table>>,
     /// Files of ours that nothing names.
@@ -85,6 +85,7 @@ impl Upkeep {
             compacting: None,
             settled: None,
             quiet: Quiet::default(),
+            down_for_scans: None,
             obsolete: Vec::new(),
             garbage,
         }
@@ -155,6 +156,7 @@ impl Store {
     fn step(&self, upkeep: &mut Upkeep, bytes: u64) -> Result<bool> {
         self.remove_files(upkeep);
         if self.is_rotation_due() {
+            self.take_scan_hints(upkeep);
             self.rotate();
         }
         let flush =
@@ -200,12 +202,13 @@ impl Store {
             || upkeep.manifest.has_grown(self.tuning.manifest_bytes_max)
     }
 
-    /// Whether the active memtable is full, or holds something that was asked to be persisted.
+    /// Whether the active memtable is full, holds something that was asked to be persisted, or is in the way of scans.
     fn is_rotation_due(&self) -> bool {
         let active = Arc::clone(&self.current().active);
         let target = self.asked_for();
         let is_asked_for = active.min_ts() <= target && self.persisted() < target;
-        !active.is_empty() && (active.bytes() >= self.env.options.memtable_bytes || is_asked_for)
+        !active.is_empty()
+            && (active.bytes() >= self.env.options.memtable_bytes || is_asked_for || self.is_in_the_way())
     }
 
     /// Commits that somebody wants persisted, as far as they are visible.
@@ -273,7 +276,7 @@ impl Store {
         let oldest = self.env.host.snapshots().oldest();
         let is_compacting = self.begin_compaction(upkeep);
         let is_full = version.levels[0].len() >= RUNS_LIMIT;
-        let goes_down = self.goes_down(upkeep, &version);
+        let goes_down = self.goes_down_for_scans(upkeep, &version) || self.goes_down(upkeep, &version);
         let is_settled = upkeep.settled == Some((version.seq, oldest));
         if is_settled && !is_compacting && !goes_down {
             return None;
@@ -312,8 +315,7 @@ impl Store {
         let newest = self.current().memtables().map(|memtable| memtable.max_ts()).max().unwrap_or(Timestamp::ZERO);
         let above_and_in_last = || {
             let bytes = |runs: &Vec<Run>| bytes_of(runs.iter());
-            let last_level = (version.levels.len() - 1).max(LAST_LEVEL);
-            let last_bytes = version.levels.get(last_level).map_or(0, bytes);
+            let last_bytes = version.levels.get(version.last_level()).map_or(0, bytes);
             (version.levels.iter().map(bytes).sum::<u64>() - last_bytes, last_bytes)
         };
         upkeep.quiet.look(newest, self.env.clock.now(), above_and_in_last) && !mutant!("leave_quiet_levels")

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use duramen_base::{Result, StoreEnv, Timestamp};
 
 use crate::manifest::Edit;
+use crate::merge::pick::LAST_LEVEL;
 use crate::merge::pick::Sorted;
 use crate::span::Span;
 use crate::table::{Table, TableMeta};
@@ -113,6 +114,11 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// The level below which there is none.
+    pub(crate) fn last_level(&self) -> usize {
+        (self.levels.len() - 1).max(LAST_LEVEL)
+    }
+
     /// A version without tables.
     pub(crate) fn empty(seq: u64, persisted: Timestamp) -> Version {
         Version {

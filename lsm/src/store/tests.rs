@@ -20,6 +20,7 @@ mod levels;
 mod memory;
 mod packed;
 mod salvaged;
+mod scan_hints;
 mod scans;
 mod throttle;
 

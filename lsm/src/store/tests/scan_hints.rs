@@ -1,0 +1,53 @@
+//! What scans copy out of memtables again and again goes down for them.
+
+use super::*;
+
+/// Scans all so many times, and lets upkeep do what it finds.
+fn scan(bench: &Bench<MemVfs>, times: usize) {
+    for _ in 0..times {
+        let mut cursor = bench.lsm().cursor(ts(bench.now), KeyBounds::ALL, ScanOpts::default()).expect("a cursor");
+        while cursor.next().expect("readable") {}
+    }
+    bench.settle();
+}
+
+/// Two hundred keys in the last level, and so many of them anew in the memtable.
+fn overwritten(count: usize) -> Bench<MemVfs> {
+    let mut bench = Bench::new(disk());
+    for number in 0..200 {
+        bench.put(&format!("key-{number:04}"), &"v".repeat(100));
+    }
+    bench.persist();
+    for number in 0..count {
+        bench.put(&format!("key-{:04}", 7 * number), &"w".repeat(50));
+    }
+    bench.settle();
+    assert!(!bench.store().current().active.is_empty(), "nothing asks for a flush yet");
+    bench
+}
+
+#[test]
+fn what_scans_copied_several_times_goes_down_for_them() {
+    let bench = overwritten(8);
+    scan(&bench, 20);
+    assert!(!bench.store().current().active.is_empty(), "SH1: a few scans are not worth a rewriting");
+    scan(&bench, 2_000);
+    let sv = bench.store().current();
+    assert!(sv.active.is_empty() && sv.frozen.is_empty(), "SH1");
+    let above: usize = sv.version.levels.iter().take(sv.version.last_level()).map(Vec::len).sum();
+    assert_eq!(above, 0, "all of it went down");
+    bench.check(bench.now);
+}
+
+#[test]
+fn a_memtable_with_next_to_nothing_is_not_flushed_for_scans() {
+    let mut bench = overwritten(1);
+    scan(&bench, 16_000);
+    assert!(!bench.store().current().active.is_empty(), "SH2");
+    for number in 0..6 {
+        bench.put(&format!("key-{number:04}"), "more");
+    }
+    bench.settle();
+    assert!(bench.store().current().active.is_empty(), "SH2: what was copied counts on");
+    bench.check(bench.now);
+}
