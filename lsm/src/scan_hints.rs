@@ -2,7 +2,7 @@
 //!
 //! A scan that meets many changes in memtables copies each, and merges them with the levels below. Once they are in the last level, none behind it has to.
 //!
-//! SH1  Scans have all go down once they have copied `COPIES_MAX` times what that writes: so it costs no more than a part of what they have cost.
+//! SH1  Scans have all go down once they have copied `COPIES_MAX` times what that writes: so it costs no more than they have cost.
 //! SH2  A memtable with less than a sixteenth of what it may have is not worth a flush: what was copied counts on until it has that.
 //! SH3  What was written behind that memtable need not go down: so it ends, however fast commits come.
 
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::upkeep::{Upkeep, bytes_of};
 use crate::version::Version;
 
-/// SH1. A rewriting reads and writes, a scan copies: about as dear.
+/// SH1. To read, merge and write a byte is about so many times as dear as to copy it for a scan: whoever waits until then has paid twice at most.
 const COPIES_MAX: u64 = 4;
 /// Bytes copied after which that is looked at again.
 const COPIED_STEP: u64 = 1 << 20;

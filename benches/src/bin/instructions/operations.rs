@@ -30,7 +30,7 @@ pub(crate) struct Operation {
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 19] = [
+pub(crate) const ALL: [Operation; 21] = [
     Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
     Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
     Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
@@ -38,6 +38,8 @@ pub(crate) const ALL: [Operation; 19] = [
     Operation { name: "snapshot", run: snapshot },
     Operation { name: "entry of a scan B-tree", run: |count| scan(BackendKind::BTree, count) },
     Operation { name: "entry of a scan LSM", run: |count| scan(BackendKind::Lsm, count) },
+    Operation { name: "scan of 50 entries B-tree", run: |count| scan_at_rest(BackendKind::BTree, count) },
+    Operation { name: "scan of 50 entries LSM", run: |count| scan_at_rest(BackendKind::Lsm, count) },
     Operation { name: "scan of 50 entries just put B-tree", run: |count| scan_fresh(BackendKind::BTree, count) },
     Operation { name: "scan of 50 entries just put LSM", run: |count| scan_fresh(BackendKind::Lsm, count) },
     Operation { name: "scan of 50 entries partly just put B-tree", run: |count| scan_mixed(BackendKind::BTree, count) },
@@ -139,6 +141,12 @@ fn scan_from((db, ks): (Database, Keyspace), count: u64) {
 fn scan_fresh(kind: BackendKind, count: u64) {
     let (db, ks, _jobs) = empty(kind);
     put(&db, &ks, 0..KEYS);
+    scan_shortly(&db, &ks, count);
+}
+
+/// Of keys that lie in leaves or tables.
+fn scan_at_rest(kind: BackendKind, count: u64) {
+    let (db, ks) = bed(kind);
     scan_shortly(&db, &ks, count);
 }
 
