@@ -33,6 +33,7 @@ mod imp {
         pub use std::thread::{JoinHandle, ThreadId, current, sleep, yield_now};
 
         use std::sync::OnceLock;
+        use std::sync::atomic::{AtomicU64, Ordering};
 
         /// A number that this thread has and no other; zero for all whose thread-locals are gone.
         #[inline]
@@ -55,8 +56,23 @@ mod imp {
             if look < SPINNING_LOOKS && processors() > 1 {
                 (0..TURNS_MIN << look).for_each(|_| std::hint::spin_loop());
             } else {
+                WAITS.fetch_add(1, Ordering::Relaxed);
                 yield_now();
             }
+        }
+
+        static WAITS: AtomicU64 = AtomicU64::new(0);
+
+        /// How often a thread of this process gave way in [`pause`]: while this does not change, none waits for a step of another one.
+        ///
+        /// ```
+        /// use duramen_base::sync::thread;
+        /// let before = thread::waits();
+        /// thread::pause(100);
+        /// assert!(thread::waits() > before);
+        /// ```
+        pub fn waits() -> u64 {
+            WAITS.load(Ordering::Relaxed)
         }
 
         /// Processors that this process may use; one if the system does not say.

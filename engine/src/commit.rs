@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{Arc, thread};
-use duramen_base::{Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin};
+use duramen_base::{Admission, Admit, Batch, Deadline, Error, KeyspaceId, Lsn, Result, Timestamp, TxnOrigin, mutant};
 use duramen_txn::{Claim, LockOwner, Plan, WriteLocks, WriteSet};
 use smallvec::SmallVec;
 
@@ -237,17 +237,38 @@ impl Core {
     }
 }
 
-/// Gives way after every so many commits of a thread that does not sleep for them. With more threads than processors each is stopped somewhere anyway,
-/// when its slice of some milliseconds is over: mostly in the middle of a transaction, which waits until its turn comes again, and whose locks others
-/// wait for. Here nobody does.
+/// The commits of a thread since it last might have given way, and how often threads of this process had waited for another by then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    commits: u32,
+    waits: u64,
+}
+
+impl Turn {
+    /// Whether a thread is to give way after one more commit: after every so many, if others of this process waited meanwhile. With more threads than
+    /// processors each is stopped somewhere anyway, when its slice of some milliseconds is over: mostly in the middle of a transaction, which waits until
+    /// its turn comes again, and whose locks others wait for. Here nobody does. Alone it keeps its slice: threads of other programs would take all of it.
+    fn is_over(&mut self, waits: u64) -> bool {
+        self.commits += 1;
+        if self.commits < COMMITS_PER_TURN {
+            return false;
+        }
+        let was_waited = waits != self.waits || mutant!("give_way_to_strangers");
+        *self = Turn { commits: 0, waits };
+        was_waited
+    }
+}
+
+/// For a thread that does not sleep for its commits.
 fn give_way_in_turn() {
     thread_local! {
-        static COMMITS: Cell<u32> = const { Cell::new(0) };
+        static TURN: Cell<Turn> = const { Cell::new(Turn { commits: 0, waits: 0 }) };
     }
-    let is_over = COMMITS.try_with(|commits| {
-        let count = commits.get() + 1;
-        commits.set(count % COMMITS_PER_TURN);
-        count == COMMITS_PER_TURN
+    let is_over = TURN.try_with(|turn| {
+        let mut now = turn.get();
+        let is_over = now.is_over(thread::waits());
+        turn.set(now);
+        is_over
     });
     // Simulated threads share one real thread, and the scheduler stops them wherever it likes.
     if is_over.unwrap_or(false) && !cfg!(duramen_sim) {
@@ -278,4 +299,22 @@ fn keep_batch(mut batch: Batch) {
 /// The keyspaces of a write set, in the order of its sections.
 pub(crate) fn position_of(keyspaces: &[Arc<KeyspaceInner>], id: KeyspaceId) -> Result<usize, usize> {
     keyspaces.binary_search_by_key(&id, |keyspace| keyspace.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_nobody_waits_beside_keeps_its_slice() {
+        let mut turn = Turn::default();
+        turn.is_over(7);
+        assert!((0..10 * COMMITS_PER_TURN).filter(|_| turn.is_over(7)).count() <= 1, "at most for the waits of before");
+    }
+
+    #[test]
+    fn a_thread_gives_way_once_in_so_many_commits_while_others_wait() {
+        let (mut turn, commits) = (Turn::default(), 10 * u64::from(COMMITS_PER_TURN));
+        assert_eq!((1..=commits).filter(|&waits| turn.is_over(waits)).count(), 10);
+    }
 }
