@@ -1,4 +1,4 @@
-//! A disk in memory that notes how it is used.
+//! A disk in memory that notes how it is used, and whose syncs may wait for something.
 
 use std::io;
 use std::path::Path;
@@ -23,16 +23,26 @@ impl Notes {
     }
 }
 
+type BeforeSync = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Default)]
 pub(super) struct NotedDisk {
     disk: MemVfs,
     pub(super) notes: Arc<Notes>,
+    before_sync: Option<BeforeSync>,
+}
+
+impl NotedDisk {
+    /// One whose syncs call that first.
+    pub(super) fn before_each_sync(call: impl Fn() + Send + Sync + 'static) -> NotedDisk {
+        NotedDisk { before_sync: Some(Arc::new(call)), ..NotedDisk::default() }
+    }
 }
 
 impl Vfs for NotedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let file = self.disk.open(path, mode)?;
-        Ok(Arc::new(NotedFile { file, notes: Arc::clone(&self.notes) }))
+        Ok(Arc::new(NotedFile { file, notes: Arc::clone(&self.notes), before_sync: self.before_sync.clone() }))
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.disk.create_dir(path)
@@ -63,6 +73,7 @@ impl Vfs for NotedDisk {
 struct NotedFile {
     file: Arc<dyn VfsFile>,
     notes: Arc<Notes>,
+    before_sync: Option<BeforeSync>,
 }
 
 impl VfsFile for NotedFile {
@@ -75,6 +86,9 @@ impl VfsFile for NotedFile {
         self.file.write_at(bytes, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
+        if let Some(call) = &self.before_sync {
+            call();
+        }
         self.file.sync_data()
     }
     fn len(&self) -> io::Result<u64> {

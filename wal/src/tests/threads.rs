@@ -1,14 +1,13 @@
 //! Many threads at one log.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use duramen_base::sync::atomic::{AtomicU64, Ordering};
 use duramen_base::sync::{Mutex, thread};
-use duramen_base::vfs::{DirEntry, FileLock, MemVfs, OpenMode, Vfs, VfsFile};
+use duramen_base::vfs::MemVfs;
 use duramen_base::{Result, Timestamp};
 
+use super::noted::NotedDisk;
 use super::rig::*;
 use crate::{Placed, Wal, WalConfig};
 
@@ -61,7 +60,8 @@ fn count(config: &WalConfig) -> u64 {
 #[test]
 fn threads_that_sync_together_share_syncs() {
     let barrier = Arc::new(Barrier::default());
-    let disk = SlowDisk { disk: MemVfs::new(), barrier: Arc::clone(&barrier) };
+    let expected = Arc::clone(&barrier);
+    let disk = NotedDisk::before_each_sync(move || expected.wait());
     let config = config_on(Arc::new(disk));
     let wal = Wal::create(config.clone()).unwrap();
     let sequencer = Arc::new(Mutex::new(0));
@@ -171,71 +171,11 @@ struct Barrier {
     arrived: AtomicU64,
 }
 
-/// A disk whose syncs take until all expected threads have arrived.
-struct SlowDisk {
-    disk: MemVfs,
-    barrier: Arc<Barrier>,
-}
-
-impl Vfs for SlowDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        let file = self.disk.open(path, mode)?;
-        Ok(Arc::new(SlowFile { file, barrier: Arc::clone(&self.barrier) }))
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.disk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
-        self.disk.lock(path)
-    }
-    fn random_bytes(&self) -> io::Result<[u8; 16]> {
-        self.disk.random_bytes()
-    }
-}
-
-struct SlowFile {
-    file: Arc<dyn VfsFile>,
-    barrier: Arc<Barrier>,
-}
-
-impl VfsFile for SlowFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(bytes, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        while self.barrier.arrived.load(Ordering::SeqCst) < self.barrier.expected.load(Ordering::SeqCst) {
+impl Barrier {
+    /// Until all of them have arrived.
+    fn wait(&self) {
+        while self.arrived.load(Ordering::SeqCst) < self.expected.load(Ordering::SeqCst) {
             thread::yield_now();
         }
-        self.file.sync_data()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.write_zeros(offset, len)
-    }
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.punch(offset, len)
     }
 }
