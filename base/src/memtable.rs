@@ -34,6 +34,7 @@ mod key_versions;
 mod ordered;
 mod piece;
 mod range_tombs;
+mod scan_hints;
 #[cfg(test)]
 mod schedules;
 
@@ -41,6 +42,7 @@ pub use key::{Key, as_slice, successor};
 pub use key_versions::KeyVersions;
 pub use piece::MemPiece;
 pub use range_tombs::{Fragment, RangeTombs};
+pub use scan_hints::ScanHints;
 
 /// Bytes an operation is counted with beside its key and value, at most: its entry and version, and its share of the map's nodes.
 const OP_OVERHEAD_BYTES: u64 = 128;

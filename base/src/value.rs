@@ -33,10 +33,19 @@ pub struct Value(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_BYTES_MAX],
+    },
+    /// Copied: one allocation.
     Shared(Arc<[u8]>),
+    /// Taken over, so that nothing is copied: two.
     Taken(Arc<Vec<u8>>),
-    Slice { image: Counted<Image>, start: u32, len: u32 },
+    Slice {
+        image: Counted<Image>,
+        start: u32,
+        len: u32,
+    },
 }
 
 const _: () = assert!(size_of::<Value>() == 24, "U1: a value has 24 bytes");

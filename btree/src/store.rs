@@ -16,6 +16,7 @@
 
 use duramen_base::compaction::CompactionDesk;
 use duramen_base::image::Image;
+use duramen_base::memtable::ScanHints;
 use duramen_base::pool::CacheCounts;
 use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::sync::{Arc, Mutex, Padded, RwLock};
@@ -29,7 +30,6 @@ use crate::pid_table::{Page, PidTable, Resident};
 use crate::range_tombs::RangeTombs;
 use crate::spill::Spill;
 use crate::upkeep::Upkeep;
-use crate::work::ScanHints;
 
 /// Inner pages are half as large as leaves, 8 KiB at most: more of their keys per cache line, and splits stay cheap.
 const INNER_BYTES_MAX: usize = 8 << 10;
@@ -128,7 +128,7 @@ impl Store {
             ring: Mutex::default(),
             loads: Mutex::new(Generations::new()),
             verifying: AtomicU64::new(0),
-            scan_hints: Padded(ScanHints::default()),
+            scan_hints: Padded::default(),
             wanted: AtomicU64::new(0),
             compaction: CompactionDesk::default(),
             counters: Counters { tree_bytes, ..Counters::default() },

@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use duramen_base::memtable::Memtable;
-use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::{published, thread};
 use duramen_base::{Result, Timestamp, Urgency, WorkBudget, WorkDone, mutant};
 
@@ -35,20 +35,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const CATCH_UP_BYTES: u64 = 1 << 20;
 const CATCH_UP_STEPS: u32 = 256;
 
-/// How often scans copy as much as a drain writes until there is one for them (U6): that costs about as much.
-const COPIES_MAX: u64 = 4;
 /// About how many times as large a leaf is as what a buffer has of a key.
 const LEAF_OVER_KEY: u64 = 64;
-/// Bytes copied after which that is looked at again.
-const COPIED_STEP: u64 = 1 << 20;
-
-/// What scans found in the buffers since one was frozen for them last (U6).
-#[derive(Debug, Default)]
-pub(crate) struct ScanHints {
-    /// Whether the active one had better be drained.
-    is_in_the_way: AtomicBool,
-    copied: AtomicU64,
-}
 
 /// What a piece of work was.
 #[derive(Clone, Copy, Debug)]
@@ -87,17 +75,7 @@ impl Store {
 
     /// A scan copied so many bytes out of the buffers (U6).
     pub(crate) fn note_copied(&self, bytes: u64) {
-        if bytes == 0 {
-            return; // most scans of what is drained: they need not write the line
-        }
-        // Relaxed: a hint.
-        let before = self.scan_hints.copied.fetch_add(bytes, Ordering::Relaxed);
-        let copied = before + bytes;
-        // Asking a buffer for its size each time would take a line of memory from those who write into it.
-        if before / COPIED_STEP != copied / COPIED_STEP
-            && copied >= COPIES_MAX * self.drain_bytes()
-            && !mutant!("leave_copied_in_the_way")
-        {
+        if self.scan_hints.note_copied(bytes, || self.drain_bytes()) && !mutant!("leave_copied_in_the_way") {
             self.note_in_the_way();
         }
     }
@@ -111,9 +89,7 @@ impl Store {
     }
 
     fn note_in_the_way(&self) {
-        // Relaxed: a hint. Looked at first, so that scans do not all write the line.
-        if !self.scan_hints.is_in_the_way.load(Ordering::Relaxed) {
-            self.scan_hints.is_in_the_way.store(true, Ordering::Relaxed);
+        if self.scan_hints.set_in_the_way() {
             self.env.host.wake_upkeep();
         }
     }
@@ -232,8 +208,7 @@ impl Store {
         let layers = self.buffers.layers();
         // While one is drained, another that waits behind it gives no memory back, and leaves writers without a buffer.
         let is_worth_it = layers.frozen_buffers() == 0 && self.is_memory_short();
-        let is_in_the_way =
-            self.scan_hints.is_in_the_way.swap(false, Ordering::Relaxed) && layers.frozen_buffers() == 0;
+        let is_in_the_way = self.scan_hints.take_in_the_way() && layers.frozen_buffers() == 0;
         let is_due = |active: &Memtable, is_still: bool| {
             active.bytes() >= self.buffer_bytes_max()
                 || wanted.is_some_and(|wanted| active.min_ts() <= wanted)
@@ -244,7 +219,7 @@ impl Store {
         let is_still = up.still.lasts(layers.active.max_ts(), self.env.clock.now());
         if !layers.active.is_empty() && is_due(&layers.active, is_still) {
             self.buffers.rotate_if(|_| true);
-            self.scan_hints.copied.store(0, Ordering::Relaxed);
+            self.scan_hints.forget_copied();
         }
     }
 

@@ -280,8 +280,8 @@ impl LsmCursor {
                 self.current.key.clear();
                 self.current.key.extend_from_slice(key);
             }
-            if let (Some(value), Some(ts)) = (stretch.stored(&self.sources), stretch.ts(&self.sources)) {
-                (self.current.value, self.current.ts) = (value, ts);
+            if let (Some(value), Some(ts)) = (stretch.value_owned(&self.sources), stretch.ts(&self.sources)) {
+                (self.current.value, self.current.ts) = (Stored::Owned(value), ts);
             }
             self.order[0] = on;
             if let Some(other) = other {

@@ -1,46 +1,27 @@
-//! What scans copy out of memtables, and when all of it had better go down.
+//! When what scans copy out of memtables had better go down; how that is counted is in `base/src/memtable/scan_hints.rs`.
 //!
 //! A scan that meets many changes in memtables copies each, and merges them with the levels below. Once they are in the last level, none behind it has to.
 //!
-//! SH1  Scans have all go down once they have copied `COPIES_MAX` times what that writes: so it costs no more than they have cost.
+//! SH1  Scans have all go down once they have copied several times what that writes: so it costs no more than they have cost.
 //! SH2  A memtable with less than a sixteenth of what it may have is not worth a flush: what was copied counts on until it has that.
 //! SH3  What was written behind that memtable need not go down: so it ends, however fast commits come.
 
-use duramen_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use duramen_base::{Timestamp, mutant};
 
 use crate::store::Store;
 use crate::upkeep::{Upkeep, bytes_of};
 use crate::version::Version;
 
-/// SH1. To read, merge and write a byte is about so many times as dear as to copy it for a scan: whoever waits until then has paid twice at most.
-const COPIES_MAX: u64 = 4;
-/// Bytes copied after which that is looked at again.
-const COPIED_STEP: u64 = 1 << 20;
 /// SH2.
 const SHARE_MIN: u64 = 16;
 
-/// See the module. Hints, so relaxed.
-#[derive(Debug, Default)]
-pub(crate) struct ScanHints {
-    copied: AtomicU64,
-    is_in_the_way: AtomicBool,
-}
-
 impl Store {
-    /// A scan copied so many bytes out of memtables.
+    /// A scan copied so many bytes out of memtables (SH1).
     pub(crate) fn note_copied(&self, bytes: u64) {
-        if bytes == 0 {
-            return; // most scans of what is at rest: they need not write the line
-        }
-        let before = self.scan_hints.copied.fetch_add(bytes, Ordering::Relaxed);
-        let copied = before + bytes;
-        if before / COPIED_STEP != copied / COPIED_STEP
-            && copied >= COPIES_MAX * self.bytes_to_go_down()
-            && !mutant!("leave_memtables_in_the_way")
-        {
-            self.scan_hints.is_in_the_way.store(true, Ordering::Relaxed);
-            self.env.host.wake_upkeep();
+        let is_dear = self.scan_hints.note_copied(bytes, || self.bytes_to_go_down());
+        if is_dear && !mutant!("leave_memtables_in_the_way") {
+            self.scan_hints.set_in_the_way();
+            self.env.host.wake_upkeep(); // also if somebody said so: the memtable may have grown (SH2)
         }
     }
 
@@ -53,13 +34,13 @@ impl Store {
     /// Whether the active memtable is to be flushed for scans (SH2).
     pub(crate) fn is_in_the_way(&self) -> bool {
         let is_worth_it = || self.current().active.bytes() >= self.env.options.memtable_bytes / SHARE_MIN;
-        self.scan_hints.is_in_the_way.load(Ordering::Relaxed) && is_worth_it()
+        self.scan_hints.is_in_the_way() && is_worth_it()
     }
 
     /// Has all go down up to the active memtable, if scans asked for it; before that is frozen.
     pub(crate) fn take_scan_hints(&self, upkeep: &mut Upkeep) {
-        if self.scan_hints.is_in_the_way.swap(false, Ordering::Relaxed) {
-            self.scan_hints.copied.store(0, Ordering::Relaxed);
+        if self.scan_hints.take_in_the_way() {
+            self.scan_hints.forget_copied();
             upkeep.down_for_scans = Some(self.current().active.max_ts());
         }
     }

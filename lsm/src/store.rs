@@ -22,7 +22,6 @@ use duramen_base::{
 use crate::cursor::LsmCursor;
 use crate::ingest::{Expected, Ingested};
 use crate::merge::pick;
-use crate::scan_hints::ScanHints;
 use crate::superversion::{Layer, SuperVersion};
 use crate::table::Table;
 use crate::table::blocks::{Gathering, Loading, Prepared, Resident};
@@ -31,7 +30,7 @@ use crate::tuning::Tuning;
 use crate::upkeep::Upkeep;
 use crate::version::{Run, Version};
 use crate::{admit, get, open, upkeep, verify};
-use duramen_base::memtable::{KeyVersions, Memtable};
+use duramen_base::memtable::{KeyVersions, Memtable, ScanHints};
 
 /// How often a value is looked for: each time in what a switch left that came between.
 const LOADS_MAX: u32 = 8;

@@ -18,7 +18,7 @@ use duramen_base::image::{Image, KeyBuffer, Located};
 use duramen_base::memtable::MemPiece;
 use duramen_base::{KeyBounds, Timestamp, Value, mutant};
 
-use crate::source::{Direction, MemSource, Source, Stored};
+use crate::source::{Direction, MemSource, Source};
 
 /// See the module.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// The part of the source, of which the current key is behind already if it is `passed`; `None`: it has none, and its next key is not known here.
+    /// The part of a source that is a run, from its key on, or behind that if it is `passed`; `None`: it has none, and what it has next is not known here.
     fn block_part(&self, source: usize, passed: bool) -> Option<BlockPart> {
         let Source::Run(run) = &self.sources[source] else { return None };
         let (image, slot, stamp) = run.block_and_slot(self.at)?;
@@ -130,6 +130,7 @@ impl Wanted<'_> {
         }
     }
 
+    /// The same of a source that is a memtable.
     fn piece_part(&self, source: usize, passed: bool) -> Option<PiecePart> {
         let Source::Mem(memtable) = &self.sources[source] else { return None };
         let (piece, next) = (memtable.piece(), memtable.index() + usize::from(passed));
@@ -246,14 +247,17 @@ impl Stretch {
             return;
         }
         let (image, key) = (&*block.image, piece.key(part.next));
+        // Where it lies beyond the end of the block's part, it does not belong to the stretch either.
         (block.stop, part.is_in_block) = match self.way {
             Direction::Forward => {
                 let (place, is_there) = place_from(image, block.next, key);
-                (place.min(block.end), is_there && place <= block.end)
+                debug_assert!(place >= block.next, "ST1: the next key of the piece lies ahead");
+                (place.min(block.end), is_there)
             }
             Direction::Backward => {
                 let (place, is_there) = place(image, key);
-                (beyond((place, is_there)).max(block.end), is_there && beyond((place, is_there)) >= block.end)
+                debug_assert!(beyond((place, is_there)) <= block.next, "ST1: the next key of the piece lies ahead");
+                (beyond((place, is_there)).max(block.end), is_there)
             }
         };
     }
@@ -284,18 +288,7 @@ impl Stretch {
         }
     }
 
-    /// The value of that.
-    pub(super) fn stored(&self, sources: &[Source]) -> Option<Stored> {
-        match self.on {
-            On::Start => None,
-            On::Record(_, located) => {
-                Some(Stored::InImage(Counted::clone(&self.block.as_ref()?.image), located.value_range()))
-            }
-            On::Item(index, _) => self.item(sources, index).map(|(_, value)| Stored::Owned(Value::from(value))),
-        }
-    }
-
-    /// The same, to be kept.
+    /// The value of that, to be kept.
     #[inline]
     pub(super) fn value_owned(&self, sources: &[Source]) -> Option<Value> {
         match self.on {
