@@ -337,7 +337,7 @@ impl Memtable {
     ) -> Result<bool, E> {
         debug_assert!(self.is_quiet(), "T3: only a memtable at rest is flushed");
         let (mut key, mut value, mut outcome) = (Vec::new(), Vec::new(), Ok(true));
-        self.keys.ascend(&self.arena, from, |entry| {
+        let mut give = |entry: Entry| {
             key.clear();
             entry.read_key(&self.arena, &mut key);
             scratch.reset(&key);
@@ -349,7 +349,8 @@ impl Memtable {
             scratch.sort();
             outcome = each(scratch);
             matches!(outcome, Ok(true))
-        });
+        };
+        self.keys.ascend(&self.arena, from, |entries| entries.iter().all(|entry| give(*entry)));
         outcome
     }
 

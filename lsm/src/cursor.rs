@@ -123,11 +123,14 @@ impl LsmCursor {
 
     /// Tells the store what its sources copied.
     fn note_copied(&self) {
-        let of_source = |source: &Source| match source {
-            Source::Mem(memtable) => memtable.copied_bytes(),
-            Source::Run(_) => 0,
-        };
-        self.store.note_copied(self.sources.iter().map(of_source).sum());
+        let memtables = self.sources.iter().filter_map(|source| match source {
+            Source::Mem(memtable) => Some(memtable),
+            Source::Run(_) => None,
+        });
+        let (bytes, deleted) = memtables.fold((0, 0), |(bytes, deleted), memtable| {
+            (bytes + memtable.copied_bytes(), deleted + memtable.copied_deleted())
+        });
+        self.store.note_copied(bytes, deleted);
     }
 
     fn bounds(&self) -> KeyBounds<'_> {
@@ -141,6 +144,9 @@ impl LsmCursor {
             return Ok(self.run_out(direction));
         }
         self.align(from, direction)?;
+        if self.tombs.is_empty() {
+            return self.show_nearest(direction);
+        }
         let mut key = Vec::new();
         while let Some(nearest) = self.nearest() {
             key.clear();
@@ -251,38 +257,82 @@ impl LsmCursor {
     /// Looks how far the nearest sources can be followed without the others, if that is likely to be worth it.
     fn begin_stretch(&mut self, way: Direction) {
         let Some(&first) = self.order.first() else { return };
-        let is_run = |&source: &usize| matches!(self.sources[source], Source::Run(_));
-        let second = self.order.get(1).copied().filter(|second| is_run(second) != is_run(&first));
-        let parts = 1 + usize::from(second.is_some());
-        let is_likely = self.order.len() == parts || self.winner == first || second == Some(self.winner);
+        let second = self.second(first);
+        let is_likely = self.order.len() == 1 + usize::from(second.is_some())
+            || self.winner == first
+            || second == Some(self.winner);
         self.winner = first;
-        if !is_likely || self.front > parts || !self.tombs.is_empty() {
-            return; // ST3
+        if is_likely {
+            self.stretch = self.stretch_of(first, second, [true, self.front == 2], way);
+        }
+    }
+
+    /// Takes the sources beyond the keys at the front that a memtable deletes, in one go; whether there were any.
+    fn pass_deleted(&mut self, way: Direction) -> Result<bool> {
+        let is_deleted = |&source: &usize| match &self.sources[source] {
+            Source::Mem(memtable) => memtable.piece().is_plain_tombstone(memtable.index()),
+            Source::Run(_) => false,
+        };
+        if !self.order[..self.front].iter().any(is_deleted) {
+            return Ok(false);
+        }
+        let first = self.order[0];
+        let stretch = self.stretch_of(first, self.second(first), [false; 2], way);
+        let Some(stretch) = stretch else { return Ok(false) };
+        if stretch.has_passed() {
+            self.go_beyond(stretch)?;
+            return Ok(true);
+        }
+        self.room = stretch.into_room();
+        Ok(false)
+    }
+
+    /// The source behind the first, if one of both is a run and the other a memtable.
+    fn second(&self, first: usize) -> Option<usize> {
+        let is_run = |source: usize| matches!(self.sources[source], Source::Run(_));
+        self.order.get(1).copied().filter(|&second| is_run(second) != is_run(first))
+    }
+
+    fn stretch_of(
+        &mut self,
+        first: usize,
+        second: Option<usize>,
+        passed: [bool; 2],
+        way: Direction,
+    ) -> Option<Stretch> {
+        let parts = 1 + usize::from(second.is_some());
+        if self.front > parts || !self.tombs.is_empty() {
+            return None; // ST3
         }
         let wanted = Wanted {
             sources: &self.sources,
             first,
             second,
-            is_same_key: self.front == 2,
+            passed,
             other: self.order.get(parts).and_then(|&other| self.sources[other].key()),
             bounds: KeyBounds { lower: as_slice(&self.lower), upper: as_slice(&self.upper) },
             way,
             at: self.at,
         };
-        self.stretch = Stretch::begin(&wanted, &mut self.room);
+        Stretch::begin(&wanted, &mut self.room)
+    }
+
+    /// Brings the sources to where a stretch goes on; U1 holds again afterwards, unless there was an error.
+    fn go_beyond(&mut self, stretch: Stretch) -> Result<()> {
+        stretch.bring_on(&mut self.sources)?;
+        for place in (0..stretch.parts()).rev() {
+            self.sink(place, stretch.way());
+        }
+        self.count_front();
+        self.room = stretch.into_room();
+        Ok(())
     }
 
     /// U4.
     fn leave_stretch(&mut self) {
         let Some(stretch) = self.stretch.take() else { return };
         if let Some((on, other)) = stretch.bring(&mut self.sources) {
-            if let Some((key, _)) = stretch.entry(&self.sources) {
-                self.current.key.clear();
-                self.current.key.extend_from_slice(key);
-            }
-            if let (Some(value), Some(ts)) = (stretch.value_owned(&self.sources), stretch.ts(&self.sources)) {
-                (self.current.value, self.current.ts) = (Stored::Owned(value), ts);
-            }
+            self.stand_on(&stretch);
             self.order[0] = on;
             if let Some(other) = other {
                 self.order[1] = other;
@@ -291,6 +341,17 @@ impl LsmCursor {
             self.count_front();
         }
         self.room = stretch.into_room();
+    }
+
+    /// Makes what a stretch stands on the current entry.
+    fn stand_on(&mut self, stretch: &Stretch) {
+        if let Some((key, _)) = stretch.entry(&self.sources) {
+            self.current.key.clear();
+            self.current.key.extend_from_slice(key);
+        }
+        if let (Some(value), Some(ts)) = (stretch.value_owned(&self.sources), stretch.ts(&self.sources)) {
+            (self.current.value, self.current.ts) = (Stored::Owned(value), ts);
+        }
     }
 
     #[inline(always)]
@@ -318,8 +379,14 @@ impl LsmCursor {
     #[inline]
     fn step_on(&mut self, direction: Direction) -> Result<bool> {
         self.aligned = None; // U2
+        self.advance_front(direction)?;
+        self.show_nearest(direction)
+    }
+
+    /// Makes the nearest key with a value the current one, from where the sources stand on, while there are no range tombstones.
+    fn show_nearest(&mut self, direction: Direction) -> Result<bool> {
+        self.aligned = None; // U2
         let found = loop {
-            self.advance_front(direction)?;
             let Some(&first) = self.order.first() else { break false };
             if !self.is_inside(first, direction) {
                 break false;
@@ -327,9 +394,13 @@ impl LsmCursor {
             if self.show_front(first)? {
                 break true;
             }
+            if !self.pass_deleted(direction)? {
+                self.advance_front(direction)?;
+            }
         };
         self.aligned = Some(direction);
         if found {
+            self.place = Place::On;
             self.begin_stretch(direction);
             return Ok(true);
         }
@@ -441,6 +512,12 @@ impl LsmCursor {
     /// A step that is none along a stretch.
     #[inline(never)]
     fn step_afar(&mut self, direction: Direction) -> Result<bool> {
+        if let Some(stretch) = self.stretch.take_if(|stretch| stretch.way() == direction) {
+            self.stand_on(&stretch);
+            self.aligned = None; // U2
+            self.go_beyond(stretch)?;
+            return self.show_nearest(direction);
+        }
         self.leave_stretch();
         if self.place == Place::On && self.aligned == Some(direction) && self.tombs.is_empty() {
             return self.step_on(direction);

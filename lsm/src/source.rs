@@ -149,12 +149,20 @@ pub(crate) struct MemSource {
     index: usize,
     piece_keys: usize,
     copied_bytes: u64,
+    copied_deleted: u64,
 }
 
 impl MemSource {
     pub(crate) fn new(memtable: &Arc<Memtable>) -> MemSource {
         let piece = MemPiece::default();
-        MemSource { memtable: Arc::clone(memtable), piece, index: 0, piece_keys: PIECE_KEYS.start, copied_bytes: 0 }
+        MemSource {
+            memtable: Arc::clone(memtable),
+            piece,
+            index: 0,
+            piece_keys: PIECE_KEYS.start,
+            copied_bytes: 0,
+            copied_deleted: 0,
+        }
     }
 
     /// What was copied last.
@@ -168,6 +176,11 @@ impl MemSource {
         self.copied_bytes
     }
 
+    /// How many keys of that were deleted.
+    pub(crate) fn copied_deleted(&self) -> u64 {
+        self.copied_deleted
+    }
+
     /// Where in it it stands.
     pub(crate) fn index(&self) -> usize {
         self.index
@@ -176,6 +189,15 @@ impl MemSource {
     /// Goes to another key of the piece.
     pub(crate) fn set_index(&mut self, index: usize) {
         self.index = index;
+    }
+
+    /// Goes to a key of the piece, or to the first behind it.
+    pub(crate) fn go_to(&mut self, index: usize, direction: Direction, at: Timestamp) {
+        self.index = index;
+        if index == self.piece.len() {
+            self.index -= 1;
+            self.advance(direction, at);
+        }
     }
 
     #[inline]
@@ -203,6 +225,7 @@ impl MemSource {
         };
         self.memtable.copy_piece(bounds, backward, at, self.piece_keys, &mut self.piece);
         self.copied_bytes += self.piece.memory_bytes();
+        self.copied_deleted += self.piece.deleted();
         self.index = 0;
         self.piece_keys = (self.piece_keys * 2).min(PIECE_KEYS.end);
     }

@@ -112,6 +112,27 @@ impl Image {
         self.search_suffix(suffix)
     }
 
+    /// Whether main record `index` is that of `key`.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::Timestamp;
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"e", high: b"ez" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// builder.push(b"elm", Timestamp::new(5), Body::Value(b"tree"));
+    /// let image = builder.finish();
+    /// assert!(image.is_key(0, b"elm"));
+    /// assert!(!image.is_key(0, b"el") && !image.is_key(0, b"elms") && !image.is_key(0, b"lm") && !image.is_key(0, b"alm"));
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no such record.
+    #[inline]
+    pub fn is_key(&self, index: usize, key: &[u8]) -> bool {
+        let (prefix, suffix) = (self.prefix(), self.suffix(index));
+        key.len() == prefix.len() + suffix.len() && key.ends_with(suffix) && key.starts_with(prefix)
+    }
+
     /// Inner pages: index of the child that covers `key` (the last record with key <= `key`; the first child's key is the low fence).
     pub fn child_index(&self, key: &[u8]) -> usize {
         match self.search(key) {

@@ -42,6 +42,13 @@ impl Place {
         (bits != 0).then_some(Place(bits))
     }
 
+    /// How many words behind it `other` lies, if that is in its chunk.
+    #[inline]
+    pub(super) fn distance_to(self, other: Place) -> Option<usize> {
+        let is_in_chunk = self.0 >> INDEX_BITS == other.0 >> INDEX_BITS;
+        is_in_chunk.then(|| other.0.checked_sub(self.0)).flatten().map(|words| words as usize)
+    }
+
     /// Its bits, not zero.
     pub(super) fn to_bits(self) -> u64 {
         self.0

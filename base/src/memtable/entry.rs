@@ -87,18 +87,14 @@ impl Entry {
         unpack(self.key_words(arena), self.key_len, out);
     }
 
-    /// Copies its key to the beginning of what `room` gives, which is asked for that many bytes in whole words; the length of the key, and where its
-    /// newest version is linked.
+    /// Where it lies. That is asked for, and not waited for: a load whose result nobody uses. Under simulation it would be a step.
     #[inline]
-    pub(super) fn copy_key<'a, 'r>(
-        self,
-        arena: &'a Arena,
-        room: impl FnOnce(usize) -> &'r mut [u8],
-    ) -> (usize, Chain<'a>) {
-        let (head, key) =
-            arena.words(self.place, ENTRY_HEAD_WORDS + words_for(self.key_len)).split_at(ENTRY_HEAD_WORDS);
-        unpack_to(key, room(key.len() * 8));
-        (self.key_len, Chain { newest: &head[NEWEST] })
+    pub(super) fn near(self, arena: &Arena) -> Near<'_> {
+        let words = arena.words_from(self.place);
+        if cfg!(not(duramen_sim)) {
+            black_box(words[NEWEST].load(Ordering::Relaxed));
+        }
+        Near { entry: self, words }
     }
 
     /// How its key compares with one that has the same heads.
@@ -178,9 +174,42 @@ impl Entry {
     }
 }
 
+/// An entry that was looked up in its arena, and all that lies behind it in its chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Near<'a> {
+    entry: Entry,
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Near<'a> {
+    /// Copies its key to the beginning of what `room` gives, which is asked for that many bytes in whole words; the length of the key.
+    #[inline]
+    pub(super) fn copy_key<'r>(self, room: impl FnOnce(usize) -> &'r mut [u8]) -> usize {
+        let key = &self.words[ENTRY_HEAD_WORDS..ENTRY_HEAD_WORDS + words_for(self.entry.key_len)];
+        unpack_to(key, room(key.len() * 8));
+        self.entry.key_len
+    }
+
+    /// As that of the entry. A version that was written with its key mostly lies behind it.
+    #[inline]
+    pub(super) fn look(self, arena: &'a Arena, at: Timestamp) -> (Option<Version<'a>>, bool) {
+        // Acquire: N1.
+        let Some(place) = Place::from_bits(self.words[NEWEST].load(Ordering::Acquire)) else { return (None, false) };
+        let words = match self.entry.place.distance_to(place) {
+            Some(distance) => &self.words[distance..],
+            None => arena.words_from(place),
+        };
+        let newest = Version::of(place, words);
+        match newest.ts() > at {
+            false => (Some(newest), false),
+            true => (newest.not_after(arena, at), true),
+        }
+    }
+}
+
 /// The versions of an entry.
 #[derive(Clone, Copy)]
-pub(super) struct Chain<'a> {
+struct Chain<'a> {
     newest: &'a AtomicU64,
 }
 
@@ -191,8 +220,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The newest version with `ts <= at`, and whether there is a newer one.
-    #[inline]
-    pub(super) fn look(self, arena: &'a Arena, at: Timestamp) -> (Option<Version<'a>>, bool) {
+    fn look(self, arena: &'a Arena, at: Timestamp) -> (Option<Version<'a>>, bool) {
         let newest = self.newest(arena);
         match newest.filter(|newest| newest.ts() > at) {
             None => (newest, false),
@@ -213,9 +241,14 @@ impl<'a> Version<'a> {
     fn at_link(arena: &'a Arena, link: &AtomicU64) -> Option<Version<'a>> {
         // Acquire: N1.
         let place = Place::from_bits(link.load(Ordering::Acquire))?;
-        let words = arena.words_from(place);
+        Some(Version::of(place, arena.words_from(place)))
+    }
+
+    /// That at `place`, where these words lie.
+    #[inline]
+    fn of(place: Place, words: &'a [AtomicU64]) -> Version<'a> {
         let value_len = words[VALUE_LEN].load(Ordering::Relaxed).saturating_sub(1) as usize;
-        Some(Version { place, words: &words[..VERSION_HEAD_WORDS + words_for(value_len)] })
+        Version { place, words: &words[..VERSION_HEAD_WORDS + words_for(value_len)] }
     }
 
     /// The commit that wrote it.

@@ -156,8 +156,8 @@ impl Ordered {
         }
     }
 
-    /// Gives entries to `each`, ascending from a bound, until it answers false.
-    pub(super) fn ascend(&self, arena: &Arena, from: Bound<&[u8]>, mut each: impl FnMut(Entry) -> bool) {
+    /// Gives entries to `each`, those of a leaf at once, ascending from a bound, until it answers false.
+    pub(super) fn ascend(&self, arena: &Arena, from: Bound<&[u8]>, mut each: impl FnMut(&[Entry]) -> bool) {
         let (seek, skips_equal) = match from {
             Bound::Included(key) => (Seek::At(Probe::from(key)), false),
             Bound::Excluded(key) => (Seek::At(Probe::from(key)), true),
@@ -175,7 +175,7 @@ impl Ordered {
             leaf.is_unchanged(version).then_some(next)
         });
         loop {
-            if !entries.drain(..).all(&mut each) || next == 0 {
+            if !each(&entries) || next == 0 {
                 return;
             }
             let leaf = Node::at(arena, next);
@@ -188,8 +188,8 @@ impl Ordered {
         }
     }
 
-    /// Gives entries to `each`, descending from a bound, until it answers false.
-    pub(super) fn descend_from(&self, arena: &Arena, from: Bound<&[u8]>, mut each: impl FnMut(Entry) -> bool) {
+    /// Gives entries to `each`, those of a leaf at once, descending from a bound, until it answers false.
+    pub(super) fn descend_from(&self, arena: &Arena, from: Bound<&[u8]>, mut each: impl FnMut(&[Entry]) -> bool) {
         let mut bound = from.map(<[u8]>::to_vec);
         let mut entries = Vec::with_capacity(SLOTS);
         loop {
@@ -208,7 +208,8 @@ impl Ordered {
                 leaf.copy_entries(0..end, &mut entries);
                 leaf.is_unchanged(version).then_some(low)
             });
-            if !entries.drain(..).rev().all(&mut each) {
+            entries.reverse();
+            if !each(&entries) {
                 return;
             }
             let Some(low) = low else { return };

@@ -7,12 +7,14 @@
 use std::ops::Range;
 
 use super::arena::Arena;
-use super::entry::Entry;
+use super::entry::{Entry, Near};
 use super::{KeyVersion, Memtable, OP_OVERHEAD_BYTES};
 use crate::{KeyBounds, Timestamp, Value};
 
 /// A piece is complete once it has so many bytes, however few its keys are.
 const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Keys that are asked for at once.
+const GROUP_KEYS: usize = 16;
 /// Room that it begins with.
 const FIRST_BYTES: usize = 2 << 10;
 
@@ -30,6 +32,7 @@ pub struct MemPiece {
     bytes: Vec<u8>,
     used: usize,
     items: Vec<Item>,
+    deleted: u64,
 }
 
 /// Its value lies behind its key.
@@ -83,9 +86,14 @@ impl MemPiece {
         self.used as u64 + self.items.len() as u64 * OP_OVERHEAD_BYTES
     }
 
+    /// How many of its keys are deleted at its timestamp.
+    pub fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.used = 0;
+        (self.used, self.deleted) = (0, 0);
         self.items.clear();
     }
 
@@ -133,6 +141,13 @@ impl MemPiece {
         Some(&self.bytes[item.value()])
     }
 
+    /// Whether a key is deleted, and nothing newer, at its timestamp.
+    #[inline]
+    pub fn is_plain_tombstone(&self, index: usize) -> bool {
+        let item = &self.items[index];
+        item.found == Found::Tombstone && !item.newer
+    }
+
     /// How many keys come before the first of which `is_before` is false; they must come first.
     pub fn partition_point(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
         self.items.partition_point(|item| is_before(&self.bytes[item.key()]))
@@ -156,16 +171,17 @@ impl MemPiece {
 
     /// Appends a key as of `at`, if it is on this side of the bound that the walk goes towards.
     #[inline]
-    fn push(&mut self, arena: &Arena, entry: Entry, at: Timestamp, is_inside: impl Fn(&[u8]) -> bool) -> bool {
+    fn push(&mut self, arena: &Arena, entry: Near<'_>, at: Timestamp, is_inside: impl Fn(&[u8]) -> bool) -> bool {
         let start = self.used;
-        let (key_len, chain) = entry.copy_key(arena, |len| self.room(len));
+        let key_len = entry.copy_key(|len| self.room(len));
         if !is_inside(&self.bytes[start..start + key_len]) {
             return false;
         }
         self.used += key_len;
-        let (version, newer) = chain.look(arena, at);
+        let (version, newer) = entry.look(arena, at);
         let value_len = version.and_then(|version| version.copy_value(|len| self.room(len)));
         self.used += value_len.unwrap_or_default();
+        self.deleted += u64::from(version.is_some() && value_len.is_none());
         self.items.push(Item {
             start,
             key_len,
@@ -203,12 +219,22 @@ impl Memtable {
         let mut is_cut = false;
         // The walk begins inside of the bound behind it.
         let is_inside = |key: &[u8]| if backward { !bounds.is_below(key) } else { !bounds.is_above(key) };
-        let each = |entry: Entry| {
-            if !piece.push(&self.arena, entry, at, is_inside) {
-                return false;
-            }
-            is_cut = piece.len() == keys_max || piece.used >= PIECE_BYTES_MAX;
-            !is_cut
+        let each = |entries: &[Entry]| {
+            entries.chunks(GROUP_KEYS).all(|group| {
+                let group = &group[..group.len().min(keys_max - piece.len())];
+                // Looked up for all before the first is read, so that what they wait for comes from memory for all at once.
+                let mut near = [None; GROUP_KEYS];
+                for (near, entry) in near.iter_mut().zip(group) {
+                    *near = Some(entry.near(&self.arena));
+                }
+                near.iter().flatten().all(|entry| {
+                    if !piece.push(&self.arena, *entry, at, is_inside) {
+                        return false;
+                    }
+                    is_cut = piece.len() == keys_max || piece.used >= PIECE_BYTES_MAX;
+                    !is_cut
+                })
+            })
         };
         match backward {
             true => self.keys.descend_from(&self.arena, bounds.upper, each),

@@ -10,13 +10,15 @@
 //! ST2  `ahead` is the next entry, looked at once: a value that the reader sees, with nothing newer. What is not is left to the merge.
 //! ST3  There is a stretch only where no range tombstone is.
 //! ST4  Wherever it stands, its block has a record, and its piece a key, at or beyond that: so both sources can be brought there without a read.
+//! ST5  A key that the piece deletes, with nothing newer about it, is passed over together with the record that it covers, while what comes next is known.
+//!     Where the cursor stands is before them until it goes on: then the sources are brought beyond them, or to what is shown behind.
 
 use std::ops::Bound;
 
 use duramen_base::arena::Counted;
 use duramen_base::image::{Image, KeyBuffer, Located};
 use duramen_base::memtable::MemPiece;
-use duramen_base::{KeyBounds, Timestamp, Value, mutant};
+use duramen_base::{KeyBounds, Result, Timestamp, Value, mutant};
 
 use crate::source::{Direction, MemSource, Source};
 
@@ -73,6 +75,8 @@ struct PiecePart {
     end: usize,
     /// Whether the block has a record of the next key.
     is_in_block: bool,
+    /// The first of the deleted keys that were passed last, if any, and before which place of the block (ST5).
+    passed: Option<(usize, usize)>,
 }
 
 /// What a stretch is sought for.
@@ -81,8 +85,8 @@ pub(super) struct Wanted<'a> {
     /// Those that may have a part, nearest first: the one that the cursor stands on, and one of the other kind.
     pub(super) first: usize,
     pub(super) second: Option<usize>,
-    /// Whether both stand on the key of the cursor.
-    pub(super) is_same_key: bool,
+    /// Whether each stands on the key of the cursor, which is behind the stretch.
+    pub(super) passed: [bool; 2],
     /// The nearest key of all others.
     pub(super) other: Option<&'a [u8]>,
     pub(super) bounds: KeyBounds<'a>,
@@ -140,7 +144,7 @@ impl Wanted<'_> {
         let is_before = |key: &[u8]| self.is_before_others(key);
         // Mostly all of it.
         let end = if is_before(piece.key(piece.len() - 1)) { piece.len() } else { piece.partition_point(is_before) };
-        Some(PiecePart { source, next, end, is_in_block: false })
+        Some(PiecePart { source, next, end, is_in_block: false, passed: None })
     }
 }
 
@@ -151,7 +155,9 @@ fn place(image: &Image, key: &[u8]) -> (usize, bool) {
 
 /// The same for a key above all records before `from`, and likely to be near it.
 fn place_from(image: &Image, from: usize, key: &[u8]) -> (usize, bool) {
-    image.search_from(from, key).map_or_else(|place| (place, false), |place| (place, true))
+    let (place, is_there) = image.search_from(from, key).map_or_else(|place| (place, false), |place| (place, true));
+    debug_assert!(place >= from, "ST1: the key lies ahead");
+    (place, is_there)
 }
 
 fn beyond((place, is_there): (usize, bool)) -> usize {
@@ -159,13 +165,13 @@ fn beyond((place, is_there): (usize, bool)) -> usize {
 }
 
 impl Stretch {
-    /// A stretch from where the cursor stands; `None` if nothing is ahead. `key` is room for its keys, and given back then.
+    /// A stretch from where the cursor stands; `None` if nothing is ahead, and nothing was passed over. `key` is room for its keys, and given back then.
     pub(super) fn begin(wanted: &Wanted<'_>, key: &mut KeyBuffer) -> Option<Stretch> {
-        let &Wanted { sources, first, second, is_same_key, way, at, .. } = wanted;
-        let (mut block, mut piece) = (wanted.block_part(first, true), wanted.piece_part(first, true));
+        let &Wanted { sources, first, second, passed: [passed, other_passed], way, at, .. } = wanted;
+        let (mut block, mut piece) = (wanted.block_part(first, passed), wanted.piece_part(first, passed));
         if let Some(second) = second {
             let (other_block, other_piece) =
-                (wanted.block_part(second, is_same_key), wanted.piece_part(second, is_same_key));
+                (wanted.block_part(second, other_passed), wanted.piece_part(second, other_passed));
             (block, piece) = (block.or(other_block), piece.or(other_piece));
             if block.is_none() || piece.is_none() {
                 return None; // what is not known would be passed over
@@ -174,7 +180,9 @@ impl Stretch {
         let mut stretch = Stretch { way, at, on: On::Start, ahead: None, block, piece, key: KeyBuffer::default() };
         stretch.find_stop(sources);
         stretch.look_ahead(sources);
-        stretch.ahead?;
+        if stretch.ahead.is_none() && !stretch.has_passed() {
+            return None;
+        }
         std::mem::swap(&mut stretch.key, key);
         if let Some(block) = &stretch.block {
             block.image.set_key(0, &mut stretch.key); // any of them: what they have in common is what counts
@@ -192,6 +200,16 @@ impl Stretch {
         self.way
     }
 
+    /// How many of the nearest sources have a part in it.
+    pub(super) fn parts(&self) -> usize {
+        usize::from(self.block.is_some()) + usize::from(self.piece.is_some())
+    }
+
+    /// Whether there are deleted keys that it passed over (ST5), the last time that there were any.
+    pub(super) fn has_passed(&self) -> bool {
+        self.piece.as_ref().is_some_and(|part| part.passed.is_some())
+    }
+
     #[inline(always)]
     pub(super) fn has_ahead(&self, way: Direction) -> bool {
         self.ahead.is_some() && self.way == way
@@ -203,11 +221,11 @@ impl Stretch {
         let Some(Ahead::Record(located)) = self.ahead else { return self.step_to_item(sources) };
         let block = self.block.as_mut()?;
         self.on = On::Record(block.pass(self.way), located);
-        self.ahead = match block.next == block.stop {
-            false => block.ahead(self.way, self.at),
-            true => block.item_ahead(self.piece.as_ref(), self.way, sources),
-        };
-        let image = &*block.image;
+        match block.next == block.stop {
+            false => self.ahead = block.ahead(self.way, self.at),
+            true => self.look_ahead(sources),
+        }
+        let image = &*self.block.as_ref()?.image;
         image.change_key(located, &mut self.key);
         Some((&self.key, image.value_at(located)))
     }
@@ -219,19 +237,16 @@ impl Stretch {
         let index = part.next;
         part.next += 1;
         match &mut self.block {
-            None => {
-                self.on = On::Item(index, 0);
-                self.ahead = part.plain_value(piece).map(|_| Ahead::Item);
-            }
+            None => self.on = On::Item(index, 0),
             Some(block) => {
                 self.on = On::Item(index, block.next);
                 if part.is_in_block {
                     block.pass(self.way);
                 }
                 self.find_stop(sources);
-                self.look_ahead(sources);
             }
         }
+        self.look_ahead(sources);
         Some((piece.key(index), piece.plain_value(index)?))
     }
 
@@ -251,7 +266,6 @@ impl Stretch {
         (block.stop, part.is_in_block) = match self.way {
             Direction::Forward => {
                 let (place, is_there) = place_from(image, block.next, key);
-                debug_assert!(place >= block.next, "ST1: the next key of the piece lies ahead");
                 (place.min(block.end), is_there)
             }
             Direction::Backward => {
@@ -262,14 +276,65 @@ impl Stretch {
         };
     }
 
-    /// ST2.
+    /// ST2, ST5.
+    #[inline(never)]
     fn look_ahead(&mut self, sources: &[Source]) {
+        let place = |stretch: &Stretch| {
+            (stretch.piece.as_ref().map(|part| part.next), stretch.block.as_ref().map(|block| block.next))
+        };
+        let before = place(self);
+        while self.pass_deleted(sources) {}
+        if let (Some(part), (Some(item), place)) = (&mut self.piece, before)
+            && part.next != item
+        {
+            part.passed = Some((item, place.unwrap_or_default()));
+        }
         self.ahead = match (&self.block, &self.piece) {
             (Some(block), _) if block.next != block.stop => block.ahead(self.way, self.at),
             (Some(block), piece) => block.item_ahead(piece.as_ref(), self.way, sources),
             (None, Some(part)) => part.plain_value(memtable(sources, part.source).piece()).map(|_| Ahead::Item),
             (None, None) => None,
         };
+    }
+
+    /// Goes beyond the keys that come next as far as the piece deletes them; whether there were any.
+    fn pass_deleted(&mut self, sources: &[Source]) -> bool {
+        let Some(part) = &mut self.piece else { return false };
+        let (piece, first) = (memtable(sources, part.source).piece(), part.next);
+        let is_deleted = |item: usize| item < part.end && piece.is_plain_tombstone(item);
+        let Some(block) = &mut self.block else {
+            while is_deleted(part.next) {
+                part.next += 1;
+            }
+            return part.next != first;
+        };
+        if block.next != block.stop {
+            return false;
+        }
+        let mut is_in_block = part.is_in_block;
+        while is_deleted(part.next) && !block.is_at_end(self.way) {
+            if is_in_block {
+                if !block.is_older(piece.ts(part.next), self.way) {
+                    break;
+                }
+                if !mutant!("deleted_key_uncovers_its_record") {
+                    block.pass(self.way);
+                }
+            }
+            part.next += 1;
+            // Mostly the next key lies in the next record: then there is nothing to look for.
+            is_in_block = part.next < part.end
+                && !block.is_at_end(self.way)
+                && block.image.is_key(block.next_record(self.way), piece.key(part.next));
+            if !is_in_block {
+                break;
+            }
+        }
+        if part.next == first {
+            return false;
+        }
+        self.find_stop(sources);
+        true
     }
 
     #[inline]
@@ -314,7 +379,10 @@ impl Stretch {
     pub(super) fn bring(&self, sources: &mut [Source]) -> Option<(usize, Option<usize>)> {
         let (record, item, is_record) = match self.on {
             On::Start => return None,
-            On::Record(record, _) => (Some(record), self.piece.as_ref().map(|part| part.next), true),
+            On::Record(record, _) => {
+                let behind = record + usize::from(self.way == Direction::Forward);
+                (Some(record), self.piece.as_ref().map(|part| part.next_behind(behind)), true)
+            }
             On::Item(index, place) => {
                 let record = if self.way == Direction::Forward { Some(place) } else { place.checked_sub(1) };
                 (record, Some(index), false)
@@ -333,6 +401,31 @@ impl Stretch {
             part.source
         });
         if is_record { block.map(|block| (block, piece)) } else { piece.map(|piece| (piece, block)) }
+    }
+
+    /// Brings the sources of its parts to where it goes on, which may take a read.
+    pub(super) fn bring_on(&self, sources: &mut [Source]) -> Result<()> {
+        if let Some(block) = &self.block
+            && let Source::Run(run) = &mut sources[block.source]
+        {
+            match (block.is_at_end(self.way), self.way) {
+                (false, _) => run.set_slot(block.next_record(self.way)),
+                (true, Direction::Forward) => {
+                    run.set_slot(block.image.count() - 1);
+                    run.next()?;
+                }
+                (true, Direction::Backward) => {
+                    run.set_slot(0);
+                    run.prev()?;
+                }
+            }
+        }
+        if let Some(part) = &self.piece
+            && let Source::Mem(memtable) = &mut sources[part.source]
+        {
+            memtable.go_to(part.next, self.way, self.at);
+        }
+        Ok(())
     }
 }
 
@@ -362,12 +455,23 @@ impl BlockPart {
         let part = piece?;
         let piece = memtable(sources, part.source).piece();
         part.plain_value(piece)?;
-        if self.next == if way == Direction::Forward { self.image.count() } else { 0 } {
+        if self.is_at_end(way) {
             return None; // ST4
         }
-        let is_newest = |ts: Timestamp| ts > self.ts(self.next_record(way)) || mutant!("memtable_over_newer_run");
-        let is_shown = !part.is_in_block || is_newest(piece.ts(part.next));
-        is_shown.then_some(Ahead::Item)
+        (!part.is_in_block || self.is_older(piece.ts(part.next), way)).then_some(Ahead::Item)
+    }
+
+    /// Whether there is no record behind the place where it goes on.
+    #[inline]
+    fn is_at_end(&self, way: Direction) -> bool {
+        self.next == if way == Direction::Forward { self.image.count() } else { 0 }
+    }
+
+    /// Whether the next record was written before `ts`.
+    #[inline]
+    fn is_older(&self, ts: Timestamp, way: Direction) -> bool {
+        let is_newest = ts > self.stamp.unwrap_or(self.image.max_ts()); // of all records
+        is_newest || ts > self.ts(self.next_record(way)) || mutant!("memtable_over_newer_run")
     }
 
     fn ts(&self, record: usize) -> Timestamp {
@@ -376,6 +480,14 @@ impl BlockPart {
 }
 
 impl PiecePart {
+    /// The next key when the block was at this place: what was passed over there lies behind it.
+    fn next_behind(&self, place: usize) -> usize {
+        match self.passed {
+            Some((item, at)) if at == place && !mutant!("stretch_stands_beyond_deleted") => item,
+            _ => self.next,
+        }
+    }
+
     /// The value of its next key, if that belongs to the stretch and nothing about it is newer.
     #[inline]
     fn plain_value<'a>(&self, piece: &'a MemPiece) -> Option<&'a [u8]> {

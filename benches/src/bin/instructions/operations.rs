@@ -30,7 +30,7 @@ pub(crate) struct Operation {
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 21] = [
+pub(crate) const ALL: [Operation; 23] = [
     Operation { name: "get B-tree", run: |count| get(BackendKind::BTree, count, 0) },
     Operation { name: "get LSM", run: |count| get(BackendKind::Lsm, count, 0) },
     Operation { name: "get of a missing key B-tree", run: |count| get(BackendKind::BTree, count, KEYS) },
@@ -44,6 +44,8 @@ pub(crate) const ALL: [Operation; 21] = [
     Operation { name: "scan of 50 entries just put LSM", run: |count| scan_fresh(BackendKind::Lsm, count) },
     Operation { name: "scan of 50 entries partly just put B-tree", run: |count| scan_mixed(BackendKind::BTree, count) },
     Operation { name: "scan of 50 entries partly just put LSM", run: |count| scan_mixed(BackendKind::Lsm, count) },
+    Operation { name: "scan of 50 entries among deleted B-tree", run: |count| scan_deleted(BackendKind::BTree, count) },
+    Operation { name: "scan of 50 entries among deleted LSM", run: |count| scan_deleted(BackendKind::Lsm, count) },
     Operation { name: "get LSM, merged", run: get_merged },
     Operation { name: "entry of a scan LSM, merged", run: scan_merged },
     Operation { name: "record loaded and merged LSM", run: |count| drop(merged(count)) },
@@ -154,6 +156,16 @@ fn scan_at_rest(kind: BackendKind, count: u64) {
 fn scan_mixed(kind: BackendKind, count: u64) {
     let (db, ks) = bed(kind);
     put(&db, &ks, (0..KEYS).step_by(4));
+    scan_shortly(&db, &ks, count);
+}
+
+/// Of keys that are left where the write buffer or memtable deletes nine in ten.
+fn scan_deleted(kind: BackendKind, count: u64) {
+    let (db, ks) = bed(kind);
+    let doomed: Vec<u64> = (0..KEYS).filter(|index| !index.is_multiple_of(10)).collect();
+    for step in doomed.chunks(FILL_STEP as usize) {
+        db.update(|tx| step.iter().try_for_each(|&index| tx.delete(&ks, key(index)))).expect("a commit");
+    }
     scan_shortly(&db, &ks, count);
 }
 

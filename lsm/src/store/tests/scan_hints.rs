@@ -39,6 +39,39 @@ fn what_scans_copied_several_times_goes_down_for_them() {
     bench.check(bench.now);
 }
 
+/// A hundred keys in the last level, so many of them deleted in the memtable.
+fn deleted(count: usize) -> Bench<MemVfs> {
+    let changes = |kind, count, value: &str| -> Vec<Change> {
+        (0..count).map(|number| (kind, format!("key-{number:04}").into(), value.into())).collect()
+    };
+    let mut bench = Bench::new(disk());
+    bench.commit(&changes(OpKind::Put, 100, "v"));
+    bench.persist();
+    bench.commit(&changes(OpKind::Delete, count, ""));
+    bench.settle();
+    assert!(!bench.store().current().active.is_empty(), "nothing asks for a flush yet");
+    bench
+}
+
+#[test]
+fn what_one_scan_met_deleted_goes_down_if_that_is_worth_a_rewriting() {
+    let bench = deleted(25);
+    scan(&bench, 1);
+    let sv = bench.store().current();
+    assert!(sv.active.is_empty() && sv.frozen.is_empty(), "SH4");
+    let left: u64 = sv.version.tables().map(|table| table.meta().versions).sum();
+    assert_eq!(left, 75, "the deleted keys are gone, and what deleted them");
+    bench.check(bench.now);
+}
+
+#[test]
+fn few_deleted_keys_among_many_are_not_worth_a_rewriting() {
+    let bench = deleted(24);
+    scan(&bench, 3);
+    assert!(!bench.store().current().active.is_empty(), "SH4");
+    bench.check(bench.now);
+}
+
 #[test]
 fn a_memtable_with_next_to_nothing_is_not_flushed_for_scans() {
     let mut bench = overwritten(1);

@@ -145,6 +145,51 @@ fn a_block_and_a_memtable_are_followed_together() {
     }
 }
 
+/// A block with every key of 40, of which the memtable deletes all but every fourth, and what a snapshot before that sees.
+fn mostly_deleted() -> (Bench<MemVfs>, u64) {
+    let mut bench = Bench::new(disk());
+    for number in 0..40 {
+        bench.put(&format!("key-{number:04}"), "v");
+    }
+    bench.persist();
+    let before = bench.now;
+    for number in (0..40).filter(|number| number % 4 != 1) {
+        bench.commit(&[(OpKind::Delete, format!("key-{number:04}").into(), Vec::new())]);
+    }
+    bench.commit(&[(OpKind::Delete, b"key-0034x".to_vec(), Vec::new())]); // of nothing
+    assert!(bench.store().current().frozen.is_empty(), "one memtable has them");
+    (bench, before)
+}
+
+#[test]
+fn deleted_keys_are_passed_over_along_a_stretch() {
+    let (bench, before) = mostly_deleted();
+    let at_hand = check(&bench, bench.now, Bound::Unbounded, Bound::Unbounded);
+    assert!(at_hand >= 2, "ST5: what is left is at hand where blocks and copied pieces do not end, {at_hand}");
+    for at in [before, bench.now - 20] {
+        check(&bench, at, Bound::Unbounded, Bound::Unbounded);
+    }
+    check(&bench, bench.now, Bound::Excluded(b"key-0005"), Bound::Excluded(b"key-0037"));
+    check(&bench, bench.now, Bound::Included(b"key-0006"), Bound::Included(b"key-0036"));
+}
+
+#[test]
+fn a_cursor_that_turns_behind_deleted_keys_meets_none_of_them() {
+    let (bench, _) = mostly_deleted();
+    let rows = bench.oracle.rows(bench.now);
+    for turn in 1..rows.len() {
+        let mut cursor = bench.lsm().cursor(ts(bench.now), KeyBounds::ALL, ScanOpts::default()).expect("a cursor");
+        (0..turn).for_each(|_| assert!(cursor.next().expect("readable")));
+        assert_eq!(cursor.key(), &*rows[turn - 1].0);
+        // It stands before what it passed over: from there it goes back, forth again, and on.
+        assert_eq!(cursor.prev().expect("readable"), turn > 1);
+        let rest: Vec<_> =
+            std::iter::from_fn(|| cursor.next().expect("readable").then(|| cursor.key().to_vec())).collect();
+        let expected: Vec<_> = rows.iter().skip(turn.saturating_sub(1)).map(|(key, _)| key.clone()).collect();
+        assert_eq!(rest, expected, "behind a turn at {turn}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
