@@ -237,16 +237,22 @@ impl Stretch {
         let index = part.next;
         part.next += 1;
         match &mut self.block {
-            None => self.on = On::Item(index, 0),
+            None => {
+                self.on = On::Item(index, 0);
+                self.ahead = part.plain_value(piece).map(|_| Ahead::Item);
+                if self.ahead.is_none() {
+                    self.look_ahead(sources);
+                }
+            }
             Some(block) => {
                 self.on = On::Item(index, block.next);
                 if part.is_in_block {
                     block.pass(self.way);
                 }
                 self.find_stop(sources);
+                self.look_ahead(sources);
             }
         }
-        self.look_ahead(sources);
         Some((piece.key(index), piece.plain_value(index)?))
     }
 
@@ -279,15 +285,12 @@ impl Stretch {
     /// ST2, ST5.
     #[inline(never)]
     fn look_ahead(&mut self, sources: &[Source]) {
-        let place = |stretch: &Stretch| {
-            (stretch.piece.as_ref().map(|part| part.next), stretch.block.as_ref().map(|block| block.next))
-        };
-        let before = place(self);
-        while self.pass_deleted(sources) {}
-        if let (Some(part), (Some(item), place)) = (&mut self.piece, before)
-            && part.next != item
-        {
-            part.passed = Some((item, place.unwrap_or_default()));
+        if let Some(part) = &self.piece {
+            let (item, place) = (part.next, self.block.as_ref().map_or(0, |block| block.next));
+            while self.pass_deleted(sources) {}
+            if let Some(part) = self.piece.as_mut().filter(|part| part.next != item) {
+                part.passed = Some((item, place));
+            }
         }
         self.ahead = match (&self.block, &self.piece) {
             (Some(block), _) if block.next != block.stop => block.ahead(self.way, self.at),
