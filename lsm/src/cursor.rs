@@ -9,8 +9,8 @@
 //!     is sorted: the first `front` of it stand on the nearest key of all.
 //! U2  The current key, value and place change only when a step has succeeded; a failed one clears `aligned`, so that the next step seeks
 //!     every source from the current key again (C3).
-//! U4  While there is a stretch (`cursor/stretch.rs`), it says where the cursor stands, and `aligned` and `order` hold for the entry where it began. All
-//!     but steps along it begin with leaving it, which makes them hold again for where it stands.
+//! U4  While there is a stretch (`cursor/stretch.rs`), it says where the cursor stands, and `aligned` and `order` hold for where it began. A step on the same
+//!     way that is none along it begins with bringing the sources to where it goes on. All else begins with leaving it: every source is sought again.
 //! U3  A seek begins with the superversion that is current then, so changes applied before it are met (C6). What is readable at the
 //!     cursor's timestamp is the same in all of them, as it stays registered.
 
@@ -328,18 +328,11 @@ impl LsmCursor {
         Ok(())
     }
 
-    /// U4.
+    /// U4, to be sought from where it stands.
     fn leave_stretch(&mut self) {
         let Some(stretch) = self.stretch.take() else { return };
-        if let Some((on, other)) = stretch.bring(&mut self.sources) {
-            self.stand_on(&stretch);
-            self.order[0] = on;
-            if let Some(other) = other {
-                self.order[1] = other;
-                self.sink(1, stretch.way());
-            }
-            self.count_front();
-        }
+        self.stand_on(&stretch);
+        self.aligned = None;
         self.room = stretch.into_room();
     }
 

@@ -186,11 +186,6 @@ impl MemSource {
         self.index
     }
 
-    /// Goes to another key of the piece.
-    pub(crate) fn set_index(&mut self, index: usize) {
-        self.index = index;
-    }
-
     /// Goes to a key of the piece, or to the first behind it.
     pub(crate) fn go_to(&mut self, index: usize, direction: Direction, at: Timestamp) {
         self.index = index;

@@ -2,16 +2,15 @@
 //!
 //! Going on along it is no merge: a block is followed up to the place of the memtable's next key, which is looked up once. A stretch ends before the next
 //! key of any source without a part in it, at the bound of the cursor, and with the block or the piece. The sources themselves stay where the stretch
-//! began until the cursor leaves it.
+//! began until the cursor goes on behind it.
 //!
 //! Places between the records of a block are numbers: place `n` lies before record `n`, so the next record is `n` forward and `n - 1` backward.
 //!
 //! ST1  Every entry from the one it stands on up to the end is what the cursor has to show of its key, inside the bounds, and none between them is left out.
 //! ST2  `ahead` is the next entry, looked at once: a value that the reader sees, with nothing newer. What is not is left to the merge.
 //! ST3  There is a stretch only where no range tombstone is.
-//! ST4  Wherever it stands, its block has a record, and its piece a key, at or beyond that: so both sources can be brought there without a read.
+//! ST4  Nothing is ahead once its block has no further record, or its piece no further key: what comes then is not known.
 //! ST5  A key that the piece deletes, with nothing newer about it, is passed over together with the record that it covers, while what comes next is known.
-//!     Where the cursor stands is before them until it goes on: then the sources are brought beyond them, or to what is shown behind.
 
 use std::ops::Bound;
 
@@ -31,6 +30,7 @@ pub(super) struct Stretch {
     ahead: Option<Ahead>,
     block: Option<BlockPart>,
     piece: Option<PiecePart>,
+    has_passed: bool,
     /// The key of the record that it stands on.
     key: KeyBuffer,
 }
@@ -42,8 +42,8 @@ enum On {
     Start,
     /// On a record of the block.
     Record(usize, Located),
-    /// On a key of the piece, before that place of the block.
-    Item(usize, usize),
+    /// On a key of the piece.
+    Item(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,6 @@ struct PiecePart {
     end: usize,
     /// Whether the block has a record of the next key.
     is_in_block: bool,
-    /// The first of the deleted keys that were passed last, if any, and before which place of the block (ST5).
-    passed: Option<(usize, usize)>,
 }
 
 /// What a stretch is sought for.
@@ -144,7 +142,7 @@ impl Wanted<'_> {
         let is_before = |key: &[u8]| self.is_before_others(key);
         // Mostly all of it.
         let end = if is_before(piece.key(piece.len() - 1)) { piece.len() } else { piece.partition_point(is_before) };
-        Some(PiecePart { source, next, end, is_in_block: false, passed: None })
+        Some(PiecePart { source, next, end, is_in_block: false })
     }
 }
 
@@ -177,10 +175,12 @@ impl Stretch {
                 return None; // what is not known would be passed over
             }
         }
-        let mut stretch = Stretch { way, at, on: On::Start, ahead: None, block, piece, key: KeyBuffer::default() };
+        let (on, ahead, has_passed, room) = (On::Start, None, false, KeyBuffer::default());
+        let mut stretch = Stretch { way, at, on, ahead, block, piece, has_passed, key: room };
         stretch.find_stop(sources);
+        stretch.has_passed = stretch.pass_deleted(sources);
         stretch.look_ahead(sources);
-        if stretch.ahead.is_none() && !stretch.has_passed() {
+        if stretch.ahead.is_none() && !stretch.has_passed {
             return None;
         }
         std::mem::swap(&mut stretch.key, key);
@@ -205,9 +205,9 @@ impl Stretch {
         usize::from(self.block.is_some()) + usize::from(self.piece.is_some())
     }
 
-    /// Whether there are deleted keys that it passed over (ST5), the last time that there were any.
+    /// Whether there were deleted keys to pass over where it began (ST5).
     pub(super) fn has_passed(&self) -> bool {
-        self.piece.as_ref().is_some_and(|part| part.passed.is_some())
+        self.has_passed
     }
 
     #[inline(always)]
@@ -236,16 +236,15 @@ impl Stretch {
         let piece = memtable(sources, part.source).piece();
         let index = part.next;
         part.next += 1;
+        self.on = On::Item(index);
         match &mut self.block {
             None => {
-                self.on = On::Item(index, 0);
                 self.ahead = part.plain_value(piece).map(|_| Ahead::Item);
                 if self.ahead.is_none() {
                     self.look_ahead(sources);
                 }
             }
             Some(block) => {
-                self.on = On::Item(index, block.next);
                 if part.is_in_block {
                     block.pass(self.way);
                 }
@@ -285,13 +284,7 @@ impl Stretch {
     /// ST2, ST5.
     #[inline(never)]
     fn look_ahead(&mut self, sources: &[Source]) {
-        if let Some(part) = &self.piece {
-            let (item, place) = (part.next, self.block.as_ref().map_or(0, |block| block.next));
-            while self.pass_deleted(sources) {}
-            if let Some(part) = self.piece.as_mut().filter(|part| part.next != item) {
-                part.passed = Some((item, place));
-            }
-        }
+        while self.pass_deleted(sources) {}
         self.ahead = match (&self.block, &self.piece) {
             (Some(block), _) if block.next != block.stop => block.ahead(self.way, self.at),
             (Some(block), piece) => block.item_ahead(piece.as_ref(), self.way, sources),
@@ -352,7 +345,7 @@ impl Stretch {
         match self.on {
             On::Start => None,
             On::Record(_, located) => Some((&self.key, self.block.as_ref()?.image.value_at(located))),
-            On::Item(index, _) => self.item(sources, index),
+            On::Item(index) => self.item(sources, index),
         }
     }
 
@@ -365,7 +358,7 @@ impl Stretch {
                 let range = located.value_range();
                 Some(Value::from_image(&self.block.as_ref()?.image, range.start, range.len()))
             }
-            On::Item(index, _) => self.item(sources, index).map(|(_, value)| Value::from(value)),
+            On::Item(index) => self.item(sources, index).map(|(_, value)| Value::from(value)),
         }
     }
 
@@ -374,36 +367,8 @@ impl Stretch {
         match self.on {
             On::Start => None,
             On::Record(record, _) => self.block.as_ref().map(|block| block.ts(record)),
-            On::Item(index, _) => self.piece.as_ref().map(|part| memtable(sources, part.source).piece().ts(index)),
+            On::Item(index) => self.piece.as_ref().map(|part| memtable(sources, part.source).piece().ts(index)),
         }
-    }
-
-    /// Brings the sources of its parts to where it stands, or to their nearest keys beyond (ST4); which of them stands there, and which other one it moved.
-    pub(super) fn bring(&self, sources: &mut [Source]) -> Option<(usize, Option<usize>)> {
-        let (record, item, is_record) = match self.on {
-            On::Start => return None,
-            On::Record(record, _) => {
-                let behind = record + usize::from(self.way == Direction::Forward);
-                (Some(record), self.piece.as_ref().map(|part| part.next_behind(behind)), true)
-            }
-            On::Item(index, place) => {
-                let record = if self.way == Direction::Forward { Some(place) } else { place.checked_sub(1) };
-                (record, Some(index), false)
-            }
-        };
-        let block = self.block.as_ref().zip(record).map(|(block, record)| {
-            if let Source::Run(run) = &mut sources[block.source] {
-                run.set_slot(record);
-            }
-            block.source
-        });
-        let piece = self.piece.as_ref().zip(item).map(|(part, index)| {
-            if let Source::Mem(memtable) = &mut sources[part.source] {
-                memtable.set_index(index);
-            }
-            part.source
-        });
-        if is_record { block.map(|block| (block, piece)) } else { piece.map(|piece| (piece, block)) }
     }
 
     /// Brings the sources of its parts to where it goes on, which may take a read.
@@ -483,14 +448,6 @@ impl BlockPart {
 }
 
 impl PiecePart {
-    /// The next key when the block was at this place: what was passed over there lies behind it.
-    fn next_behind(&self, place: usize) -> usize {
-        match self.passed {
-            Some((item, at)) if at == place && !mutant!("stretch_stands_beyond_deleted") => item,
-            _ => self.next,
-        }
-    }
-
     /// The value of its next key, if that belongs to the stretch and nothing about it is newer.
     #[inline]
     fn plain_value<'a>(&self, piece: &'a MemPiece) -> Option<&'a [u8]> {
