@@ -28,7 +28,9 @@ impl Store {
         let is_dear = self.scan_hints.note_copied(bytes, || self.bytes_to_go_down());
         if (is_dear || self.are_worth_a_rewriting(deleted)) && !mutant!("leave_memtables_in_the_way") {
             self.scan_hints.set_in_the_way();
-            self.env.host.wake_upkeep(); // also if somebody said so: the memtable may have grown (SH2)
+            if self.is_in_the_way() {
+                self.env.host.wake_upkeep(); // also if somebody said so: the memtable may have grown (SH2)
+            }
         }
     }
 
