@@ -575,6 +575,7 @@ impl Core {
             let mut behind = stores.iter().filter(|keyspace| keyspace.damage().is_none()).filter(is_behind).peekable();
             if behind.peek().is_none() {
                 self.upkeep_step(WorkBudget { bytes: 0 })?;
+                self.wal.remove_spare_segments()?;
                 return stores.iter().filter(is_behind).try_for_each(|keyspace| keyspace.check_whole());
             }
             behind.for_each(|keyspace| keyspace.store.persist_to(target, Urgency::Now));

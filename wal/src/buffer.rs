@@ -162,6 +162,16 @@ impl Placement {
         self.prepared.len()
     }
 
+    /// Bytes of the files that stand prepared.
+    pub(crate) fn prepared_bytes(&self) -> u64 {
+        self.prepared.iter().map(|prepared| prepared.bytes).sum()
+    }
+
+    /// Takes back the file that would be needed last, if more than `count` stand prepared.
+    pub(crate) fn pop_prepared_beyond(&mut self, count: usize) -> Option<Prepared> {
+        if self.prepared.len() > count { self.prepared.pop_back() } else { None }
+    }
+
     /// Record bytes left in the current segment.
     pub(crate) fn remaining(&self) -> u64 {
         self.segment.header.limit().get() - self.end.get()

@@ -1,12 +1,15 @@
 //! Setting room aside in log and buffer, and preparing the segments that it takes.
 //!
 //! R2  Commits leave one prepared segment untouched: marks can be logged on a full disk, so that truncation can free space.
-//! R3  A new segment measures a power of two, at most a quarter of the most log ever kept at once (within the limits given): what stands
+//! R3  A new segment measures a power of two, at most a quarter of the most log kept at once of late (within the limits given): what stands
 //!     prepared, and what the filling with zeros writes for nothing, stays a share of what the log is used for.
 //! R4  Who waits for a segment gets one whose zeros are not written: space is set aside, at once. It is about to be filled, in few large writes.
+//! R5  Nor are those of segments prepared ahead while syncs are far apart: written zeros spare each sync a write of the file's metadata, and are worth
+//!     as much as the records themselves.
 
+use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::lock_soon;
-use duramen_base::{Error, Result};
+use duramen_base::{Error, Result, mutant};
 
 use crate::buffer::Room;
 use crate::segment::{Prepared, Trouble, Zeros};
@@ -16,6 +19,9 @@ use crate::write::Patience;
 
 /// R3: so much kept log makes a segment.
 const KEPT_PER_SEGMENT: u64 = 4;
+
+/// R5: syncs that are further apart, in bytes of log, are few.
+const SYNCS_APART: u64 = 128 << 10;
 
 /// Who asks for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,16 @@ impl Wal {
             let prepared = self.create_segment(&mut maintenance, bytes, zeros)?;
             self.add_prepared(prepared);
         }
+    }
+
+    /// R5, by the log since this was asked last.
+    pub(crate) fn zeros_ahead(&self) -> Zeros {
+        let mut maintenance = self.maintenance.lock();
+        let (end, syncs) = (self.core.lock().placement.end(), self.counters.syncs.load(Ordering::Relaxed));
+        let (end_then, syncs_then) = std::mem::replace(&mut maintenance.prepared_at, (end, syncs));
+        let (bytes, syncs) = (end.get() - end_then.get(), syncs - syncs_then);
+        let are_few = bytes > syncs.saturating_mul(SYNCS_APART);
+        if are_few && !mutant!("fill_for_few_syncs") { Zeros::Reserved } else { Zeros::Written }
     }
 
     /// R3.

@@ -2,16 +2,21 @@
 //!
 //! T1  The oldest segment goes first, and durably before the next: what a crash leaves is a chain without a gap.
 //! T2  A big batch holds the log from its first part until its commit is persisted, or it was given up.
+//! T3  A file that is needed no more is used again as long as all files together are then no larger than the most log kept at once of late and what
+//!     stands prepared: who writes without end fills no new ones with zeros. What stands by beyond the usual goes in idle moments, and
+//!     when somebody asks for a checkpoint.
 
-use duramen_base::{Lsn, Result, Timestamp};
+use duramen_base::{Lsn, Result, Timestamp, mutant};
 
 use crate::header::SegmentHeader;
 use crate::segment::{Prepared, Segment, Trouble};
 use crate::stats::Counters;
 use crate::wal::{Core, Maintenance, Wal};
 
-/// Prepared segments worth keeping: the next one, and a spare (R2).
-const PREPARED_MAX: usize = 2;
+/// Prepared segments that are always worth keeping: the next one, and a spare (R2).
+pub(crate) const PREPARED_USUAL: usize = 2;
+/// The most log kept is forgotten by this part with each segment that goes: it is a peak of late, not of all times.
+const PEAK_FADES: u64 = 64;
 
 impl Wal {
     /// Gives up segments that hold nothing but commits up to `through`, which every store has in durable files. The caller has
@@ -46,11 +51,37 @@ impl Wal {
                 let mut core = self.core.lock();
                 core.check_usable()?;
                 let Some(oldest) = core.oldest_removable(through) else { return Ok(()) };
-                let bytes = oldest.header.segment_bytes;
                 let wanted = self.next_segment_bytes(&mut core);
-                (oldest, bytes == wanted && core.placement.prepared_count() < PREPARED_MAX)
+                let recycle = core.is_worth_recycling(oldest.header.segment_bytes, wanted);
+                core.kept_bytes_peak -= core.kept_bytes_peak / PEAK_FADES;
+                (oldest, recycle)
             };
             self.give_up(&mut maintenance, &oldest.header, recycle)?;
+        }
+    }
+
+    /// Removes prepared files beyond the usual, the last ones first (T3). One that cannot be removed is left to the next opening (N2).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use duramen_base::{DbUuid, clock::SystemClock, vfs::MemVfs};
+    /// # use duramen_wal::{Wal, WalConfig};
+    /// # let (disk, clock) = (Arc::new(MemVfs::new()), Arc::new(SystemClock::new()));
+    /// # let wal = Wal::create(WalConfig::new(disk, "log", clock, DbUuid::from_bytes([7; 16]), Arc::new(())))?;
+    /// wal.remove_spare_segments()?; // a new log has none
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Poisoned`: the folder cannot be synced.
+    pub fn remove_spare_segments(&self) -> Result<()> {
+        let _maintenance = self.maintenance.lock();
+        loop {
+            let Some(spare) = self.core.lock().placement.pop_prepared_beyond(PREPARED_USUAL) else { return Ok(()) };
+            match self.folder.remove(spare.no) {
+                Err(trouble @ Trouble::Sync(_)) => return Err(self.settle(trouble)),
+                Err(Trouble::Clean(_)) | Ok(()) => {}
+            }
         }
     }
 
@@ -84,6 +115,20 @@ impl Wal {
 }
 
 impl Core {
+    /// T3; `wanted` is what a new file would measure (R3).
+    fn is_worth_recycling(&self, bytes: u64, wanted: u64) -> bool {
+        let prepared = &self.placement;
+        if prepared.prepared_count() < PREPARED_USUAL {
+            return bytes == wanted;
+        }
+        let all_bytes =
+            prepared.prepared_bytes() + self.chain.iter().map(|kept| kept.header.segment_bytes).sum::<u64>();
+        let is_near = (wanted / 2..=wanted * 2).contains(&bytes);
+        is_near
+            && all_bytes <= self.kept_bytes_peak + PREPARED_USUAL as u64 * wanted
+            && !mutant!("recycle_few_segments")
+    }
+
     /// The oldest segment, if nothing newer than `through` needs it.
     fn oldest_removable(&mut self, through: Timestamp) -> Option<std::sync::Arc<Segment>> {
         self.batches.retain(|_, ts| ts.is_none_or(|ts| ts > through));

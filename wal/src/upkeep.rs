@@ -12,7 +12,7 @@ use duramen_base::{Error, Lsn, Result};
 use crate::log_end::Note;
 use crate::record::RecordKind;
 use crate::room::Class;
-use crate::segment::Zeros;
+use crate::truncate::PREPARED_USUAL;
 use crate::wal::{Phase, Wal};
 use crate::write::Patience;
 
@@ -80,16 +80,17 @@ impl Wal {
             let end = core.placement.end();
             let capacity =
                 core.placement.segment().header.limit().get() - core.placement.segment().header.first_lsn.get();
-            let prepare = core.placement.remaining() < capacity / 2 && core.placement.prepared_count() < 2;
+            let prepare = core.placement.remaining() < capacity / 2 && core.placement.prepared_count() < PREPARED_USUAL;
             (end, core.idle.observe(end, now), prepare, core.idle.is_note_due(now))
         };
         forgive_lack_of_space(self.write_prefix(end, Patience::Once))?;
         if prepare {
-            forgive_lack_of_space(self.prepare_segments(2, Zeros::Written))?;
+            forgive_lack_of_space(self.prepare_segments(PREPARED_USUAL, self.zeros_ahead()))?;
         }
         self.sync_written(SYNC_AHEAD_BYTES)?; // I2
         if close_batch {
             self.core.lock().idle.since = Some(now);
+            self.remove_spare_segments()?;
             forgive_lack_of_space(self.close_batch(end))?;
         }
         if note || close_batch {

@@ -73,6 +73,8 @@ pub struct Wal {
 pub(crate) struct Maintenance {
     /// Number of the next file (N1).
     pub(crate) next_no: u64,
+    /// Where the log ended, and how many syncs it had seen, when a segment was prepared ahead last (R5).
+    pub(crate) prepared_at: (Lsn, u64),
 }
 
 /// State under the one short latch that every record passes.
@@ -81,7 +83,7 @@ pub(crate) struct Core {
     pub(crate) placement: Placement,
     /// All segments of the chain, oldest first; the last is current.
     pub(crate) chain: VecDeque<Arc<Segment>>,
-    /// The most log that was ever kept at once since it was opened (R3).
+    /// The most log that was kept at once of late (R3, T3).
     pub(crate) kept_bytes_peak: u64,
     /// First positions of big batches, with the timestamp of those that were committed: they hold the log.
     pub(crate) batches: BTreeMap<Lsn, Option<Timestamp>>,
@@ -162,7 +164,7 @@ impl Wal {
             config,
             folder,
             end_file,
-            maintenance: Mutex::new(Maintenance { next_no }),
+            maintenance: Mutex::new(Maintenance { next_no, prepared_at: (first_lsn, 0) }),
             core: Padded(Mutex::new(core)),
             progress: Condvar::new(),
             group: Group::default(),
@@ -225,7 +227,7 @@ impl Wal {
 }
 
 impl Core {
-    /// The most log kept at once, that of now included.
+    /// The most log kept at once of late, that of now included.
     pub(crate) fn note_kept_bytes(&mut self) -> u64 {
         let start = self.chain.front().map_or(Lsn::ZERO, |oldest| oldest.header.first_lsn);
         self.kept_bytes_peak = self.kept_bytes_peak.max(self.placement.end().get() - start.get());

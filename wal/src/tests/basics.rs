@@ -220,3 +220,30 @@ fn who_waits_for_a_segment_does_not_wait_for_its_zeros() {
     assert!((0..100).any(commit_and_tick), "R4");
     assert!(!replayed(&scan(&config).unwrap(), 0).is_empty());
 }
+
+/// R5.
+#[test]
+fn segments_ahead_are_filled_only_for_who_syncs_often() {
+    let filled_of = |is_synced: bool| {
+        let disk = Arc::new(NotedDisk::default());
+        let wal = Wal::create(WalConfig {
+            segment_bytes_first: 1 << 20,
+            segment_bytes_max: 1 << 20,
+            ..config_on(disk.clone())
+        })
+        .unwrap();
+        Notes::take(&disk.notes.zeros_written);
+        for _ in 0..400 {
+            let placed = commit(&wal, 12_000).unwrap();
+            if is_synced {
+                wal.sync_through(placed.end).unwrap();
+            }
+            wal.tick(Duration::ZERO).unwrap();
+        }
+        (Notes::take(&disk.notes.zeros_written), Notes::take(&disk.notes.zeros_reserved))
+    };
+    let (filled, reserved) = filled_of(true);
+    assert!(filled > 4 << 20 && reserved == 0, "R5: {filled} filled, {reserved} reserved");
+    let (filled, reserved) = filled_of(false);
+    assert!(reserved > 4 << 20 && filled == 0, "R5: {filled} filled, {reserved} reserved");
+}

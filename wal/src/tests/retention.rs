@@ -1,6 +1,7 @@
 //! Giving up the front of the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duramen_base::vfs::MemVfs;
 use duramen_base::{Error, Timestamp};
@@ -126,4 +127,38 @@ fn what_stands_by_is_a_share_of_the_log_kept() {
     let stats = wal.stats();
     assert!(bytes_on_disk(&config) <= 3 * KEPT / 4, "{} bytes when all is persisted", bytes_on_disk(&config));
     assert!(stats.segments_recycled > 10, "{stats:?}");
+}
+
+/// T3.
+#[test]
+fn who_gives_up_many_segments_at_once_creates_few() {
+    const KEPT: u64 = 8 << 20;
+    let (config, _) = open();
+    let config = WalConfig { dir: "bursts".into(), segment_bytes_max: 64 << 20, ..config };
+    let wal = Wal::create(config.clone()).unwrap();
+    let mut clock = Duration::ZERO;
+    let mut burst = || {
+        let until = wal.stats().end.get() + KEPT;
+        while wal.stats().end.get() < until {
+            commit_sync(&wal, 20_000);
+            clock += Duration::from_millis(1);
+            wal.tick(clock).unwrap();
+        }
+        wal.truncate(wal.synced_ts()).unwrap();
+        (wal.stats(), clock)
+    };
+    (0..4).for_each(|_| drop(burst()));
+    let (before, _) = burst();
+    (0..8).for_each(|_| drop(burst()));
+    let (after, clock) = burst();
+    let (created, recycled) =
+        (after.segments_created - before.segments_created, after.segments_recycled - before.segments_recycled);
+    assert!(recycled > 3 * created, "T3: {created} created, {recycled} recycled");
+    let all = bytes_on_disk(&config);
+    assert!(all <= KEPT * 2, "T3: {all} bytes");
+    // In an idle moment what stands by beyond two goes.
+    (0..4).for_each(|step| wal.tick(clock + Duration::from_millis(1 + 300 * step)).unwrap());
+    assert!(bytes_on_disk(&config) < all * 3 / 4, "T3: {} of {all} bytes", bytes_on_disk(&config));
+    assert_eq!(config.vfs.list(&config.dir).unwrap().len(), 3, "one segment, and two that stand by");
+    assert_eq!(replayed(&scan(&config).unwrap(), after.last_ts.get()), []);
 }
