@@ -216,5 +216,5 @@ fn over(store: &Store, version: &Version, job: &Job) -> (Vec<(Vec<u8>, u64)>, u6
     let run = version.levels.get(job.to + 1).and_then(|runs| runs.first()).filter(|_| job.to > 0);
     let tables = run.into_iter().flat_map(|run| &run.tables);
     let ends = tables.map(|table| (table.meta().max_key.clone(), Sorted::bytes(table))).collect();
-    (ends, pick::Limits::of(&store.tuning).job_bytes_max / 2)
+    (ends, store.limits().job_bytes_max / 2)
 }

@@ -16,7 +16,7 @@ use duramen_base::values::{LargeRef, ValueChanges, ValueStore};
 use duramen_base::{
     Admission, Admit, Backend, BuiltIngest, Compression, Deadline, Error, Found, Hit, IngestRecord, KeyBounds,
     KeyspaceOptions, LevelStats, LoadTicket, LoggedOps, OpsOfKeyspace, Pin, Result, ScanOpts, SortedSource, StoreEnv,
-    StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone,
+    StoreMark, StoreStats, Timestamp, Urgency, Value, VerifyLevel, VerifyReport, WorkBudget, WorkDone, mutant,
 };
 
 use crate::cursor::LsmCursor;
@@ -34,6 +34,8 @@ use duramen_base::memtable::{KeyVersions, Memtable, ScanHints};
 
 /// How often a value is looked for: each time in what a switch left that came between.
 const LOADS_MAX: u32 = 8;
+/// TU1.
+const STORE_PER_MEMTABLE: u64 = 4;
 
 /// What handle, cursors and tickets share.
 pub(crate) struct Store {
@@ -58,6 +60,8 @@ pub(crate) struct Store {
     pub(crate) scan_hints: Padded<ScanHints>,
     /// Lookups of data blocks by readers. Here, too, as there may be no table to keep them.
     cache: Arc<CacheCounts>,
+    /// See there. A hint, so relaxed.
+    memtable_bytes_max: AtomicU64,
     written_bytes: AtomicU64,
     flushed_bytes: AtomicU64,
     /// Figures of tables that are gone.
@@ -94,6 +98,7 @@ impl Store {
             unreported_switch: AtomicBool::new(false),
             failure: Mutex::new(None),
             persists: AtomicU64::new(0),
+            memtable_bytes_max: AtomicU64::new(0),
             throttle: Throttle::default(),
             scan_hints: Padded::default(),
             written_bytes: AtomicU64::new(0),
@@ -164,8 +169,23 @@ impl Store {
         drop(old);
     }
 
+    /// Bytes at which a memtable is full (TU1 of `tuning.rs`).
+    pub(crate) fn memtable_bytes_max(&self) -> u64 {
+        self.memtable_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// What bounds jobs and levels, but for packing.
+    pub(crate) fn limits(&self) -> pick::Limits {
+        pick::Limits::of(&self.tuning, self.memtable_bytes_max() - self.env.options.memtable_bytes)
+    }
+
     fn note_files(&self, sv: &SuperVersion) {
-        let debt_bytes = pick::debt_bytes(&sv.version.levels, &pick::Limits::of(&self.tuning));
+        let asked = self.env.options.memtable_bytes;
+        let may_be = asked.max(self.env.host.budget().limit() / self.tuning.memtable_share);
+        let grown = upkeep::bytes_of(sv.runs()) / STORE_PER_MEMTABLE;
+        let memtable_bytes_max = if mutant!("memtable_stays_small") { asked } else { grown.clamp(asked, may_be) };
+        self.memtable_bytes_max.store(memtable_bytes_max, Ordering::Relaxed);
+        let debt_bytes = pick::debt_bytes(&sv.version.levels, &self.limits());
         self.throttle.note_debt(debt_bytes, self.tuning.table_bytes);
         self.throttle.note_memtables(sv, &self.tuning.throttle);
     }
@@ -199,7 +219,7 @@ impl Store {
             Arc::clone(&current.active)
         };
         memtable.apply(commits, admission.reservation, &*self.env.host);
-        let is_full = memtable.bytes() >= self.env.options.memtable_bytes;
+        let is_full = memtable.bytes() >= self.memtable_bytes_max();
         if is_full && self.rotate_if(|active| Arc::ptr_eq(active, &memtable)) {
             self.env.host.wake_upkeep();
         }
@@ -261,7 +281,7 @@ impl Store {
             flushed_bytes: self.flushed_bytes.load(Ordering::Relaxed),
             stall_times: self.throttle.times(),
             write_delay: self.delay_of_kib(),
-            debt_bytes: pick::debt_bytes(&sv.version.levels, &pick::Limits::of(&self.tuning)),
+            debt_bytes: pick::debt_bytes(&sv.version.levels, &self.limits()),
             levels: sv.version.levels.iter().map(level).collect(),
             compaction: self.compaction.stats(),
             filter_denials: denials + self.past_denials.load(Ordering::Relaxed),

@@ -176,7 +176,7 @@ impl Store {
             return None;
         }
         let sv = self.current();
-        let active = sv.active.bytes().saturating_mul(ONE) / self.env.options.memtable_bytes.max(1);
+        let active = sv.active.bytes().saturating_mul(ONE) / self.memtable_bytes_max();
         let backlog = self.throttle.backlog(&sv, active);
         Some(pressure(&backlog, &self.tuning.throttle)).filter(|pressure| pressure.level > 0)
     }

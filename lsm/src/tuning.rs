@@ -2,6 +2,9 @@
 //!
 //! Everything hangs on the memtable: a table is as large as one, so that a merge of one table with what it overlaps stays small; the first
 //! level is as large as the runs that are merged into it, which is where levels of that ratio are written least.
+//!
+//! TU1  A memtable is full at what the options say; over a larger store later, at a fourth of its files, and at most at a sixteenth of the memory budget:
+//!      the more comes at once, the fewer bytes below are written anew for each.
 
 use duramen_base::KeyspaceOptions;
 
@@ -21,6 +24,8 @@ pub(crate) enum Layout {
 /// Sizes that tests make small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
+    /// The part of the memory budget that a memtable may grow to with its store.
+    pub(crate) memtable_share: u64,
     /// Bytes of a table at which the next one begins.
     pub(crate) table_bytes: u64,
     /// Bytes that the first level below level 0 may have.
@@ -45,6 +50,7 @@ impl Tuning {
             return Tuning::tiny();
         }
         Tuning {
+            memtable_share: MEMTABLE_SHARE,
             table_bytes: options.memtable_bytes.clamp(TABLE_BYTES.start, TABLE_BYTES.end),
             base_bytes: options.memtable_bytes.max(TABLE_BYTES.start).saturating_mul(MEMTABLES_IN_BASE),
             size_ratio: SIZE_RATIO,
@@ -60,6 +66,7 @@ impl Tuning {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn tiny() -> Tuning {
         Tuning {
+            memtable_share: u64::MAX, // not at all
             table_bytes: 1 << 10,
             base_bytes: 8 << 10,
             size_ratio: 2,
@@ -75,6 +82,8 @@ impl Tuning {
 const TINY_MEMTABLE_BYTES: u64 = 16 << 10;
 /// A value of twice a block and more: it would be a block of its own, and each merge would copy it.
 const VALUE_BYTES_MAX: usize = 16 << 10;
+/// TU1.
+const MEMTABLE_SHARE: u64 = 16;
 /// Memtables of which the first level may consist.
-const MEMTABLES_IN_BASE: u64 = 4;
+pub(crate) const MEMTABLES_IN_BASE: u64 = 4;
 const TABLE_BYTES: std::ops::Range<u64> = 256 << 10..64 << 20;

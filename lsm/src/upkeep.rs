@@ -207,8 +207,7 @@ impl Store {
         let active = Arc::clone(&self.current().active);
         let target = self.asked_for();
         let is_asked_for = active.min_ts() <= target && self.persisted() < target;
-        !active.is_empty()
-            && (active.bytes() >= self.env.options.memtable_bytes || is_asked_for || self.is_in_the_way())
+        !active.is_empty() && (active.bytes() >= self.memtable_bytes_max() || is_asked_for || self.is_in_the_way())
     }
 
     /// Commits that somebody wants persisted, as far as they are visible.
@@ -283,7 +282,7 @@ impl Store {
         }
         let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
         let shape = Shape { levels: &version.levels, oldest, is_hidden: &is_hidden };
-        let limits = Limits { packs: self.packs(), ..Limits::of(&self.tuning) };
+        let limits = Limits { packs: self.packs(), ..self.limits() };
         if let Some((request, first_no)) = &upkeep.compacting
             && !is_full
         {
@@ -303,11 +302,13 @@ impl Store {
         if self.compaction.is_paused() && !is_full && !mutant!("merge_while_paused") {
             return None; // W6
         }
-        let job = pick(&shape, &limits);
+        // All at once is written less often than table by table.
+        let down = if goes_down && !is_full { all_down(&shape, &limits) } else { None };
+        let job = down.or_else(|| pick(&shape, &limits));
         if job.is_none() {
             upkeep.settled = Some((version.seq, oldest));
         }
-        job.or_else(|| all_down(&shape, &limits).filter(|_| goes_down))
+        job
     }
 
     /// QT1 of `quiet.rs`.

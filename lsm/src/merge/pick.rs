@@ -16,7 +16,7 @@ mod tiered;
 use duramen_base::Timestamp;
 
 use crate::span::Span;
-use crate::tuning::{Layout, Tuning};
+use crate::tuning::{Layout, MEMTABLES_IN_BASE, Tuning};
 use crate::version::Run;
 
 /// Runs of level 0 from which on they are merged.
@@ -70,10 +70,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Those of a store that packs nothing.
-    pub(crate) fn of(tuning: &Tuning) -> Limits {
+    /// Those of a store that packs nothing, and whose memtables grew by so much.
+    pub(crate) fn of(tuning: &Tuning, grown_bytes: u64) -> Limits {
         Limits {
-            base_bytes: tuning.base_bytes,
+            base_bytes: tuning.base_bytes.saturating_add(grown_bytes.saturating_mul(MEMTABLES_IN_BASE)),
             size_ratio: tuning.size_ratio,
             job_bytes_max: tuning.table_bytes.saturating_mul(JOB_TABLES_MAX),
             layout: tuning.layout,

@@ -5,7 +5,7 @@
 //! (Dong et al. 2017, "Optimizing Space Amplification in RocksDB", section 3.1, dynamic level sizes).
 //!
 //! In order: what range tombstones hide goes first, because it costs nothing; then the level that exceeds its measure most, level 0 by its
-//! runs, one table at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about, and older versions
+//! runs, some tables at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about, and older versions
 //! that a reader kept who is gone.
 //!
 //! Y1  A level below 0 has one run.
@@ -124,8 +124,40 @@ impl<'a, T: Sorted> Levels<'a, T> {
         match self.last - level {
             _ if score < DUE => None,
             0 => self.merge_zero(runs, Reason::Runs),
-            level => self.cheapest(level).map(|table| self.down(level, table, Reason::Size)),
+            level => self.cheapest(level).map(|table| self.row_down(level, table)),
         }
+    }
+
+    /// A table of a level that holds too much, and those beside it that the level is also to lose, as long as each byte brings fewer from below along then:
+    /// at the ends of a row tables below are rewritten for a part of theirs.
+    fn row_down(&self, level: usize, table: &'a T) -> Job {
+        let excess = bytes_of(self.shape.levels, level) - self.targets[level];
+        let tables = self.run(level).map_or(&[][..], |run| &run.tables);
+        let mut row = match tables.iter().position(|other| other.no() == table.no()) {
+            Some(index) if !mutant!("one_table_down") => Row { tables: &tables[index..=index], index },
+            _ => return self.down(level, table, Reason::Size),
+        };
+        let weigh = |row: &Row<'a, T>| {
+            let own: u64 = row.tables.iter().map(Sorted::bytes).sum();
+            let span = hull(row.tables.iter().map(Sorted::span));
+            let below: u64 = span.iter().flat_map(|span| self.overlapping(level + 1, span)).map(Sorted::bytes).sum();
+            (below.saturating_mul(1024) / own.max(1), own, below)
+        };
+        let (mut cost, ..) = weigh(&row);
+        while let Some((lower, wider)) = row
+            .wider(tables)
+            .map(|wider| (weigh(&wider), wider))
+            .filter(|((new, own, below), _)| {
+                *new < cost && *own <= excess && own + below <= self.limits.job_bytes_max / 2
+            })
+            .map(|((new, ..), wider)| (new, wider))
+            .min_by_key(|(new, _)| *new)
+        {
+            (cost, row) = (lower, wider);
+        }
+        let span = hull(row.tables.iter().map(Sorted::span));
+        let inputs = span.iter().flat_map(|span| self.overlapping(level, span)).collect();
+        self.job(inputs, level + 1, Reason::Size)
     }
 
     /// The oldest of `count` runs of level 0, as many as a job may read, into the level below.
@@ -244,12 +276,55 @@ impl<'a, T: Sorted> Levels<'a, T> {
         let is_due = |table: &T| table.no() < first_no && table.span().overlaps(keys);
         let from_before = |run: &Run<T>| run.all().any(is_due);
         if let Some(newest) = runs.iter().position(from_before) {
-            return self.merge_zero(runs.len() - newest, Reason::Asked);
+            let inputs = runs[newest..].iter().flat_map(Run::all).collect();
+            return self.to_last(0, inputs).or_else(|| self.merge_zero(runs.len() - newest, Reason::Asked));
         }
         (1..self.last).find_map(|level| {
-            let table = self.run(level)?.all().find(|table| table.span().overlaps(keys))?;
-            Some(self.down(level, table, Reason::Asked))
+            let run = self.run(level)?;
+            let first = run.all().find(|table| table.span().overlaps(keys))?;
+            let alone = self.to_last(level, vec![first]);
+            Some(
+                alone.map_or_else(
+                    || self.down(level, first, Reason::Asked),
+                    |job| self.with_more(level, first, keys, job),
+                ),
+            )
         })
+    }
+
+    /// `job`, which brings `first` to the last level, with as many of the tables behind it as fit: the levels below are written once for all of them.
+    fn with_more(&self, level: usize, first: &'a T, keys: &Span<'_>, mut job: Job) -> Job {
+        let tables = self.run(level).map_or(&[][..], |run| &run.tables);
+        let behind = tables.iter().filter(|table| first.span().end.is_below(table.span().low));
+        let mut row = vec![first];
+        for next in behind.take_while(|table| table.span().overlaps(keys)) {
+            row.push(next);
+            let wider = self.to_last(level, vec![next]).and_then(|_| self.to_last(level, row.clone()));
+            match wider {
+                Some(wider) if !mutant!("one_table_down") => job = wider,
+                _ => break,
+            }
+        }
+        job
+    }
+
+    /// These tables of a level, and all that overlap them between and in the last level, become tables of the last level; `None`: that is too much for one job,
+    /// or there are none below them.
+    fn to_last(&self, level: usize, mut inputs: Vec<&'a T>) -> Option<Job> {
+        let mut span = hull(inputs.iter().map(|table| table.span()))?;
+        if level > 0 {
+            inputs = self.overlapping(level, &span).collect();
+        }
+        let own = inputs.len();
+        for deeper in level + 1..=self.last {
+            let there: Vec<&T> = self.overlapping(deeper, &span).collect();
+            inputs.extend(there);
+            span = hull(inputs.iter().map(|table| table.span()))?;
+        }
+        let bytes: u64 = inputs.iter().map(|table| table.bytes()).sum();
+        let is_small = inputs.len() > own && bytes <= self.limits.job_bytes_max && inputs.len() <= TABLES_MAX;
+        let inputs = || inputs.iter().map(|table| table.no()).collect();
+        is_small.then(|| Job { inputs: inputs(), to: self.last, is_move: false, reason: Reason::Asked })
     }
 
     /// A table of the last level from before that has more than the newest values, or is not stored as it would be now.
@@ -280,6 +355,24 @@ impl<'a, T: Sorted> Levels<'a, T> {
 
     fn overlapping<'s>(&self, level: usize, span: &'s Span<'s>) -> impl Iterator<Item = &'a T> + use<'a, 's, T> {
         self.run(level).into_iter().flat_map(|run| run.overlapping(span))
+    }
+}
+
+/// Neighbours in a level.
+#[derive(Clone, Copy)]
+struct Row<'a, T> {
+    tables: &'a [T],
+    /// Place of the first.
+    index: usize,
+}
+
+impl<'a, T> Row<'a, T> {
+    /// The row with one more table, behind it or before it.
+    fn wider(&self, all: &'a [T]) -> impl Iterator<Item = Row<'a, T>> + use<'a, T> {
+        let (from, to) = (self.index, self.index + self.tables.len());
+        let behind = all.get(from..=to).map(|tables| Row { tables, index: from });
+        let before = from.checked_sub(1).map(|from| Row { tables: &all[from..to], index: from });
+        behind.into_iter().chain(before)
     }
 }
 

@@ -325,6 +325,44 @@ fn write_amplification_is_what_theory_says_at_three_sizes() {
     }
 }
 
+/// Twenty tables over twenty in the last level, of which each overlaps two.
+fn two_levels_out_of_step() -> Toys {
+    let mut toys = Toys::new(100);
+    let mut row = |from: u32| {
+        (0..20u32)
+            .map(|part| toys.toy(from + part * 100, from + part * 100 + 99, TABLE_BYTES, 10, 0))
+            .collect::<Vec<_>>()
+    };
+    let (last, above) = (row(50), row(0));
+    toys.add_run(LAST_LEVEL, last);
+    toys.add_run(LAST_LEVEL - 1, above);
+    toys
+}
+
+#[test]
+fn neighbours_of_a_level_that_holds_too_much_go_down_together() {
+    // One by one, each takes two along from below: sixty tables are written.
+    let mut toys = two_levels_out_of_step();
+    toys.settle();
+    assert!(toys.bytes(LAST_LEVEL - 1) <= toys.bytes(LAST_LEVEL) / SIZE_RATIO);
+    assert!(toys.written <= 44 * TABLE_BYTES, "{} bytes", toys.written);
+}
+
+#[test]
+fn a_compaction_writes_the_last_level_once() {
+    let mut toys = two_levels_out_of_step();
+    toys.compact(&Span { low: b"", end: End::Open });
+    assert!(toys.written <= 44 * TABLE_BYTES, "{} bytes", toys.written);
+    // What all fits into one job goes to the last level from wherever it is.
+    let mut toys = Toys::new(100);
+    for level in [LAST_LEVEL, LAST_LEVEL - 1, LAST_LEVEL - 2, 0] {
+        let tables = (0..4u32).map(|part| toys.toy(part * 100, part * 100 + 99, TABLE_BYTES, 10, 0)).collect();
+        toys.add_run(level, tables);
+    }
+    toys.compact(&Span { low: b"", end: End::Open });
+    assert_eq!(toys.written, 16 * TABLE_BYTES);
+}
+
 #[test]
 fn keys_loaded_in_order_are_moved_and_not_rewritten() {
     let mut toys = Toys::new(100);

@@ -23,6 +23,43 @@ fn admission_flushes_with_its_own_hands_when_memory_is_short() {
     assert!(matches!(bench.lsm().admit(&ops, Deadline::default()), Err(Error::TxnTooLarge { .. })));
 }
 
+/// TU1.
+#[test]
+fn a_memtable_grows_with_its_store_to_a_part_of_the_memory() {
+    const ASKED: u64 = 16 << 10;
+    let disk = disk();
+    let host = Arc::new(TestHost::new(1 << 20));
+    let env = env(&disk, &host, ASKED, 1024);
+    Lsm::create(&env).expect("a good disk");
+    let mut bench = Bench::around(disk, host, Some(Lsm::open(env).expect("whole")));
+    let full = |bench: &Bench<MemVfs>| bench.store().memtable_bytes_max();
+    assert_eq!(full(&bench), ASKED);
+    let row = |number: u32| format!("key-{:05}", number.wrapping_mul(0x9e37_79b1) % 4000);
+    let mut grew = false;
+    for number in 0..4000 {
+        bench.put(&row(number), &"v".repeat(200));
+        bench.settle();
+        let grown = full(&bench);
+        assert!((ASKED..=64 << 10).contains(&grown), "TU1: {grown}");
+        grew |= (ASKED + 1..64 << 10).contains(&grown);
+    }
+    assert!(grew, "TU1: bit by bit");
+    assert_eq!(full(&bench), 64 << 10, "TU1: a sixteenth of the budget");
+    assert!(bench.store().current().active.bytes() < 64 << 10);
+    let flushed = bench.lsm().stats().persists;
+    (0..4000).for_each(|number| bench.put(&row(number), &"w".repeat(200)));
+    bench.settle();
+    let flushed = bench.lsm().stats().persists - flushed;
+    assert!((10..30).contains(&flushed), "TU1: {flushed} flushes of a million bytes");
+    bench.check(bench.now);
+    bench.commit(&[(OpKind::DeleteRange, Vec::new(), Vec::new())]);
+    bench.persist();
+    bench.settle();
+    bench.lsm().compact(KeyBounds::ALL);
+    bench.settle();
+    assert_eq!(full(&bench), ASKED, "TU1: a store that is small again");
+}
+
 /// W5, with nobody at work but the writer itself.
 #[test]
 fn a_writer_short_of_memory_merges_rather_than_pile_up_runs() {
