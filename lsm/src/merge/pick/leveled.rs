@@ -13,6 +13,9 @@
 //! Y3  A job for the sake of older versions rewrites one table where it is, at most `HISTORY_WORTH` versions for each, and only when nobody reads
 //!     before its newest: so none of them is left.
 
+use std::iter::successors;
+use std::ops::Range;
+
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
 use duramen_base::{Timestamp, mutant};
 
@@ -129,35 +132,34 @@ impl<'a, T: Sorted> Levels<'a, T> {
     }
 
     /// A table of a level that holds too much, and those beside it that the level is also to lose, as long as each byte brings fewer from below along then:
-    /// at the ends of a row tables below are rewritten for a part of theirs.
+    /// at the ends of a row, tables below are rewritten for a part of theirs.
     fn row_down(&self, level: usize, table: &'a T) -> Job {
-        let excess = bytes_of(self.shape.levels, level) - self.targets[level];
         let tables = self.run(level).map_or(&[][..], |run| &run.tables);
-        let mut row = match tables.iter().position(|other| other.no() == table.no()) {
-            Some(index) if !mutant!("one_table_down") => Row { tables: &tables[index..=index], index },
-            _ => return self.down(level, table, Reason::Size),
+        let excess = bytes_of(self.shape.levels, level) - self.targets[level];
+        let span = |row: &Range<usize>| hull(tables[row.clone()].iter().map(Sorted::span));
+        // What a byte of a row brings along; `None`: the row is too much for one job.
+        let cost = |row: &Range<usize>| {
+            let own: u64 = tables[row.clone()].iter().map(Sorted::bytes).sum();
+            let below: u64 =
+                span(row).iter().flat_map(|span| self.overlapping(level + 1, span)).map(Sorted::bytes).sum();
+            let is_small = own <= excess && own + below <= self.limits.job_bytes_max / 2;
+            (is_small && !mutant!("one_table_down")).then(|| below.saturating_mul(1024) / own.max(1))
         };
-        let weigh = |row: &Row<'a, T>| {
-            let own: u64 = row.tables.iter().map(Sorted::bytes).sum();
-            let span = hull(row.tables.iter().map(Sorted::span));
-            let below: u64 = span.iter().flat_map(|span| self.overlapping(level + 1, span)).map(Sorted::bytes).sum();
-            (below.saturating_mul(1024) / own.max(1), own, below)
+        let wider = |row: &Range<usize>| {
+            let behind = (row.end < tables.len()).then(|| row.start..row.end + 1);
+            let before = (row.start > 0).then(|| row.start - 1..row.end);
+            behind.into_iter().chain(before)
         };
-        let (mut cost, ..) = weigh(&row);
-        while let Some((lower, wider)) = row
-            .wider(tables)
-            .map(|wider| (weigh(&wider), wider))
-            .filter(|((new, own, below), _)| {
-                *new < cost && *own <= excess && own + below <= self.limits.job_bytes_max / 2
-            })
-            .map(|((new, ..), wider)| (new, wider))
-            .min_by_key(|(new, _)| *new)
-        {
-            (cost, row) = (lower, wider);
-        }
-        let span = hull(row.tables.iter().map(Sorted::span));
-        let inputs = span.iter().flat_map(|span| self.overlapping(level, span)).collect();
-        self.job(inputs, level + 1, Reason::Size)
+        let with_cost = |row: Range<usize>| cost(&row).map(|cost| (cost, row));
+        let alone = tables.iter().position(|other| other.no() == table.no()).and_then(|at| with_cost(at..at + 1));
+        let rows = successors(alone, |(least, row)| {
+            wider(row).filter_map(with_cost).filter(|(cost, _)| cost < least).min_by_key(|(cost, _)| *cost)
+        });
+        let span = rows.last().and_then(|(_, row)| span(&row));
+        span.map_or_else(
+            || self.down(level, table, Reason::Size),
+            |span| self.job(self.overlapping(level, &span).collect(), level + 1, Reason::Size),
+        )
     }
 
     /// The oldest of `count` runs of level 0, as many as a job may read, into the level below.
@@ -355,24 +357,6 @@ impl<'a, T: Sorted> Levels<'a, T> {
 
     fn overlapping<'s>(&self, level: usize, span: &'s Span<'s>) -> impl Iterator<Item = &'a T> + use<'a, 's, T> {
         self.run(level).into_iter().flat_map(|run| run.overlapping(span))
-    }
-}
-
-/// Neighbours in a level.
-#[derive(Clone, Copy)]
-struct Row<'a, T> {
-    tables: &'a [T],
-    /// Place of the first.
-    index: usize,
-}
-
-impl<'a, T> Row<'a, T> {
-    /// The row with one more table, behind it or before it.
-    fn wider(&self, all: &'a [T]) -> impl Iterator<Item = Row<'a, T>> + use<'a, T> {
-        let (from, to) = (self.index, self.index + self.tables.len());
-        let behind = all.get(from..=to).map(|tables| Row { tables, index: from });
-        let before = from.checked_sub(1).map(|from| Row { tables: &all[from..to], index: from });
-        behind.into_iter().chain(before)
     }
 }
 
