@@ -4,10 +4,11 @@
 //! P2  The page is well-formed XML inside and refers to nothing outside itself.
 //! P3  Losses come first, each with the best peer and our ratio to it.
 //!
-//! Next: `results.rs` (reading), `standing.rs` (medians, best peer, ratio), `markdown.rs`, `chart.rs` and `plots.rs` (SVG), `page.rs`, `fits.rs`.
+//! Next: `results.rs` (reading), `standing.rs` (medians, best peer, ratio), `markdown.rs`, `chart.rs` and `plots.rs` (SVG), `page.rs`, `fits.rs`, `goals.rs`.
 
 pub mod chart;
 pub mod fits;
+pub mod goals;
 pub mod markdown;
 pub mod page;
 pub mod plots;
@@ -32,7 +33,7 @@ pub fn write(out: &Path) -> Result<(), String> {
     for plot in &plots {
         save(&out.join("plots").join(format!("{}.svg", plot.id)), &chart::standalone(&plot.svg))?;
     }
-    println!("{}", markdown::losses(&results));
+    println!("{}\n{}", markdown::losses(&results), goals::table(&results));
     println!("{}", out.join("report.html").display());
     Ok(())
 }

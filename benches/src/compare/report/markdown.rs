@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::fits;
 use super::results::Results;
 use super::short;
 use super::standing::{Standing, ranked};
+use super::{fits, goals};
 use crate::compare::scenes;
 
 /// Where the figures come from, in one paragraph.
@@ -174,9 +174,10 @@ fn gaps(results: &Results) -> String {
 /// The whole report.
 pub fn document(results: &Results) -> String {
     format!(
-        "# Comparison\n\n{}\n\n## Lost\n\n{}\n## Engines\n\n{}\n## Growth\n\n{}\n## Not offered, and failed\n\n{}\n## Every row\n\n{}\n## Every engine\n\n{}",
+        "# Comparison\n\n{}\n\n## Lost\n\n{}\n## Goals\n\n{}\n## Engines\n\n{}\n## Growth\n\n{}\n## Not offered, and failed\n\n{}\n## Every row\n\n{}\n## Every engine\n\n{}",
         provenance(results),
         losses(results),
+        goals::table(results),
         engines(results),
         growth(results),
         gaps(results),

@@ -39,7 +39,7 @@ impl<'a> Standing<'a> {
 }
 
 /// Whether `one` beats `other`.
-fn is_better(better: Better, one: f64, other: f64) -> bool {
+pub(super) fn is_better(better: Better, one: f64, other: f64) -> bool {
     match better {
         Better::More => one > other,
         Better::Less => one < other,
@@ -47,7 +47,7 @@ fn is_better(better: Better, one: f64, other: f64) -> bool {
 }
 
 /// Above 1 if ours is better. None where a zero makes it meaningless.
-fn ratio(better: Better, ours: f64, peer: f64) -> Option<f64> {
+pub(super) fn ratio(better: Better, ours: f64, peer: f64) -> Option<f64> {
     let (over, under) = match better {
         Better::More => (ours, peer),
         Better::Less => (peer, ours),
