@@ -147,9 +147,9 @@ fn who_gives_up_many_segments_at_once_creates_few() {
         wal.truncate(wal.synced_ts()).unwrap();
         (wal.stats(), clock)
     };
-    (0..4).for_each(|_| drop(burst()));
+    (0..4).for_each(|_| _ = burst());
     let (before, _) = burst();
-    (0..8).for_each(|_| drop(burst()));
+    (0..8).for_each(|_| _ = burst());
     let (after, clock) = burst();
     let (created, recycled) =
         (after.segments_created - before.segments_created, after.segments_recycled - before.segments_recycled);
