@@ -15,7 +15,7 @@ use std::time::Duration;
 use duramen_base::executor::{Job, Next};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
-use duramen_base::{Error, Result, Timestamp, Urgency, WorkBudget};
+use duramen_base::{Error, Result, Timestamp, Urgency, WorkBudget, mutant};
 use duramen_wal::{Mark, MarkSet, WalStats};
 use std::sync::Weak;
 
@@ -123,7 +123,12 @@ impl Core {
             let done = match keyspace.store.work(budget) {
                 Ok(done) => done,
                 Err(error) if self.is_damage(&keyspace, &error) => continue,
-                Err(error) => return Err(self.poison_for(error)),
+                Err(error) => {
+                    if matches!(error, Error::DiskFull { .. }) && !mutant!("keep_spares_on_a_full_disk") {
+                        self.wal.remove_spare_segments()?; // space that the next try may have
+                    }
+                    return Err(self.poison_for(error));
+                }
             };
             self.log_mark_if_switched(&keyspace)?;
             more |= done.more;

@@ -3,8 +3,8 @@
 //! T1  The oldest segment goes first, and durably before the next: what a crash leaves is a chain without a gap.
 //! T2  A big batch holds the log from its first part until its commit is persisted, or it was given up.
 //! T3  A file that is needed no more is used again as long as all files together are then no larger than the most log kept at once of late and what
-//!     stands prepared: who writes without end fills no new ones with zeros. What stands by beyond the usual goes in idle moments, and
-//!     when somebody asks for a checkpoint.
+//!     stands prepared: who writes without end fills no new ones with zeros. What stands by beyond the usual goes in idle moments, when
+//!     somebody asks for a checkpoint, and when a store finds the disk full.
 
 use duramen_base::{Lsn, Result, Timestamp, mutant};
 

@@ -1,10 +1,12 @@
 //! A disk without space, and then with space again, in the same process: nothing is lost and nothing needs to be opened again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use duramen::{Database, Durability, Error, Health, Keyspace, TxnOptions};
+use duramen_base::vfs::Vfs;
 use duramen_base::vfs::sim::{CrashModel, Keep, SimVfs};
 use duramen_tests::dice::Dice;
 
@@ -130,6 +132,36 @@ fn upkeep_without_space_is_done_when_there_is_some_again() {
         for number in 31..=40 {
             commit(&db, &keyspaces, &mut history, &mut dice, number, Durability::Sync).unwrap();
         }
+        check_after_death(&machine.disk, &history);
+    });
+}
+
+/// T3 of the log.
+#[test]
+fn a_full_disk_takes_the_log_segments_that_stand_by() {
+    watched(|watch| {
+        let machine = Machine::on(SimVfs::new());
+        watch.begin("segments that stand by on a full disk".into(), &SimVfs::new());
+        let mut dice = Dice::new(7);
+        let ((db, keyspaces), mut history) = filled(&machine, &mut dice, 10);
+        let segments = || machine.disk.list(Path::new(FOLDER).join("log").as_path()).unwrap().len();
+        let mut number = 10;
+        let mut commit_some = |count| {
+            for _ in 0..count {
+                number += 1;
+                commit(&db, &keyspaces, &mut history, &mut dice, number, Durability::Buffered).unwrap();
+            }
+        };
+        commit_some(3000);
+        machine.jobs.run_all(30); // no time passes: the log is not idle
+        let stand_by = segments();
+        assert!(stand_by > 4, "{stand_by} files");
+        commit_some(30);
+        machine.disk.set_capacity(Some(machine.disk.used()));
+        assert!(matches!(db.checkpoint(), Err(Error::DiskFull { .. })));
+        assert!(segments() < stand_by, "T3: {} of {stand_by} files", segments());
+        db.checkpoint().expect("the space of these segments is enough");
+        drop((db, keyspaces));
         check_after_death(&machine.disk, &history);
     });
 }
