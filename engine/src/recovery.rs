@@ -64,6 +64,7 @@ pub(crate) struct Rooms {
     budget: Arc<Budget>,
     cache_bytes: u64,
     segment_bytes: (u64, u64),
+    map_log: bool,
 }
 
 impl Rooms {
@@ -79,6 +80,7 @@ impl Rooms {
             budget: Budget::new(builder.memory_bytes),
             cache_bytes: builder.cache_bytes.unwrap_or(builder.memory_bytes / 4 * 3),
             segment_bytes: builder.log_segment_bytes,
+            map_log: builder.map_log,
         }
     }
 
@@ -87,6 +89,7 @@ impl Rooms {
         let clock = Arc::clone(&self.clock);
         let mut config = WalConfig::new(Arc::clone(&self.vfs), log_dir(&self.path), clock, db_uuid, observer);
         (config.segment_bytes_first, config.segment_bytes_max) = self.segment_bytes;
+        config.map_end = self.map_log;
         config.buffer_bytes = (self.budget.limit() / LOG_BUFFER_SHARE).clamp(LOG_BUFFER_BYTES_MIN, config.buffer_bytes);
         config.budget = Some(Arc::clone(&self.budget));
         config

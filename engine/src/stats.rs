@@ -53,8 +53,10 @@ pub struct LogStats {
     pub segments: usize,
     /// Syncs made since opening. Commits divided by this is what group commit gains.
     pub syncs: u64,
-    /// Writes made since opening.
+    /// Writes made since opening, by a system call each.
     pub writes: u64,
+    /// Writes made since opening without a call, to the mapped end of the log (see [`Builder::map_log`](crate::Builder::map_log)).
+    pub stores: u64,
     /// How often the disk had no space for a write.
     pub stalls: u64,
 }
@@ -153,6 +155,7 @@ impl Core {
                 segments: log.segments,
                 syncs: log.syncs,
                 writes: log.writes,
+                stores: log.stores,
                 stalls: log.stalls,
             },
             keyspaces,

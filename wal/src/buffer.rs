@@ -257,8 +257,13 @@ impl Placement {
 
     /// The chunk that starts first, if it starts before `through` and nobody has a claim (P2).
     pub(crate) fn take(&mut self, through: Lsn) -> Option<Chunk> {
+        self.take_if(through, |_| true)
+    }
+
+    /// As [`Placement::take`], if `is_wanted` says so.
+    pub(crate) fn take_if(&mut self, through: Lsn, is_wanted: impl FnOnce(&Chunk) -> bool) -> Option<Chunk> {
         let front = self.queue.front()?;
-        if self.claimed || front.start >= through {
+        if self.claimed || front.start >= through || !is_wanted(front) {
             return None;
         }
         debug_assert!(

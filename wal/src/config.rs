@@ -45,6 +45,8 @@ pub struct WalConfig {
     pub segment_bytes_max: u64,
     /// Most bytes of records that are placed and not yet written.
     pub buffer_bytes: u64,
+    /// Whether records may be stored to the mapped end of the log, without a call each, where the file system can do that safely.
+    pub map_end: bool,
     /// Where the memory of these is counted, if anywhere.
     pub budget: Option<Arc<Budget>>,
     /// Whom it tells.
@@ -70,6 +72,7 @@ impl WalConfig {
             segment_bytes_first: 1 << 20,
             segment_bytes_max: 64 << 20,
             buffer_bytes: 4 << 20,
+            map_end: true,
             budget: None,
             observer,
         }

@@ -5,7 +5,7 @@
 //! or isolation; the order of commits is the caller's, and it must place them in that order.
 //!
 //! ```text
-//!   stage ──► place_commit ──► write_through (Buffered)          one claimant per byte    buffer.rs, write.rs
+//!   stage ──► place_commit ──► write_through (Buffered)          one claimant per byte    buffer.rs, write.rs, mapped.rs
 //!                          └─► sync_through  (Sync)              one sync for many        group.rs, sync.rs
 //!                          └─► tick          (neither)           within 5 ms              upkeep.rs
 //!   Recovery::scan ──► marks, events, replay ──► finish          torn tail or damage      scan.rs, recovery.rs
@@ -16,7 +16,7 @@
 //! W4  A segment goes only when nothing newer than the truncation point is in it, and the oldest goes first, each durably.
 //!
 //! Latches, outermost first: `maintenance` (preparing and removing segments; I/O under it); then one of `gate` (one sync at a time; I/O
-//! under it), `group` (sleeping), `told_stalled` and the state of `LOG-END` (I/O under it); innermost `core` (placing and claiming; short, no I/O, no callback). The
+//! under it), `group` (sleeping), `told_stalled` and the state of `LOG-END` (I/O under it); innermost `core` (placing, claiming, storing to mapped pages; short, no call, no callback). The
 //! observer is called without `core`, `gate` and `group`.
 //!
 //! Next: `buffer.rs` (placing and claiming), `record.rs` and `header.rs` (bytes on disk), `scan.rs` (what a bad record means).
@@ -32,6 +32,7 @@ pub mod fuzz;
 mod group;
 mod header;
 mod log_end;
+mod mapped;
 mod mark;
 mod poison;
 mod record;

@@ -9,6 +9,7 @@ use crate::wal::Wal;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) writes: AtomicU64,
+    pub(crate) stores: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) stalls: AtomicU64,
     pub(crate) segments_created: AtomicU64,
@@ -57,8 +58,10 @@ pub struct WalStats {
     pub segments: usize,
     /// Bytes of records placed and not yet written.
     pub buffered_bytes: u64,
-    /// Writes made.
+    /// Writes made, by a call each.
     pub writes: u64,
+    /// Writes made without a call, to the mapped end of the log.
+    pub stores: u64,
     /// Syncs of record data made.
     pub syncs: u64,
     /// How often the disk had no space for a write.
@@ -85,6 +88,7 @@ impl Wal {
             segments: core.chain.len(),
             buffered_bytes: core.placement.buffered_bytes(),
             writes: figure(&self.counters.writes),
+            stores: figure(&self.counters.stores),
             syncs: figure(&self.counters.syncs),
             stalls: figure(&self.counters.stalls),
             segments_created: figure(&self.counters.segments_created),

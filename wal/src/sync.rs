@@ -67,10 +67,15 @@ impl Wal {
     /// Syncs what is written, if that is so many bytes more than what is synced; the time it took.
     pub(crate) fn sync_written(&self, bytes_min: u64) -> Result<Option<Duration>> {
         // Read before the sync: what others write meanwhile may not be covered by it.
-        let written = self.core.lock().placement.written().clone();
-        if written.lsn.get().saturating_sub(self.synced().get()) < bytes_min {
-            return Ok(None);
-        }
+        let (written, unmapped) = {
+            let mut core = self.core.lock();
+            let written = core.placement.written().clone();
+            if written.lsn.get().saturating_sub(self.synced().get()) < bytes_min {
+                return Ok(None);
+            }
+            (written, core.mapped_end.begin_sync()) // M1
+        };
+        drop(unmapped);
         let begun = self.config.clock.now();
         self.sync_file(&written.segment.file)?;
         let took = self.config.clock.now().saturating_sub(begun);

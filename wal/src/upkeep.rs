@@ -77,6 +77,7 @@ impl Wal {
             if core.phase != Phase::Open {
                 return Ok(());
             }
+            core.mapped_end.tick(); // M4
             let end = core.placement.end();
             let capacity =
                 core.placement.segment().header.limit().get() - core.placement.segment().header.first_lsn.get();
@@ -128,7 +129,12 @@ impl Wal {
             core.placement.end()
         };
         let closed = self.close_in_order(end);
-        self.core.lock().phase = Phase::Closed;
+        let unmapped = {
+            let mut core = self.core.lock();
+            core.phase = Phase::Closed;
+            core.mapped_end.unmap()
+        };
+        drop(unmapped);
         self.progress.notify_all();
         self.group.wake_all();
         closed

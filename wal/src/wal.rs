@@ -15,6 +15,7 @@ use crate::config::WalConfig;
 use crate::group::Group;
 use crate::header::SegmentHeader;
 use crate::log_end::{EndFile, LogEnd, Note};
+use crate::mapped::MappedEnd;
 use crate::segment::{Folder, Prepared, Segment, Trouble, Zeros};
 use crate::stats::Counters;
 
@@ -81,6 +82,7 @@ pub(crate) struct Maintenance {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) placement: Placement,
+    pub(crate) mapped_end: MappedEnd,
     /// All segments of the chain, oldest first; the last is current.
     pub(crate) chain: VecDeque<Arc<Segment>>,
     /// The most log that was kept at once of late (R3, T3).
@@ -150,6 +152,7 @@ impl Wal {
         chain.push_back(Arc::clone(&current));
         let core = Core {
             placement: Placement::new(current, last_ts, config.buffer_bytes, config.budget.as_ref()),
+            mapped_end: MappedEnd::default(),
             chain,
             kept_bytes_peak: 0,
             batches,

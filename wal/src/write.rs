@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   written already?  yes: done                     (one atomic load)
+//!   nobody writes, and the first chunk fits into the mapped end?  store it, no call    (`mapped.rs`)
 //!   nobody writes?    take the first chunk, give way once if others waited during the last write, write it
 //!   somebody writes?  give way a few times, then sleep; whoever finds the claim free takes the next
 //! ```
@@ -23,6 +24,7 @@ use duramen_base::vfs::File;
 use duramen_base::{Error, Lsn, Result, mutant};
 
 use crate::buffer::{Chunk, PAGE_BYTES};
+use crate::mapped::Opening;
 use crate::segment::{Segment, Trouble};
 use crate::stats::Counters;
 use crate::wal::{Core, Phase, Wal};
@@ -61,6 +63,8 @@ impl Wal {
             core.check_usable()?;
             if core.placement.is_claimed() {
                 self.wait_for_claim(core, end);
+            } else if self.store_chunk(&mut core, end) {
+                // The next one, if there is one.
             } else if core.others_waited && !std::mem::replace(&mut gave_way, true) {
                 // They are about to place the next record: one write for all costs less than one each.
                 drop(core);
@@ -69,12 +73,31 @@ impl Wal {
                 let Some(mut chunk) = core.placement.take(end) else {
                     return Err(Error::InvalidArgument { what: "nothing was placed up to there yet" });
                 };
+                let plan = if self.config.map_end { core.mapped_end.plan(&chunk) } else { None };
                 drop(core);
-                let outcome = self.write_chunk(&mut chunk);
+                let outcome = self.write_chunk(&mut chunk).map(|()| plan.map(|plan| plan.carry_out(&chunk.segment)));
                 self.end_claim(chunk, outcome, patience)?;
             }
         }
         Ok(())
+    }
+
+    /// Stores the first chunk to the mapped end, if it fits (M3).
+    fn store_chunk(&self, core: &mut Core, end: Lsn) -> bool {
+        let Core { placement, mapped_end, .. } = core;
+        let Some(chunk) = placement.take_if(end, |chunk| mapped_end.holds(chunk)) else { return false };
+        mapped_end.store(&chunk);
+        Counters::count(&self.counters.stores);
+        self.complete(core, chunk);
+        true
+    }
+
+    /// All of `chunk` is in the file.
+    fn complete(&self, core: &mut Core, chunk: Chunk) {
+        core.placement.complete(chunk);
+        // Release: pairs with `written` (D3).
+        self.written.store(core.placement.written().lsn.get(), Ordering::Release);
+        self.progress.notify_all();
     }
 
     /// Everything before was handed to the file system (D3).
@@ -102,17 +125,17 @@ impl Wal {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn end_claim(&self, chunk: Chunk, outcome: Result<(), Trouble>, patience: Patience) -> Result<()> {
+    fn end_claim(&self, chunk: Chunk, outcome: Result<Option<Opening>, Trouble>, patience: Patience) -> Result<()> {
         let mut core = self.core.lock();
         match outcome {
-            Ok(()) => {
-                core.placement.complete(chunk);
+            Ok(opening) => {
+                let unmapped = chunk.opens_after.is_some().then(|| core.mapped_end.unmap());
+                self.complete(&mut core, chunk);
+                let replaced = opening.map(|opening| core.mapped_end.open(opening));
                 core.others_waited = self.waiting.load(Ordering::Relaxed) > 0;
-                // Release: pairs with `written` (D3).
-                self.written.store(core.placement.written().lsn.get(), Ordering::Release);
-                self.progress.notify_all();
                 let was_stalled = std::mem::take(&mut core.stalled);
                 drop(core);
+                drop((unmapped, replaced)); // outside of the latch
                 if was_stalled {
                     self.tell_stalled();
                 }

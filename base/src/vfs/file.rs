@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{OpenMode, Vfs, VfsFile};
+use super::{Mapped, OpenMode, Vfs, VfsFile};
 use crate::error::{Error, IoOp, Result};
 
 /// An open file with its path. Cloning shares it.
@@ -158,6 +158,23 @@ impl File {
     pub fn reserve_zeros(&self, offset: u64, len: u64) -> Result<()> {
         retry_interrupted(|| self.inner.reserve_zeros(offset, len))
             .map_err(|source| self.io_error(IoOp::Allocate, source))
+    }
+
+    /// See [`VfsFile::map`].
+    ///
+    /// ```
+    /// use duramen_base::vfs::{File, MemVfs, OpenMode};
+    /// let file = File::open(&MemVfs::new(), "a".as_ref(), OpenMode::CreateNew)?;
+    /// file.write_zeros(0, 4096)?;
+    /// let mut mapped = file.map(0, 4096).expect("files in memory can be mapped");
+    /// mapped.store(b"heart", 100);
+    /// let mut found = [0; 5];
+    /// file.read_exact_at(&mut found, 100)?;
+    /// assert_eq!(&found, b"heart");
+    /// # Ok::<(), duramen_base::Error>(())
+    /// ```
+    pub fn map(&self, offset: u64, len: u64) -> Option<Box<dyn Mapped>> {
+        self.inner.map(offset, len)
     }
 
     /// Gives the space of `offset..offset + len` back.

@@ -7,9 +7,11 @@
 //! VM2  A read sees a write of another thread whole or not at all.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::mapped::{Mapped, place_in};
 use super::names::Names;
 use super::{DirEntry, FileLock, OpenMode, Vfs, VfsFile, os};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -219,6 +221,12 @@ impl VfsFile for MemHandle {
         Ok(())
     }
 
+    fn map(&self, offset: u64, len: u64) -> Option<Box<dyn Mapped>> {
+        let range = offset..offset.checked_add(len)?;
+        let is_there = self.writable && len > 0 && range.end <= self.file.bytes.read().len() as u64;
+        is_there.then(|| -> Box<dyn Mapped> { Box::new(MemMapped { file: Arc::clone(&self.file), range }) })
+    }
+
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_writable()?;
         let mut bytes = self.file.bytes.write();
@@ -228,6 +236,19 @@ impl VfsFile for MemHandle {
             bytes[start..end].fill(0);
         }
         Ok(())
+    }
+}
+
+/// A stretch of a file to store to.
+struct MemMapped {
+    file: Arc<MemFile>,
+    range: Range<u64>,
+}
+
+impl Mapped for MemMapped {
+    fn store(&mut self, new: &[u8], offset: u64) {
+        let start = self.range.start as usize + place_in(&self.range, offset, new.len());
+        self.file.bytes.write()[start..start + new.len()].copy_from_slice(new);
     }
 }
 

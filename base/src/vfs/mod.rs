@@ -8,6 +8,8 @@
 //! V2  A `sync_data` that failed is never repeated here; its caller decides (the log poisons itself).
 
 mod file;
+#[allow(unsafe_code)]
+mod mapped;
 mod mem;
 #[cfg(not(duramen_apart))]
 mod memory;
@@ -18,6 +20,7 @@ mod patient;
 pub mod sim;
 
 pub use file::File;
+pub use mapped::Mapped;
 pub use mem::MemVfs;
 #[cfg(not(duramen_apart))]
 pub(crate) use memory::map_memory;
@@ -130,6 +133,9 @@ pub trait FileLock: Send + Sync {
 /// file.punch(2048, 2048)?;
 /// file.reserve_zeros(4096, 4096)?;
 /// file.set_len(2048)?;
+/// if let Some(mut mapped) = file.map(0, 1024) {
+///     mapped.store(b"elm", 200); // written, without a call
+/// }
 /// file.expect_random_reads();
 /// file.expect_read(0, 2048);
 /// let mut found = [0; 3];
@@ -173,6 +179,12 @@ pub trait VfsFile: Send + Sync {
     /// first write there changes metadata, which its sync has to write too.
     fn reserve_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
         self.write_zeros(offset, len)
+    }
+    /// Maps `offset..offset + len`, which must be in the file, so that it can be written to without calls, beside calls; `None` where that cannot be done, or
+    /// not safely. Only a page that a call has just written is to be stored to: there the call has met a lack of space or a failing device, and said so,
+    /// where a store would end the process. The file must not become shorter meanwhile.
+    fn map(&self, _offset: u64, _len: u64) -> Option<Box<dyn Mapped>> {
+        None
     }
     /// Gives the space of `offset..offset + len` back; it reads as zeros. A file system that cannot does nothing.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;

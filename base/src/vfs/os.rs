@@ -17,6 +17,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::mapped::{Mapped, OsMapped};
 use super::{DirEntry, FileLock, OpenMode, Vfs, VfsFile};
 
 /// Bytes that `write_zeros` hands over at a time.
@@ -190,6 +191,10 @@ impl VfsFile for OsFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
             other => Ok(other?),
         }
+    }
+
+    fn map(&self, offset: u64, len: u64) -> Option<Box<dyn Mapped>> {
+        Some(Box::new(OsMapped::of(&self.0, offset, len)?))
     }
 
     #[cfg(target_os = "linux")]

@@ -11,11 +11,11 @@ use super::rig::*;
 use crate::{Claims, EventKind, Mark, MarkSet, Recovery, Wal};
 
 /// The log was created.
-const CREATED: u64 = 0;
+pub(super) const CREATED: u64 = 0;
 /// Commits up to the payload were said to be synced.
-const SYNCED: u64 = 1;
+pub(super) const SYNCED: u64 = 1;
 /// Commits up to the payload were said to be written.
-const WRITTEN: u64 = 2;
+pub(super) const WRITTEN: u64 = 2;
 /// The log was told to forget commits up to the payload.
 const TRUNCATED: u64 = 3;
 
@@ -79,7 +79,7 @@ fn work(disk: &SimVfs, wal: &Wal, round: u64) {
 
 /// What was promised before position `at`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Promised {
+pub(super) struct Promised {
     created: bool,
     /// Commits up to here survive.
     durable: u64,
@@ -87,7 +87,7 @@ struct Promised {
     truncated: u64,
 }
 
-fn promised(journal: &Journal, at: usize, process_death: bool) -> Promised {
+pub(super) fn promised(journal: &Journal, at: usize, process_death: bool) -> Promised {
     let mut promised = Promised::default();
     for (_, note) in journal.notes(at) {
         match note.tag {
@@ -102,7 +102,7 @@ fn promised(journal: &Journal, at: usize, process_death: bool) -> Promised {
 }
 
 /// Opens what a crash left; the newest commit found.
-fn check(disk: &SimVfs, promised: Promised) -> u64 {
+pub(super) fn check(disk: &SimVfs, promised: Promised) -> u64 {
     let config = config_on(Arc::new(disk.clone()));
     if !promised.created {
         // Either the next attempt at creating succeeds, or the log is there already.
@@ -127,7 +127,7 @@ fn check(disk: &SimVfs, promised: Promised) -> u64 {
     last
 }
 
-fn states(journal: &Journal, model: CrashModel, random: u64, mut each: impl FnMut(usize, bool, Image)) {
+pub(super) fn states(journal: &Journal, model: CrashModel, random: u64, mut each: impl FnMut(usize, bool, Image)) {
     let mut replay = journal.replay(model);
     loop {
         let at = replay.position();

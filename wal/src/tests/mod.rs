@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
+mod mapped;
 mod noted;
 mod retention;
 mod rig;

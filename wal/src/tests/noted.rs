@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use duramen_base::vfs::{DirEntry, FileLock, MemVfs, OpenMode, Vfs, VfsFile};
+use duramen_base::vfs::{DirEntry, FileLock, Mapped, MemVfs, OpenMode, Vfs, VfsFile};
 
 /// What was asked of the disk.
 #[derive(Debug, Default)]
@@ -14,6 +14,7 @@ pub(super) struct Notes {
     pub(super) read: AtomicU64,
     pub(super) zeros_written: AtomicU64,
     pub(super) zeros_reserved: AtomicU64,
+    pub(super) mapped: AtomicU64,
 }
 
 impl Notes {
@@ -107,5 +108,9 @@ impl VfsFile for NotedFile {
     }
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         self.file.punch(offset, len)
+    }
+    fn map(&self, offset: u64, len: u64) -> Option<Box<dyn Mapped>> {
+        self.notes.mapped.fetch_add(len, Ordering::SeqCst);
+        self.file.map(offset, len)
     }
 }

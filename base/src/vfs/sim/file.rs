@@ -16,6 +16,10 @@ pub(super) struct SimFile {
     pub(super) previous: BTreeMap<u64, Option<Arc<Page>>>,
     /// Which pages take space.
     allocated: Vec<bool>,
+    /// Before which sync a call last wrote to a page.
+    written: BTreeMap<u64, u64>,
+    /// Syncs of the file.
+    pub(super) syncs: u64,
     pub(super) handles: usize,
     pub(super) linked: bool,
     pub(super) locked: bool,
@@ -32,6 +36,8 @@ impl SimFile {
             synced: Arc::clone(content),
             previous: BTreeMap::new(),
             allocated,
+            written: BTreeMap::new(),
+            syncs: 0,
             handles: 0,
             linked: true,
             locked: false,
@@ -42,10 +48,18 @@ impl SimFile {
         self.allocated.iter().filter(|page| **page).count() as u64 * PAGE_BYTES
     }
 
+    /// Whether all pages of `range` bear a store: a call has written to them since the last sync but one. Since the last one would be as good a rule, but a
+    /// sync begins before it is counted here.
+    pub(super) fn bears_stores(&self, range: Range<u64>) -> bool {
+        let mut pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        pages.all(|page| self.written.get(&page).is_some_and(|sync| sync + 1 >= self.syncs))
+    }
+
     /// Takes the pages of `range` that are not taken as far as there is room; where the room ends.
     pub(super) fn allocate(&mut self, range: Range<u64>, room: &mut u64) -> u64 {
         for page in range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES) {
             let index = page as usize;
+            self.written.insert(page, self.syncs);
             if self.allocated.get(index) == Some(&true) {
                 continue;
             }

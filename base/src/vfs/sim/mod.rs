@@ -7,7 +7,8 @@
 //! Not a benchmark and not a disk: one lock serves all calls, and time does not pass. A device that lies about syncs, or loses
 //! writes, exists here only as a [`Fault`], to show that a checker notices.
 //!
-//! SD1  Calls happen one at a time, whole, in the order of the journal.
+//! SD1  Calls happen one at a time, whole, in the order of the journal. A store to a mapped file is no call: it cannot fail, and the process may die in the
+//!      middle of it, so it is two entries. A page that no call has written to of late does not bear one: there the program ends, by a panic here.
 //! SD2  After [`SimVfs::kill`], handles and clones from before change nothing more.
 //!
 //! Next: `journal.rs` (the record), `replay.rs` (what is durable when), `crash.rs` (what a crash leaves), `fault.rs`.
@@ -35,10 +36,12 @@ pub use journal::{Journal, Note};
 pub use replay::Replay;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DirEntry, FileLock, OpenMode, Vfs, VfsFile};
+use super::mapped::place_in;
+use super::{DirEntry, FileLock, Mapped, OpenMode, Vfs, VfsFile};
 use crate::sync::{Mutex, MutexGuard};
 use image::FileId;
 use journal::Entry;
@@ -273,6 +276,34 @@ impl VfsFile for Handle {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let (mut state, _) = self.begin_change(OpKind::Punch)?;
         state.punch(self.file, offset, len)
+    }
+
+    fn map(&self, offset: u64, len: u64) -> Option<Box<dyn Mapped>> {
+        let range = offset..offset.checked_add(len)?;
+        let mut state = self.disk.state.lock();
+        if !self.writable || state.life != self.disk.life || len == 0 || range.end > state.len(self.file) {
+            return None;
+        }
+        state.file(self.file).handles += 1;
+        let handle = Handle { disk: self.disk.clone(), file: self.file, path: self.path.clone(), writable: true };
+        Some(Box::new(SimMapped { handle, range }))
+    }
+}
+
+/// A stretch of a file to store to.
+struct SimMapped {
+    handle: Handle,
+    range: Range<u64>,
+}
+
+impl Mapped for SimMapped {
+    fn store(&mut self, bytes: &[u8], offset: u64) {
+        place_in(&self.range, offset, bytes.len());
+        let mut state = self.handle.disk.state.lock();
+        // SD2
+        if state.life == self.handle.disk.life {
+            state.store(self.handle.file, bytes, offset);
+        }
     }
 }
 

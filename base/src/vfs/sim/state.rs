@@ -159,7 +159,7 @@ impl State {
         }
     }
 
-    fn file(&mut self, id: FileId) -> &mut SimFile {
+    pub(super) fn file(&mut self, id: FileId) -> &mut SimFile {
         self.files.get_mut(&id).expect("SS1: a file with a name or a handle is there")
     }
 
@@ -206,6 +206,19 @@ impl State {
                 Err(error.to_io())
             }
             _ => self.put(id, bytes, offset),
+        }
+    }
+
+    /// Stores to a mapped file, in two halves (SD1).
+    pub(super) fn store(&mut self, id: FileId, bytes: &[u8], offset: u64) {
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        for (bytes, offset) in [(first, offset), (second, offset + first.len() as u64)] {
+            let range = offset..offset + bytes.len() as u64;
+            let file = self.file(id);
+            assert!(file.bears_stores(range.clone()), "SD1: no call has written to {range:?} of file {id} of late");
+            file.remember(range);
+            Arc::make_mut(&mut file.seen).write(offset, bytes);
+            self.journal.push(Entry::Write { file: id, offset, bytes: bytes.into() });
         }
     }
 
@@ -294,6 +307,7 @@ impl State {
 
     pub(super) fn sync_data(&mut self, id: FileId, fault: Option<FaultKind>) -> io::Result<()> {
         let file = self.file(id);
+        file.syncs += 1;
         match fault {
             Some(FaultKind::SyncLies) => Ok(()),
             Some(FaultKind::SyncDrops) => {
