@@ -62,6 +62,7 @@ struct Tally {
     entries: usize,
     persists: [u64; 2],
     runs_with_cut_log: u64,
+    stores: u64,
     levels_max: usize,
     saved_bytes: u64,
 }
@@ -99,13 +100,14 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     });
     let tally = tally.into_inner().expect("no worker died");
     println!(
-        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut, up to {} levels below the first, {} bytes saved by packing; {:.0?}",
+        "{} distinct states, none lost, partial or refused; {} runs with {} commits, {} entries, {:?} checkpoints and flushes, {} logs cut, {} stores to the log, up to {} levels below the first, {} bytes saved by packing; {:.0?}",
         tally.seen.len(),
         tally.runs,
         tally.commits,
         tally.entries,
         tally.persists,
         tally.runs_with_cut_log,
+        tally.stores,
         tally.levels_max,
         tally.saved_bytes,
         started.elapsed(),
@@ -114,6 +116,7 @@ fn after_a_crash_at_any_operation_nothing_promised_is_lost() {
     if runs < u64::MAX {
         return;
     }
+    assert!(tally.stores > 0, "nothing was stored to the mapped end of the log");
     assert!(tally.persists[0] > 0 && tally.persists[1] > 0 && tally.runs_with_cut_log > 0, "upkeep ran");
     let has_levels = tally.levels_max >= 3 || !backends.contains(&BackendKind::Lsm);
     assert!(has_levels, "only {} levels below the first", tally.levels_max);
@@ -136,6 +139,7 @@ fn crash_everywhere(plan: Plan, tally: &Mutex<Tally>) {
     tally.commits += run.history.len();
     tally.entries += run.journal.len();
     tally.runs_with_cut_log += u64::from(run.cut_log);
+    tally.stores += run.stores;
     tally.levels_max = tally.levels_max.max(run.levels);
     tally.saved_bytes += run.saved_bytes;
     for (sum, persists) in tally.persists.iter_mut().zip(run.persists) {

@@ -35,7 +35,17 @@ fn bare() -> Run {
     builder(&disk).open(PATH).expect("a good disk").close().expect("a good disk");
     let history = History::new(Default::default());
     let (journal, keyspaces) = (disk.journal(), Default::default());
-    Run { plan: NOTHING, journal, history, keyspaces, persists: [0, 0], cut_log: false, levels: 0, saved_bytes: 0 }
+    Run {
+        plan: NOTHING,
+        journal,
+        history,
+        keyspaces,
+        persists: [0, 0],
+        cut_log: false,
+        stores: 0,
+        levels: 0,
+        saved_bytes: 0,
+    }
 }
 
 #[test]

@@ -71,6 +71,17 @@ impl Plan {
         Plan { seed, threads, turns, closes, big_values, upkeep: true, backends: BOTH }
     }
 
+    /// What a commit asks for. Every third run syncs seldom: then the log is stored to where it is mapped.
+    fn durability(&self, dice: &mut Dice) -> Durability {
+        let syncs = if self.seed % 3 == 2 { 1 } else { 4 };
+        match dice.below(8) {
+            0 => Durability::None,
+            1 if syncs > 1 => Durability::None,
+            draw if draw < 8 - syncs => Durability::Buffered,
+            _ => Durability::Sync,
+        }
+    }
+
     fn packs(&self) -> bool {
         !self.seed.is_multiple_of(3)
     }
@@ -91,6 +102,8 @@ pub(super) struct Run {
     pub(super) persists: [u64; 2],
     /// Whether the log was cut behind them.
     pub(super) cut_log: bool,
+    /// Writes of the log that were stored without a call.
+    pub(super) stores: u64,
     /// Levels below the first in which the lasting LSM had tables at once.
     pub(super) levels: usize,
     /// What packing saved in its tables at most.
@@ -185,7 +198,7 @@ impl Stage {
             let of = |(name, _): &&(String, _)| name == self.lasting[number].name();
             stats.keyspaces.iter().find(of).map_or(0, |(_, stats)| stats.persists)
         });
-        let cut_log = stats.log.start > Lsn::ZERO;
+        let (cut_log, stores) = (stats.log.start > Lsn::ZERO, stats.log.stores);
         if self.plan.closes {
             self.db.clone().close().expect("a good disk");
         } else {
@@ -199,7 +212,7 @@ impl Stage {
         }
         let keyspaces = self.keyspaces.into_inner().expect("no thread died");
         let (levels, saved_bytes) = (self.levels_max.into_inner(), self.saved_bytes_max.into_inner());
-        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, levels, saved_bytes }
+        Run { plan: self.plan, journal, history, keyspaces, persists, cut_log, stores, levels, saved_bytes }
     }
 
     /// One piece of upkeep, and what it made of the levels.
@@ -277,8 +290,7 @@ impl<'a> Actor<'a> {
 
     /// A transaction over both lasting keyspaces, and sometimes the third.
     fn commit(&mut self) {
-        let durability = [Durability::None, Durability::Buffered, Durability::Sync, Durability::Sync];
-        let durability = durability[self.dice.below(4) as usize];
+        let durability = self.stage.plan.durability(&mut self.dice);
         let tx = self.stage.db.begin_with(TxnOptions::default().durability(durability)).expect("not poisoned");
         let mut writes = Writes::new();
         if self.dice.percent(20) {

@@ -91,6 +91,7 @@ fn decode(bytes: &[u8]) -> Option<Run> {
         keyspaces,
         persists: [checkpoints, flushes],
         cut_log: cut_log != 0,
+        stores: 0,
         levels: 0,
         saved_bytes: 0,
     })

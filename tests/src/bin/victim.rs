@@ -73,8 +73,12 @@ fn count_up(db: &Database, keyspaces: &[Keyspace; 2], thread: u64, seed: u64) ->
     let old = db.snapshot()?.get(&keyspaces[0], &key)?;
     let first = old.map_or(1, |value| number_of(&value) + 1);
     for number in first.. {
-        let (durability, letter) =
-            [(Durability::None, 'n'), (Durability::Buffered, 'b'), (Durability::Sync, 's')][draw(3) as usize];
+        // Every second child syncs seldom: then the log is stored to where it is mapped.
+        let (durability, letter) = match draw(if seed % 2 == 0 { 3 } else { 12 }) {
+            0 => (Durability::None, 'n'),
+            1 => (Durability::Sync, 's'),
+            _ => (Durability::Buffered, 'b'),
+        };
         let tx = db.begin_with(TxnOptions::default().durability(durability))?;
         let filler = vec![b'x'; draw(400) as usize];
         for keyspace in keyspaces {
