@@ -74,7 +74,7 @@ fn count_up(db: &Database, keyspaces: &[Keyspace; 2], thread: u64, seed: u64) ->
     let first = old.map_or(1, |value| number_of(&value) + 1);
     for number in first.. {
         // Every second child syncs seldom: then the log is stored to where it is mapped.
-        let (durability, letter) = match draw(if seed % 2 == 0 { 3 } else { 12 }) {
+        let (durability, letter) = match draw(if seed.is_multiple_of(2) { 3 } else { 12 }) {
             0 => (Durability::None, 'n'),
             1 => (Durability::Sync, 's'),
             _ => (Durability::Buffered, 'b'),
