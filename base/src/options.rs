@@ -64,7 +64,7 @@ pub enum Compression {
 pub struct KeyspaceOptions {
     /// Which structure.
     pub backend: BackendKind,
-    /// Memory in bytes of one memtable before it is flushed (LSM: more if the keyspace is large, a sixteenth of the memory budget at most), or of one
+    /// Memory in bytes of one memtable before it is flushed (LSM: more if the keyspace is large, an eighth of the memory budget at most), or of one
     /// write buffer before it is drained (B-tree: more if the tree is large, a quarter of the memory budget at most); at least 4 KiB.
     pub memtable_bytes: u64,
     /// Page size to aim at in bytes: B-tree leaves, LSM data blocks; 1 KiB to 64 KiB. A page grows beyond it if one record asks.

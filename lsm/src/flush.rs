@@ -12,6 +12,7 @@ use duramen_base::values::ValueChanges;
 use duramen_base::{Pruner, Result, mutant};
 
 use crate::manifest::{not_again, sync_dir};
+use crate::merge::pick;
 use crate::run_writer::RunWriter;
 use crate::store::Store;
 use crate::superversion::Layer;
@@ -40,7 +41,8 @@ impl Flush {
     pub(crate) fn new(store: &Store, memtable: Arc<Memtable>) -> Flush {
         let tombs = memtable.tombs();
         let carried = tombs.pruned(&Pruner::new(&store.env.host.snapshots()), |_, _| false);
-        let mut writer = RunWriter::new(store.tuning.table_bytes, carried);
+        let fences = pick::fences(&store.current().version.levels, &store.limits());
+        let mut writer = RunWriter::new(store.tuning.table_bytes, carried).ending_at(fences);
         // What was written last is read soonest.
         writer.set_over_cold(true, &store.env);
         let layer = Layer::Memtable(Arc::clone(&memtable));

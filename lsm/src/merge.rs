@@ -84,6 +84,7 @@ impl Merge {
         let is_read = |table: &&Arc<Table>| is_input(table) && !is_passed_over(table);
         let read = version.runs().map(|run| run.tables.iter().filter(is_read).map(Arc::clone).collect());
         let cursors = read.map(|tables| RunCursor::of(tables, Loading::LAST)).filter(|run| !run.is_empty());
+        let fences = pick::fences(&version.levels, &store.limits());
         Merge {
             run: run_of_output(version, &job),
             below,
@@ -92,6 +93,7 @@ impl Merge {
             started: false,
             writer: RunWriter::new(store.tuning.table_bytes, carried)
                 .not_over_more_than(over(store, version, &job))
+                .ending_at(fences)
                 .packing(packs),
             built: job.is_move.then(|| inputs.clone()),
             inputs,

@@ -6,6 +6,8 @@
 //! QT1  It begins when what lies above the last level is at least an eighth of what lies in it, and then all of it goes down: so a byte that came
 //!      from a commit is written for it at most `SHARE` times more, and a small flush now and then begins nothing.
 //! QT2  A write ends it behind the job under way.
+//! QT3  Less than an eighth stays where it is, but runs of level 0 are merged from `RUNS_MIN` on, whatever that brings along (I1 of `merge/pick.rs`):
+//!      while commits come it is worth waiting for more of them, and in quiet times nothing comes.
 
 use std::time::Duration;
 
@@ -32,12 +34,17 @@ impl Quiet {
         if newest != self.newest {
             (self.newest, self.since, self.goes_down) = (newest, now, false);
         }
-        if now.saturating_sub(self.since) < QUIET {
+        if !self.has_begun(now) {
             return false;
         }
         let (above_bytes, last_bytes) = bytes();
         self.goes_down = above_bytes > 0 && (self.goes_down || above_bytes.saturating_mul(SHARE) >= last_bytes);
         self.goes_down
+    }
+
+    /// Whether nobody has written for long enough, as far as was seen.
+    pub(crate) fn has_begun(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= QUIET
     }
 }
 

@@ -3,8 +3,11 @@
 //! RW1 Each table gets the range tombstones over the stretch of keys from its first key up to the first key of the next; the first and the
 //!     last table also those before and behind. So the spans of the tables do not overlap. A stretch without versions is a bare table.
 //! RW2 A table ends before it lies over too many bytes of the level below, so that merging it there stays a small job.
+//! RW3 A table ends behind each fence (CO2 of `merge/pick/columns.rs`).
 
+use std::iter::Peekable;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use duramen_base::{Result, StoreEnv, mutant};
 
@@ -20,6 +23,8 @@ pub(crate) struct RunWriter {
     /// Range tombstones from the first key of the table under way on.
     carried: RangeTombs,
     below: LevelBelow,
+    /// Keys behind which a table ends, ascending.
+    fences: Peekable<IntoIter<Vec<u8>>>,
     /// Whether blocks are packed where it is worth it.
     packs: bool,
     writer: Option<TableWriter>,
@@ -63,7 +68,8 @@ impl RunWriter {
     /// A run of tables of `table_bytes`, with these range tombstones.
     pub(crate) fn new(table_bytes: u64, carried: RangeTombs) -> RunWriter {
         let (below, done, begun) = (LevelBelow::default(), Vec::new(), Vec::new());
-        RunWriter { table_bytes, carried, below, packs: false, writer: None, done, over_cold: false, begun }
+        let fences = Vec::new().into_iter().peekable();
+        RunWriter { table_bytes, carried, below, fences, packs: false, writer: None, done, over_cold: false, begun }
     }
 
     /// Says whether what comes now is worth more than frames of the pool that nobody asked for again.
@@ -80,6 +86,11 @@ impl RunWriter {
         RunWriter { below: LevelBelow { ends, bytes_max, ..LevelBelow::default() }, ..self }
     }
 
+    /// The same, with a table ended behind each of these keys.
+    pub(crate) fn ending_at(self, fences: Vec<Vec<u8>>) -> RunWriter {
+        RunWriter { fences: fences.into_iter().peekable(), ..self }
+    }
+
     /// The same with blocks packed where it is worth it, or not.
     pub(crate) fn packing(self, packs: bool) -> RunWriter {
         RunWriter { packs, ..self }
@@ -90,7 +101,7 @@ impl RunWriter {
         if kv.is_empty() {
             return Ok(());
         }
-        let is_over_much = self.below.asks_for_cut(&kv.key);
+        let is_over_much = self.below.asks_for_cut(&kv.key) | self.passes_fence(&kv.key);
         let is_large = |writer: &TableWriter| writer.bytes() >= self.table_bytes || writer.is_full();
         if self.writer.as_ref().is_some_and(|writer| is_over_much || is_large(writer)) {
             let behind = self.carried.split_off(&kv.key);
@@ -98,6 +109,15 @@ impl RunWriter {
             self.carried = behind;
         }
         self.writer(env, next_no)?.push(kv)
+    }
+
+    /// Whether a table is to end before the next key (RW3).
+    fn passes_fence(&mut self, key: &[u8]) -> bool {
+        let mut passes = false;
+        while self.fences.next_if(|fence| **fence < *key).is_some() {
+            passes = true;
+        }
+        passes && !mutant!("write_over_fences")
     }
 
     /// Ends the run and opens its tables, which are synced but for their names.

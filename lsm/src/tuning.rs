@@ -1,10 +1,11 @@
 //! Sizes of tables and levels, from the options of the keyspace. Tests make them small.
 //!
-//! Everything hangs on the memtable: a table is as large as one, so that a merge of one table with what it overlaps stays small; the first
-//! level is as large as the runs that are merged into it, which is where levels of that ratio are written least.
+//! Everything hangs on the memtable: a table is as large as one, so that a merge of one table with what it overlaps stays small.
 //!
-//! TU1  A memtable is full at what the options say; over a larger store later, at a fourth of its files, and at most at a sixteenth of the memory budget:
+//! TU1  A memtable is full at what the options say; over a larger store later, at a fourth of its files, and at most at an eighth of the memory budget:
 //!      the more comes at once, the fewer bytes below are written anew for each.
+//! TU2  The first level below level 0 has up to sixteen memtables, and a level between it and level 0 begins with an eighth of that: about what
+//!      level 0 brings at once when it has four runs. A smaller one would be written anew for fewer bytes than it saves below.
 
 use duramen_base::KeyspaceOptions;
 
@@ -83,7 +84,7 @@ const TINY_MEMTABLE_BYTES: u64 = 16 << 10;
 /// A value of twice a block and more: it would be a block of its own, and each merge would copy it.
 const VALUE_BYTES_MAX: usize = 16 << 10;
 /// TU1.
-const MEMTABLE_SHARE: u64 = 16;
-/// Memtables of which the first level may consist.
-pub(crate) const MEMTABLES_IN_BASE: u64 = 4;
+const MEMTABLE_SHARE: u64 = 8;
+/// TU2.
+pub(crate) const MEMTABLES_IN_BASE: u64 = 16;
 const TABLE_BYTES: std::ops::Range<u64> = 256 << 10..64 << 20;

@@ -24,7 +24,7 @@ use duramen_base::{Error, KeyBounds, Result, Timestamp, WorkBudget, WorkDone, mu
 use crate::flush::Flush;
 use crate::ingest::Ingested;
 use crate::manifest::{Edit, Manifest, Placed, manifest_name, poisoned};
-use crate::merge::pick::{Job, Limits, RUNS_LIMIT, Shape, Sorted, all_down, bytes_to_compact, compact, pick};
+use crate::merge::pick::{Job, Limits, RUNS_LIMIT, RUNS_MIN, Shape, Sorted, all_down, bytes_to_compact, compact, pick};
 use crate::merge::{Merge, is_hidden};
 use crate::quiet::Quiet;
 use crate::span::{End, Span};
@@ -44,8 +44,8 @@ pub(crate) struct Upkeep {
     merge: Option<Merge>,
     /// The request to compact that is under way, and the number from which on tables were written since it began.
     compacting: Option<(CompactionRequest, u64)>,
-    /// For which version and which oldest reader there was nothing to merge.
-    settled: Option<(u64, Timestamp)>,
+    /// For which version and which oldest reader there was nothing to merge, and whether in quiet times.
+    settled: Option<(u64, Timestamp, bool)>,
     /// Since when nobody writes.
     quiet: Quiet,
     /// Up to which commit all is to go down for scans (SH3 of `scan_hints.rs`).
@@ -276,13 +276,17 @@ impl Store {
         let is_compacting = self.begin_compaction(upkeep);
         let is_full = version.levels[0].len() >= RUNS_LIMIT;
         let goes_down = self.goes_down_for_scans(upkeep, &version) || self.goes_down(upkeep, &version);
-        let is_settled = upkeep.settled == Some((version.seq, oldest));
+        let is_quiet = upkeep.quiet.has_begun(self.env.clock.now());
+        let is_settled = upkeep.settled == Some((version.seq, oldest, is_quiet));
         if is_settled && !is_compacting && !goes_down {
             return None;
         }
         let is_hidden = |table: &Arc<Table>| is_hidden(table, &version.tombs, oldest);
         let shape = Shape { levels: &version.levels, oldest, is_hidden: &is_hidden };
-        let limits = Limits { packs: self.packs(), ..self.limits() };
+        let mut limits = Limits { packs: self.packs(), ..self.limits() };
+        if is_quiet && !mutant!("quiet_waits_for_more") {
+            limits.runs_max = RUNS_MIN; // QT3
+        }
         if let Some((request, first_no)) = &upkeep.compacting
             && !is_full
         {
@@ -306,7 +310,7 @@ impl Store {
         let down = if goes_down && !is_full { all_down(&shape, &limits) } else { None };
         let job = down.or_else(|| pick(&shape, &limits));
         if job.is_none() {
-            upkeep.settled = Some((version.seq, oldest));
+            upkeep.settled = Some((version.seq, oldest, is_quiet));
         }
         job
     }

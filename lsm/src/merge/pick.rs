@@ -2,12 +2,13 @@
 //!
 //! Two pickers share these words: `leveled.rs`, which every store uses, and `tiered.rs`. A job is carried out by `merge.rs`, one at a time.
 //!
-//! I1  From `RUNS_MIN` runs in level 0 on there is always a job.
+//! I1  From `Limits::runs_max` runs in level 0 on there is always a job, and from `RUNS_MIN` on if it is worth its bytes (CO3 of `columns.rs`).
 //! I2  Repeated picks come to an end: each job brings bytes further down, or leaves fewer keys, tombstones or runs.
 //! I3  The inputs of a job are closed: no table that stays in one of their runs, or in that of the output, overlaps the span of the output.
 //! I4  What is older than an input and shares keys with it is an input, too, or lies below the output.
 //! I5  A job reads at most `job_bytes_max`, or what one table and those that overlap it ask for.
 
+mod columns;
 mod leveled;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,10 @@ use crate::span::Span;
 use crate::tuning::{Layout, MEMTABLES_IN_BASE, Tuning};
 use crate::version::Run;
 
-/// Runs of level 0 from which on they are merged.
+/// Runs of level 0 from which on they are merged if that is worth it.
 pub(crate) const RUNS_MIN: usize = 4;
+/// Runs of level 0 from which on they are merged while commits come, whatever is written anew for it.
+pub(crate) const RUNS_MAX: usize = 8;
 /// Runs of level 0 at which nothing more is flushed before some are merged.
 pub(crate) const RUNS_LIMIT: usize = 12;
 /// How many times as large a level is as the one above it, but in tests of little stores.
@@ -61,6 +64,8 @@ pub(crate) struct Limits {
     pub(crate) base_bytes: u64,
     /// How many times as large a level is as the one above it.
     pub(crate) size_ratio: u64,
+    /// Runs of level 0 from which on they are merged whatever that brings along (I1): in quiet times readers count, and it is `RUNS_MIN`.
+    pub(crate) runs_max: usize,
     /// Bytes of the inputs of a job (I5).
     pub(crate) job_bytes_max: u64,
     /// Which picker.
@@ -75,6 +80,7 @@ impl Limits {
         Limits {
             base_bytes: tuning.base_bytes.saturating_add(grown_bytes.saturating_mul(MEMTABLES_IN_BASE)),
             size_ratio: tuning.size_ratio,
+            runs_max: RUNS_MAX,
             job_bytes_max: tuning.table_bytes.saturating_mul(JOB_TABLES_MAX),
             layout: tuning.layout,
             packs: false,
@@ -137,6 +143,14 @@ pub(crate) fn all_down<T: Sorted>(shape: &Shape<'_, T>, limits: &Limits) -> Opti
     match limits.layout {
         Layout::Leveled => leveled::all_down(shape, limits),
         Layout::Tiered => None,
+    }
+}
+
+/// Keys behind which whoever writes into level 0, or below it, ends a table, ascending (CO2 of `pick/columns.rs`).
+pub(crate) fn fences<T: Sorted>(levels: &[Vec<Run<T>>], limits: &Limits) -> Vec<Vec<u8>> {
+    match limits.layout {
+        Layout::Leveled => leveled::fences(levels, limits),
+        Layout::Tiered => Vec::new(),
     }
 }
 

@@ -4,9 +4,9 @@
 //! which the runs of level 0 are merged, and the levels between stay empty. So nine tenths of the data lie in the last level at any size
 //! (Dong et al. 2017, "Optimizing Space Amplification in RocksDB", section 3.1, dynamic level sizes).
 //!
-//! In order: what range tombstones hide goes first, because it costs nothing; then the level that exceeds its measure most, level 0 by its
-//! runs, some tables at a time, tombstone-dense ones before those that overlap least below; at last tombstones that would lie about, and older versions
-//! that a reader kept who is gone.
+//! In order: what range tombstones hide goes first, because it costs nothing; then the level that exceeds its measure most: level 0 by its
+//! runs, column by column (`columns.rs`), others some tables at a time, tombstone-dense ones before those that overlap least below; at last tombstones that
+//! would lie about, and older versions that a reader kept who is gone.
 //!
 //! Y1  A level below 0 has one run.
 //! Y2  A job for the sake of tombstones rewrites at most `TOMBSTONE_WORTH` versions for each, and only when nobody reads before them.
@@ -16,6 +16,7 @@
 use std::iter::successors;
 use std::ops::Range;
 
+use super::columns::{self, Column, columns, joined};
 use super::{Job, LAST_LEVEL, Limits, RUNS_LIMIT, RUNS_MIN, Reason, Shape, Sorted, TABLES_MAX};
 use duramen_base::{Timestamp, mutant};
 
@@ -26,6 +27,8 @@ use crate::version::Run;
 const TOMBSTONE_WORTH: u64 = 4;
 /// Versions that may be rewritten for each older one that goes (Y3).
 const HISTORY_WORTH: u64 = 8;
+/// What a job may read is so many times what lies below a column when its fences are set: there is room for what is above it, and for its growth.
+const COLUMNS_OF_JOB: u64 = 4;
 /// Scores are in thousandths; a level is due from here on.
 const DUE: u64 = 1000;
 
@@ -61,6 +64,16 @@ pub(super) fn bytes_to_compact<T: Sorted>(
     let dirty = at(levels.last).filter(|table| table.no() < first_no && levels.is_dirty(*table));
     let tables = zero.chain((1..levels.last).flat_map(at)).chain(dirty);
     tables.filter(|table| table.span().overlaps(keys)).map(Sorted::bytes).sum()
+}
+
+/// Keys behind which whoever writes into level 0, or below it, ends a table (CO2).
+pub(super) fn fences<T: Sorted>(levels: &[Vec<Run<T>>], limits: &Limits) -> Vec<Vec<u8>> {
+    let shape = Shape { levels, oldest: Timestamp::ZERO, is_hidden: &|_| false };
+    let levels = Levels::new(&shape, limits);
+    let count = usize::from(!mutant!("forget_fences"));
+    let newest = shape.levels.first().map_or(&[][..], |runs| &runs[..runs.len().min(count)]);
+    let Some(below) = levels.run(levels.below_zero()) else { return Vec::new() };
+    columns::fences(newest, below, limits.job_bytes_max / COLUMNS_OF_JOB)
 }
 
 /// Tables of one run of which nothing is left to read.
@@ -119,8 +132,9 @@ impl<'a, T: Sorted> Levels<'a, T> {
         if runs >= RUNS_LIMIT {
             return self.merge_zero(runs, Reason::Runs);
         }
+        let zero_score = if self.is_zero_due(runs) { runs as u64 * DUE / RUNS_MIN as u64 } else { 0 };
         let score = |level: usize| match level {
-            0 => runs as u64 * DUE / RUNS_MIN as u64,
+            0 => zero_score,
             _ => bytes_of(self.shape.levels, level).saturating_mul(DUE) / self.targets[level].max(1),
         };
         let (score, level) = (0..self.last).map(|level| (score(level), self.last - level)).max()?;
@@ -162,10 +176,14 @@ impl<'a, T: Sorted> Levels<'a, T> {
         )
     }
 
-    /// The oldest of `count` runs of level 0, as many as a job may read, into the level below.
+    /// Of the oldest `count` runs of level 0 the highest column, into the level below; if that is too much for one job, as many runs as it may read.
     fn merge_zero(&self, count: usize, reason: Reason) -> Option<Job> {
         let to = self.below_zero();
         let runs = self.shape.levels.first()?;
+        let column = self.highest_down(&runs[runs.len().checked_sub(count)?..], to, |_| true, reason);
+        if column.is_some() {
+            return column;
+        }
         let (oldest, newer) = runs[runs.len().checked_sub(count)?..].split_last()?;
         let mut inputs = self.part_of(oldest);
         let mut bytes = inputs.iter().map(|table| table.bytes()).sum::<u64>();
@@ -179,6 +197,42 @@ impl<'a, T: Sorted> Levels<'a, T> {
             }
         }
         Some(self.job(inputs, to, reason))
+    }
+
+    /// I1, CO3.
+    fn is_zero_due(&self, runs: usize) -> bool {
+        let zero = self.shape.levels.first().map_or(&[][..], Vec::as_slice);
+        runs >= self.limits.runs_max
+            || mutant!("merge_for_little") && runs >= RUNS_MIN
+            || runs >= RUNS_MIN
+                && self.highest(zero, self.below_zero(), |_| true).is_some_and(|column| column.is_worth())
+    }
+
+    /// The highest column of these runs of level 0, which are the oldest, and the levels through `to`; of columns as high that with the least below
+    /// for its bytes.
+    fn highest(&self, oldest: &'a [Run<T>], to: usize, is_due: impl Fn(&T) -> bool) -> Option<Column<'a, T>> {
+        let all = columns(oldest, (1..=to).filter_map(|level| self.run(level)));
+        let all = joined(all, self.limits.job_bytes_max / 2);
+        let due = all.into_iter().filter(|column| column.zero.iter().any(|table| is_due(table)));
+        due.max_by_key(|column| (column.height, column.share()))
+    }
+
+    /// That column with all that lies in it, to the level `to`; `None`: it is too much for one job.
+    fn highest_down(
+        &self,
+        oldest: &'a [Run<T>],
+        to: usize,
+        is_due: impl Fn(&T) -> bool,
+        reason: Reason,
+    ) -> Option<Job> {
+        let column = self.highest(oldest, to, is_due)?;
+        if column.zero.len() == 1 && column.below.is_empty() {
+            return Some(self.job(column.zero, to, reason));
+        }
+        let bytes = column.zero_bytes() + column.below_bytes();
+        let inputs: Vec<u64> = column.zero.iter().chain(&column.below).map(|table| table.no()).collect();
+        let is_small = bytes <= self.limits.job_bytes_max && inputs.len() <= TABLES_MAX;
+        (is_small && !mutant!("merge_whole_runs")).then_some(Job { inputs, to, is_move: false, reason })
     }
 
     /// All tables of a run of level 0, or, if it is too large for one job, one of them with those it is entangled with.
@@ -278,13 +332,13 @@ impl<'a, T: Sorted> Levels<'a, T> {
         let is_due = |table: &T| table.no() < first_no && table.span().overlaps(keys);
         let from_before = |run: &Run<T>| run.all().any(is_due);
         if let Some(newest) = runs.iter().position(from_before) {
-            let inputs = runs[newest..].iter().flat_map(Run::all).collect();
-            return self.to_last(0, inputs).or_else(|| self.merge_zero(runs.len() - newest, Reason::Asked));
+            let column = self.highest_down(&runs[newest..], self.last, is_due, Reason::Asked);
+            return column.or_else(|| self.merge_zero(runs.len() - newest, Reason::Asked));
         }
         (1..self.last).find_map(|level| {
             let run = self.run(level)?;
             let first = run.all().find(|table| table.span().overlaps(keys))?;
-            let alone = self.to_last(level, vec![first]);
+            let alone = self.to_last(level, &[first]);
             Some(
                 alone.map_or_else(
                     || self.down(level, first, Reason::Asked),
@@ -301,7 +355,7 @@ impl<'a, T: Sorted> Levels<'a, T> {
         let mut row = vec![first];
         for next in behind.take_while(|table| table.span().overlaps(keys)) {
             row.push(next);
-            let wider = self.to_last(level, vec![next]).and_then(|_| self.to_last(level, row.clone()));
+            let wider = self.to_last(level, &[next]).and_then(|_| self.to_last(level, &row));
             match wider {
                 Some(wider) if !mutant!("one_table_down") => job = wider,
                 _ => break,
@@ -312,11 +366,9 @@ impl<'a, T: Sorted> Levels<'a, T> {
 
     /// These tables of a level, and all that overlap them between and in the last level, become tables of the last level; `None`: that is too much for one job,
     /// or there are none below them.
-    fn to_last(&self, level: usize, mut inputs: Vec<&'a T>) -> Option<Job> {
-        let mut span = hull(inputs.iter().map(|table| table.span()))?;
-        if level > 0 {
-            inputs = self.overlapping(level, &span).collect();
-        }
+    fn to_last(&self, level: usize, row: &[&'a T]) -> Option<Job> {
+        let mut span = hull(row.iter().map(|table| table.span()))?;
+        let mut inputs: Vec<&T> = self.overlapping(level, &span).collect();
         let own = inputs.len();
         for deeper in level + 1..=self.last {
             let there: Vec<&T> = self.overlapping(deeper, &span).collect();

@@ -11,6 +11,7 @@ const TABLE_BYTES: u64 = 1000;
 const LIMITS: Limits = Limits {
     base_bytes: 4000,
     size_ratio: SIZE_RATIO,
+    runs_max: RUNS_MAX,
     job_bytes_max: TABLE_BYTES * JOB_TABLES_MAX,
     layout: Layout::Leveled,
     packs: false,
@@ -76,11 +77,22 @@ struct Toys {
     next_no: u64,
     next_run: u64,
     written: u64,
+    /// All keys of a job are below its output already.
+    overwrites: bool,
+    limits: Limits,
 }
 
 impl Toys {
     fn new(oldest: u64) -> Toys {
-        Toys { levels: vec![Vec::new()], oldest: Timestamp::new(oldest), next_no: 1, next_run: 1, written: 0 }
+        Toys {
+            levels: vec![Vec::new()],
+            oldest: Timestamp::new(oldest),
+            next_no: 1,
+            next_run: 1,
+            written: 0,
+            overwrites: false,
+            limits: LIMITS,
+        }
     }
 
     fn toy(&mut self, low: u32, high: u32, bytes: u64, versions: u64, tombstones: u64) -> Toy {
@@ -101,7 +113,7 @@ impl Toys {
     }
 
     fn pick(&self) -> Option<Job> {
-        pick(&Shape { levels: &self.levels, oldest: self.oldest, is_hidden: &|toy: &Toy| toy.hidden }, &LIMITS)
+        pick(&Shape { levels: &self.levels, oldest: self.oldest, is_hidden: &|toy: &Toy| toy.hidden }, &self.limits)
     }
 
     /// Every table with its level and its place from newest to oldest.
@@ -162,6 +174,9 @@ impl Toys {
             versions = versions.saturating_sub(tombstones);
             (bytes, tombstones) = (if versions == 0 { 0 } else { bytes }, 0);
         }
+        if self.overwrites && taken.iter().any(|(level, _)| *level == job.to) {
+            bytes = taken.iter().filter(|(level, _)| *level == job.to).map(|(_, toy)| toy.bytes).sum();
+        }
         if !job.is_move {
             self.written += bytes;
         }
@@ -169,18 +184,9 @@ impl Toys {
         if bytes == 0 && tombstones == 0 {
             return;
         }
-        let count = (bytes / TABLE_BYTES).clamp(1, u64::from(high - low) + 1);
         let max_ts = taken.iter().map(|(_, toy)| toy.max_ts).max().unwrap_or(0);
-        let at = |part: u64| low + (u64::from(high - low) * part / count) as u32;
-        let share = |total: u64, part: u64| total * (part + 1) / count - total * part / count;
-        let outputs: Vec<Toy> = (0..count)
-            .map(|part| {
-                let (from, to) = (at(part) + u32::from(part > 0), at(part + 1));
-                let toy =
-                    self.toy(from, to.max(from), share(bytes, part), share(versions, part), share(tombstones, part));
-                Toy { max_ts, ..toy }
-            })
-            .collect();
+        let outputs: Vec<Toy> =
+            self.row((low, high), (bytes, versions, tombstones)).into_iter().map(|toy| Toy { max_ts, ..toy }).collect();
         let joined = self
             .levels
             .get_mut(job.to)
@@ -195,11 +201,34 @@ impl Toys {
         }
     }
 
+    /// Tables from `low` to `high` with so many bytes, versions and tombstones, which end at fences.
+    fn row(&mut self, (low, high): (u32, u32), (bytes, versions, tombstones): (u64, u64, u64)) -> Vec<Toy> {
+        let to_u32 = |key: Vec<u8>| u32::from_be_bytes(*key.first_chunk().expect("four bytes"));
+        let mut ends: Vec<u32> = fences(&self.levels, &self.limits).into_iter().map(to_u32).collect();
+        ends.retain(|end| (low..high).contains(end));
+        ends.push(high);
+        let (low, high) = (u64::from(low), u64::from(high));
+        let width = high - low + 1;
+        let (mut row, mut from) = (Vec::new(), low);
+        for end in ends {
+            let keys = u64::from(end) + 1 - from;
+            let count = (bytes * keys / width / TABLE_BYTES).clamp(1, keys);
+            for part in 0..count {
+                let (first, behind) = (from + keys * part / count, from + keys * (part + 1) / count);
+                let share = |total: u64| total * (behind - low) / width - total * (first - low) / width;
+                let (first, last) = (first as u32, (behind - 1) as u32);
+                row.push(self.toy(first, last, share(bytes), share(versions), share(tombstones)));
+            }
+            from += keys;
+        }
+        row
+    }
+
     /// Picks and carries out until there is nothing to do (I2).
     fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
             let Some(job) = self.pick() else {
-                assert_eq!(debt_bytes(&self.levels, &LIMITS), 0, "where nothing is to be done there is no debt");
+                assert_eq!(debt_bytes(&self.levels, &self.limits), 0, "where nothing is to be done there is no debt");
                 return;
             };
             self.check(&job);
@@ -214,8 +243,8 @@ impl Toys {
         let first_no = self.next_no + 1;
         for _ in 0..STEPS_MAX {
             let shape = Shape { levels: &self.levels, oldest: self.oldest, is_hidden: &|toy: &Toy| toy.hidden };
-            let left = bytes_to_compact(&shape, &LIMITS, first_no, keys);
-            let Some(job) = compact(&shape, &LIMITS, first_no, keys) else {
+            let left = bytes_to_compact(&shape, &self.limits, first_no, keys);
+            let Some(job) = compact(&shape, &self.limits, first_no, keys) else {
                 return assert_eq!(left, 0, "what is done has nothing to do");
             };
             self.check(&job);
@@ -280,7 +309,7 @@ proptest! {
             toys.add_run(0, run);
         }
         toys.settle();
-        prop_assert!(toys.levels[0].len() < RUNS_MIN, "I1");
+        prop_assert!(toys.levels[0].len() < RUNS_MAX, "I1");
         let part = (1000u32.to_be_bytes(), 60_000u32.to_be_bytes());
         let part = Span { low: &part.0, end: End::Before(&part.1) };
         toys.compact(&part);
@@ -429,4 +458,95 @@ fn a_run_too_large_for_one_job_goes_table_by_table() {
     let job = toys.pick().expect("four runs");
     assert_eq!(job.inputs.len(), 1, "I5");
     toys.settle();
+}
+
+/// A last level of `tables` tables, and runs of level 0 of `run_bytes` over all of it, one after the other, that end at its fences.
+fn overwritten(tables: u32, runs: usize, run_bytes: u64, mut then: impl FnMut(&mut Toys)) -> Toys {
+    let limits = Limits { base_bytes: u64::from(tables) * TABLE_BYTES, ..LIMITS };
+    let mut toys = Toys { overwrites: true, limits, ..Toys::new(100) };
+    let keys = tables * 100;
+    let last = (0..tables).map(|part| toys.toy(part * 100, part * 100 + 99, TABLE_BYTES, 10, 0)).collect();
+    toys.add_run(LAST_LEVEL, last);
+    for _ in 0..runs {
+        let run = toys.row((0, keys - 1), (run_bytes, 10, 0));
+        toys.add_run(0, run);
+        then(&mut toys);
+    }
+    toys
+}
+
+/// CO2.
+#[test]
+fn a_job_brings_down_one_column_of_all_runs_and_leaves_the_others() {
+    let column_bytes = LIMITS.job_bytes_max / 4;
+    let mut sizes = Vec::new();
+    let toys = overwritten(60, 100, 3 * TABLE_BYTES, |toys| {
+        while let Some(job) = toys.pick() {
+            toys.check(&job);
+            let inputs = || toys.placed().into_iter().filter(|(.., toy)| job.inputs.contains(&toy.no));
+            let below: u64 = inputs().filter(|(level, ..)| *level > 0).map(|(.., toy)| toy.bytes).sum();
+            let zero: u64 = inputs().filter(|(level, ..)| *level == 0).map(|(.., toy)| toy.bytes).sum();
+            assert!(zero + below <= LIMITS.job_bytes_max, "{zero} and {below}");
+            sizes.push((zero, below));
+            toys.carry_out(&job);
+            toys.check_runs();
+        }
+    });
+    let largest = sizes.iter().map(|(_, below)| *below).max().expect("jobs");
+    assert!(largest <= 3 * column_bytes, "CO2: {largest} below in one job: {sizes:?}");
+    let flushed = 100 * 3 * TABLE_BYTES;
+    // 60 tables for 8 runs of three: 2.5.
+    assert!(toys.written * 10 <= flushed * 26, "{} written for {flushed}: {sizes:?}", toys.written);
+    assert_eq!(toys.bytes(LAST_LEVEL), 60 * TABLE_BYTES, "all are overwritten");
+}
+
+/// CO2.
+#[test]
+fn fences_stay_where_runs_of_level_zero_were_cut_and_part_what_has_grown() {
+    let (mut toys, mut first) = (overwritten(60, 0, 0, |_| ()), Vec::new());
+    for number in 0..3 {
+        let mut fences = fences(&toys.levels, &toys.limits);
+        fences.retain(|fence| fence[..] < 5999u32.to_be_bytes()[..]);
+        assert!((7..=10).contains(&fences.len()), "60 tables by 6.25: {fences:?}");
+        if number == 0 {
+            first = fences;
+        } else {
+            assert_eq!(fences, first, "a run was cut there");
+        }
+        let run = toys.row((0, 5999), (3 * TABLE_BYTES, 10, 0));
+        toys.add_run(0, run);
+        // What lies below may become less.
+        toys.levels[LAST_LEVEL][0].tables.iter_mut().take(7).for_each(|toy| toy.bytes = TABLE_BYTES * 7 / 10);
+    }
+    // A run that nobody cut, and then one that is.
+    let (mut toys, uncut) = (overwritten(60, 0, 0, |_| ()), |toys: &mut Toys| vec![toys.toy(0, 5999, 100, 10, 0)]);
+    let run = uncut(&mut toys);
+    toys.add_run(0, run);
+    assert_eq!(fences(&toys.levels, &toys.limits)[..first.len()], first, "what has grown too large is parted");
+}
+
+/// I1, CO3.
+#[test]
+fn a_few_runs_over_much_data_wait_for_more_but_in_quiet_times() {
+    let toys = overwritten(60, RUNS_MAX - 1, TABLE_BYTES, |_| ());
+    assert_eq!(toys.pick(), None, "CO3: seven tables over sixty");
+    let shape = Shape { levels: &toys.levels, oldest: toys.oldest, is_hidden: &|_: &Toy| false };
+    let job = pick(&shape, &Limits { runs_max: RUNS_MIN, ..toys.limits }).expect("in quiet times they are too many");
+    assert_eq!(job.reason, Reason::Runs);
+    assert!(overwritten(60, RUNS_MAX, TABLE_BYTES, |_| ()).pick().is_some(), "I1");
+    assert!(overwritten(60, RUNS_MIN, 8 * TABLE_BYTES, |_| ()).pick().is_some(), "CO3: thirty-two over sixty");
+}
+
+/// CO4.
+#[test]
+fn little_runs_beside_each_other_go_down_as_one() {
+    let mut toys = Toys::new(100);
+    for number in 0..RUNS_MIN as u32 {
+        let toy = toys.toy(number * 100, number * 100 + 99, 100, 10, 0);
+        toys.add_run(0, vec![toy]);
+    }
+    let job = toys.pick().expect("four runs");
+    assert_eq!((job.inputs.len(), job.is_move), (RUNS_MIN, false), "CO4");
+    toys.settle();
+    assert_eq!(toys.placed().len(), 1);
 }

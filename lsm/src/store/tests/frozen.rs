@@ -132,7 +132,7 @@ fn a_later_range_tombstone_hides_a_value_without_timestamp_from_whom_it_should()
         bench.persist();
     }
     compact(&bench);
-    assert_eq!(tables(&bench), [(LAST_LEVEL, 0, 0)]);
+    assert!(tables(&bench).iter().all(|&table| table == (LAST_LEVEL, 0, 0)), "{:?}", tables(&bench));
     bench.host.set_snapshots(&[4]);
     bench.commit(&[(OpKind::DeleteRange, b"b".to_vec(), b"p".to_vec())]);
     for _ in 0..2 {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::merge::pick::SIZE_RATIO;
 use crate::span::{End, Span};
-use crate::tuning::Layout;
+use crate::tuning::{Layout, Tuning};
 use crate::version::Run;
 
 /// Versions in all tables, and how many of them are tombstones or range tombstones.
@@ -281,7 +281,7 @@ fn a_paused_store_flushes_and_merges_no_more_than_level_0_needs() {
     assert_eq!(runs_max + 1, crate::merge::pick::RUNS_LIMIT, "W6: there is a merge at the limit");
     bench.lsm().pause_compaction(false);
     bench.settle();
-    assert!(bench.store().current().version.levels[0].len() < crate::merge::pick::RUNS_MIN);
+    assert!(bench.store().current().version.levels[0].len() < crate::merge::pick::RUNS_MAX);
     bench.check(bench.now);
     bench.verify();
 }
@@ -317,4 +317,57 @@ fn in_quiet_times_everything_goes_down_and_one_run_is_left() {
     assert_eq!(versions(&bench), (600, 0), "and what was overwritten is gone");
     bench.check(bench.now);
     bench.verify();
+}
+
+/// A store of one level below level 0, with so many keys in tables of about so many bytes.
+fn flat(keys: u32, table_bytes: u64) -> (Bench<MemVfs>, Arc<duramen_base::clock::ManualClock>) {
+    let clock = Arc::new(duramen_base::clock::ManualClock::default());
+    let mut bench = Bench::new(disk());
+    bench.lsm = None;
+    let env = StoreEnv { clock: Arc::clone(&clock) as Arc<_>, ..env(&bench.disk, &bench.host, 4096, 1024) };
+    let flat = Tuning { table_bytes, base_bytes: 1 << 30, ..tiny() };
+    bench.lsm = Some(Lsm::open_tuned(env, flat).expect("whole"));
+    load(&mut bench, keys);
+    compact(&bench, b"", b"z");
+    assert_eq!(bench.levels().iter().filter(|&&tables| tables > 0).count(), 1);
+    (bench, clock)
+}
+
+/// QT3.
+#[test]
+fn in_quiet_times_few_runs_over_much_data_are_merged_too() {
+    let (mut bench, clock) = flat(5000, 64 << 10);
+    let zero = |bench: &Bench<MemVfs>| bench.store().current().version.levels[0].len();
+    for number in 0..crate::merge::pick::RUNS_MIN {
+        bench.put("key-0000", "anew");
+        bench.put("key-4999", "anew");
+        bench.persist();
+        assert_eq!(zero(&bench), number + 1, "CO3 of the columns: {:?}", bench.levels());
+    }
+    let levels = bench.lsm().stats().levels;
+    assert!(levels[0].bytes * 8 < levels[6].bytes, "too little for QT1: {levels:?}");
+    clock.advance(Duration::from_secs(1));
+    bench.settle();
+    assert_eq!(zero(&bench), 0, "QT3: {:?}", bench.levels());
+    bench.check(bench.now);
+    bench.verify();
+}
+
+/// CO2 of the columns.
+#[test]
+fn a_flush_ends_its_tables_at_the_fences_of_what_is_below() {
+    let (mut bench, _) = flat(600, 1 << 10);
+    let fences = crate::merge::pick::fences(&bench.store().current().version.levels, &bench.store().limits());
+    assert!(fences.len() >= 2, "{:?}", bench.levels());
+    bench.lsm().pause_compaction(true);
+    for number in (0..600).step_by(5) {
+        bench.put(&format!("key-{number:04}"), "anew");
+    }
+    bench.flush();
+    let sv = bench.store().current();
+    let first = sv.version.levels[0].last().expect("flushed");
+    let tables = || first.tables.iter().map(|table| table.meta());
+    assert!(tables().count() > 2, "{:?}", bench.levels());
+    let is_cut = |low: &[u8], high: &[u8]| fences.iter().all(|fence| high <= &**fence || &**fence < low);
+    assert!(tables().all(|table| is_cut(&table.min_key, &table.max_key)), "RW3");
 }
