@@ -85,10 +85,14 @@ fn damage_stays_in_its_keyspace(name: &str) {
     let machine = Machine::on(disk.clone());
     let db = machine.open().unwrap();
     let (keyspace, other) = (db.open_keyspace(name).unwrap(), db.open_keyspace("other").unwrap());
-    let mut newest = Vec::new();
+    let (mut newest, mut is_behind) = (Vec::new(), false);
     let met = (0..200u32).find_map(|round| {
         let new = format!("round {round}").into_bytes();
-        put(&db, &keyspace, LOST, &new).unwrap();
+        if let Err(error) = put(&db, &keyspace, LOST, &new) {
+            // Upkeep met it behind a checkpoint, which had all in files.
+            is_behind = true;
+            return Some(error);
+        }
         newest = new;
         db.checkpoint().err()
     });
@@ -104,7 +108,7 @@ fn damage_stays_in_its_keyspace(name: &str) {
     });
     assert!(refused.is_err());
     put(&db, &other, 1, b"taken").unwrap();
-    assert!(matches!(db.checkpoint(), Err(Error::Corruption { .. })));
+    assert_eq!(matches!(db.checkpoint(), Err(Error::Corruption { .. })), !is_behind);
     let report = db.verify(VerifyLevel::Full).unwrap();
     assert!(!report.is_clean());
     db.close().unwrap();
