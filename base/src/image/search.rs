@@ -208,11 +208,14 @@ impl Image {
             Some(heads) => with_head(head, near, |index| heads[index]),
             None => {
                 // Their offsets lie on another line than their heads. Asked for now, it comes while the heads are compared.
-                black_box(self.offsets().get(near.start));
+                black_box(self.offsets().get(near.start).copied());
                 let heads = self.heads();
                 with_head(head, near, |index| u32::from_be_bytes(heads[index]))
             }
         };
+        if low < high {
+            self.ask_for_record(low);
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             match self.bytes[self.near_record(middle).suffix].cmp(suffix) {
