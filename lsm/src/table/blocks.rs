@@ -132,7 +132,9 @@ impl<'p> BlockSource for Resident<'_, 'p> {
     #[inline]
     fn published(&self, place: Place<'_>) -> Option<Resting<'p>> {
         let (slots, index) = place?;
-        slots.get(index, self.pin).map(Resting::Lent)
+        let image = slots.get(index, self.pin)?;
+        image.ask_for_lookup();
+        Some(Resting::Lent(image))
     }
 
     fn data(&self, table: &Table, handle: &Handle, place: Place<'_>) -> Result<Option<Resting<'p>>> {
