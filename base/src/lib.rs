@@ -35,6 +35,8 @@ pub mod model;
 pub mod mutant;
 pub mod options;
 pub mod pool;
+#[allow(unsafe_code)]
+mod prefetch;
 pub mod pruner;
 pub mod salvage;
 pub mod stall;

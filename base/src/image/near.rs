@@ -7,15 +7,16 @@
 //! N1  Of an image with up to [`NEAR_RECORDS_MAX`] main records, entry i is head and offset of main record i, as its bytes have them. A larger image,
 //!     mostly an inner page, which stays in cache, has nothing here.
 
-use std::hint::black_box;
-
 use super::Image;
 use super::header::{HEADER_BYTES, UNIT_BYTES};
 use crate::mutant;
+use crate::prefetch::prefetch;
 
 /// As many records of 116 bytes as a page of 16 KiB has room for.
 pub(super) const NEAR_RECORDS_MAX: usize = 128;
 const LINE_BYTES: usize = 64;
+/// Lines of a record that are asked for before it is read: all of one of 116 bytes.
+const RECORD_LINES: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,13 +64,26 @@ impl Image {
         }
     }
 
-    /// The same for the lines of main record `index` behind its first: they come while its key is compared. Of a long value the processor sees by itself
-    /// that line follows line.
+    /// Has main record `index` come from memory, as much of it as is likely to be one of many, without waiting for it; nothing, if there is no such record.
+    /// For one that will be read after something else: of records read one behind the other the processor sees that itself.
+    ///
+    /// ```
+    /// use duramen_base::image::{Body, ImageBuilder, ImageKind, ImageSpec};
+    /// use duramen_base::Timestamp;
+    /// let spec = ImageSpec { kind: ImageKind::Leaf, self_id: 7, ks_id: 1, level: 0, right_pid: 0, low: b"", high: b"" };
+    /// let mut builder = ImageBuilder::new(&spec);
+    /// builder.push(b"oak", Timestamp::new(5), Body::Value(b"tree"));
+    /// let image = builder.finish();
+    /// image.ask_for_record(0);
+    /// image.ask_for_record(1);
+    /// assert_eq!(image.search(b"oak"), Ok(0));
+    /// ```
     #[inline]
-    pub(super) fn ask_for_record(&self, index: usize) {
-        let start = usize::from(self.near_offset(index)) * UNIT_BYTES;
-        for lines in [1, 2] {
-            black_box(self.bytes.get(start + lines * LINE_BYTES).copied());
+    pub fn ask_for_record(&self, index: usize) {
+        if index < self.count() {
+            let start = usize::from(self.near_offset(index)) * UNIT_BYTES;
+            let lines = (0..RECORD_LINES).filter_map(|line| self.bytes.get(start + line * LINE_BYTES));
+            lines.for_each(prefetch);
         }
     }
 
@@ -85,14 +99,10 @@ impl Image {
     /// ```
     #[inline(always)]
     pub fn ask_for_lookup(&self) {
-        // A load whose result nobody uses: the processor goes on beyond it. In place of a prefetch, which is unsafe code.
-        black_box(self.header.hints[0]);
-        (0..NEAR_RECORDS_MAX).step_by(LINE_BYTES / size_of::<u32>()).for_each(|at| {
-            black_box(self.near.heads[at]);
-        });
-        (0..NEAR_RECORDS_MAX).step_by(LINE_BYTES / size_of::<u16>()).for_each(|at| {
-            black_box(self.near.offsets[at]);
-        });
+        prefetch(self);
+        prefetch(&self.header.hints);
+        self.near.heads.iter().step_by(LINE_BYTES / size_of::<u32>()).for_each(prefetch);
+        self.near.offsets.iter().step_by(LINE_BYTES / size_of::<u16>()).for_each(prefetch);
     }
 }
 

@@ -10,13 +10,13 @@
 //! Nothing here allocates. Scalar on purpose: out of cache, early exit beats both SIMD and branch-free search.
 
 use std::cmp::Ordering;
-use std::hint::black_box;
 use std::ops::Range;
 
 use super::header::{HINT_COUNT, head4, head8};
 use super::{Image, Lookup};
 use crate::ids::Timestamp;
 use crate::mutant;
+use crate::prefetch::prefetch;
 
 /// Records that are looked at one by one where a key is likely to be near.
 const NEAR: usize = 6;
@@ -208,13 +208,13 @@ impl Image {
             Some(heads) => with_head(head, near, |index| heads[index]),
             None => {
                 // Their offsets lie on another line than their heads. Asked for now, it comes while the heads are compared.
-                black_box(self.offsets().get(near.start).copied());
+                self.offsets().get(near.start).inspect(|offset| prefetch(*offset));
                 let heads = self.heads();
                 with_head(head, near, |index| u32::from_be_bytes(heads[index]))
             }
         };
         if low < high {
-            self.ask_for_record(low);
+            self.ask_for_record(low); // all of it, while its key is compared
         }
         while low < high {
             let middle = low + (high - low) / 2;

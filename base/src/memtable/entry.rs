@@ -14,10 +14,10 @@
 //!     version lies in. A chain of more than [`CHAIN_MAX`] / 2 versions may count as one of so many: it is trimmed the more often.
 
 use std::cmp::Ordering as Order;
-use std::hint::black_box;
 
 use super::KeyVersion;
 use super::arena::{Arena, Place};
+use crate::prefetch::prefetch;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Pruner, Timestamp, Value};
 
@@ -87,13 +87,11 @@ impl Entry {
         unpack(self.key_words(arena), self.key_len, out);
     }
 
-    /// Where it lies. That is asked for, and not waited for: a load whose result nobody uses. Under simulation it would be a step.
+    /// Where it lies. That is asked for, and not waited for.
     #[inline]
     pub(super) fn near(self, arena: &Arena) -> Near<'_> {
         let words = arena.words_from(self.place);
-        if cfg!(not(duramen_sim)) {
-            black_box(words[NEWEST].load(Ordering::Relaxed));
-        }
+        prefetch(&words[NEWEST]);
         Near { entry: self, words }
     }
 
@@ -126,9 +124,9 @@ impl Entry {
         self.chain(arena).look(arena, at)
     }
 
-    /// Has what [`Entry::push`] looks at come from memory, without waiting for it: a load whose result nobody uses.
+    /// Has what [`Entry::push`] looks at come from memory, without waiting for it.
     pub(super) fn ask_for_it(self, arena: &Arena) {
-        black_box(arena.words(self.place, 1)[NEWEST].load(Ordering::Relaxed));
+        prefetch(&arena.words(self.place, 1)[NEWEST]);
     }
 
     /// All versions, newest first.

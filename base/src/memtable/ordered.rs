@@ -19,12 +19,12 @@
 //!     while it holds another.
 
 use std::cmp::Ordering as Order;
-use std::hint::black_box;
 use std::ops::Bound;
 
 use super::arena::{Arena, Place};
 use super::entry::{Entry, Probe};
 use crate::mutant;
+use crate::prefetch::prefetch;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread;
 
@@ -406,14 +406,9 @@ impl<'a> Node<'a> {
         self.is_unchanged(version).then_some((child, child_version))
     }
 
-    /// Has all that a search looks at come from memory at once, rather than one line after the other: loads whose result nobody uses. Under simulation
-    /// each would be a step.
+    /// Has all that a search looks at come from memory at once, rather than one line after the other.
     fn ask_for_it(self) {
-        if cfg!(not(duramen_sim)) {
-            self.words.iter().step_by(LINE_WORDS).for_each(|word| {
-                black_box(word.load(Ordering::Relaxed));
-            });
-        }
+        self.words.iter().step_by(LINE_WORDS).for_each(prefetch);
     }
 
     /// The key's slot, or where it would be, and its entry if it is there.

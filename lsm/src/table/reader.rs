@@ -119,6 +119,7 @@ impl TableCursor {
         {
             at.slot += 1;
             self.newest = read_slot(&self.table, &at.block, at.slot, &mut self.key);
+            at.block.ask_for_record(at.slot + 1); // other runs come in between
             return Ok(());
         }
         match self.at.take() {
@@ -135,6 +136,7 @@ impl TableCursor {
         {
             at.slot -= 1;
             self.newest = read_slot(&self.table, &at.block, at.slot, &mut self.key);
+            at.block.ask_for_record(at.slot.wrapping_sub(1));
             return Ok(());
         }
         match self.at.take() {
@@ -245,7 +247,9 @@ impl TableCursor {
         let part = index::entry_of(self.table.top(), key);
         let index = self.index_part(part)?;
         let entry = index::entry_of(&index, key);
-        self.open_entry(part, index, entry).map(Some)
+        let at = self.open_entry(part, index, entry)?;
+        at.block.ask_for_lookup();
+        Ok(Some(at))
     }
 
     fn open_part(&self, part: usize, entry: usize) -> Result<At> {
