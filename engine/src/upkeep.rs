@@ -15,6 +15,7 @@ use std::time::Duration;
 use duramen_base::executor::{Job, Next};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
+use duramen_base::sync::thread;
 use duramen_base::{Error, Result, Timestamp, Urgency, WorkBudget, mutant};
 use duramen_wal::{Mark, MarkSet, WalStats};
 use std::sync::Weak;
@@ -33,7 +34,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Stores are asked to persist at least this often.
 const CHECKPOINT_PAUSE_MAX: Duration = Duration::from_secs(60);
-const STEP: WorkBudget = WorkBudget { bytes: 1 << 20 };
+/// As much is done of each store before the thread gives way, a few tenths of a millisecond. Otherwise it would keep the processor for some four, and every commit
+/// behind one that it interrupted would wait for that.
+const STEP: WorkBudget = WorkBudget { bytes: 64 << 10 };
 
 /// Writes the log in the background.
 pub(crate) struct LogJob {
@@ -93,7 +96,10 @@ impl Job for UpkeepJob {
         let outcome = core.upkeep_step(STEP);
         core.set_disk_full(matches!(outcome, Err(Error::DiskFull { .. })));
         let pause = match outcome {
-            Ok(true) => return Next::Again,
+            Ok(true) => {
+                thread::yield_now();
+                return Next::Again;
+            }
             Ok(false) => {
                 let visible = core.horizons.visible();
                 let quiet = std::mem::replace(&mut self.seen, visible) == visible;
