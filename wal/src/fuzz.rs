@@ -199,6 +199,9 @@ fn check_log(bytes: &[u8]) -> bool {
 fn again(config: &WalConfig) -> bool {
     let Ok((recovery, commits)) = replayed(config) else { return false };
     assert!(commits.iter().map(|(ts, _)| ts.get()).eq(recovery.first_ts().get()..=recovery.last_ts().get()));
+    if recovery.next_numbers().into_iter().any(|number| number + 1 >= NUMBER_LIMIT) {
+        return true; // V3: the segment that comes next would be the last one
+    }
     let (marks, events) = (recovery.marks().clone(), recovery.events().to_vec());
     drop(recovery.finish().expect("V2: what was accepted is gone on from"));
     let (recovery, commits_again) = replayed(config).expect("V2: it is accepted again");

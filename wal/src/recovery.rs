@@ -11,6 +11,7 @@
 //! V1  What a reader is shown after recovery is durable before it is shown.
 //! V2  Crashing anywhere in here and opening again gives the same log: nothing but files that hold nothing is removed, and p is
 //!     synced before the fresh segment's header names it.
+//! V3  What is accepted can be gone on from: the numbers of the fresh segment are possible ones. Nobody uses them up; a forged header can.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::big::Piece;
 use crate::chain::{Chain, Stop, damage, out_of_memory, walk};
 use crate::config::WalConfig;
 use crate::findings::{Commit, Commits, Findings};
+use crate::header::NUMBER_LIMIT;
 use crate::log_end::{EndFile, LogEnd, Note};
 use crate::mark::MarkSet;
 use crate::scan::Tail;
@@ -132,7 +134,25 @@ impl Recovery {
                 keep_durably(&folder, &chain, &mut buffer, findings.synced, end)?;
             }
         }
-        Ok(Recovery { config, folder, end_file, chain, end, torn, first_ts: first.first_ts, findings })
+        let recovery = Recovery { config, folder, end_file, chain, end, torn, first_ts: first.first_ts, findings };
+        match recovery.next_numbers().into_iter().all(|number| number < NUMBER_LIMIT) {
+            true => Ok(recovery),
+            false => Err(recovery.last().file.corruption(0, "no number is left for a segment behind it")), // V3
+        }
+    }
+
+    fn last(&self) -> &Segment {
+        self.chain.segments.last().expect("a chain has a segment")
+    }
+
+    /// The number of a fresh segment, a number never used.
+    fn fresh_no(&self) -> u64 {
+        self.chain.leftovers.last().copied().unwrap_or(0).max(self.last().header.segment_no) + 1
+    }
+
+    /// Those of the fresh segment: its own, where it begins, its first commit, its epoch.
+    pub(crate) fn next_numbers(&self) -> [u64; 4] {
+        [self.fresh_no(), self.end.get(), self.last_ts().next().get(), self.last().header.log_epoch + 1]
     }
 
     /// The newest mark of each store.
@@ -213,7 +233,7 @@ impl Recovery {
     /// # Errors
     /// `DiskFull`, `Io`: nothing was lost, open again.
     pub fn finish(self) -> Result<Arc<Wal>> {
-        let last = self.chain.segments.last().expect("a chain has a segment").header;
+        let last = self.last().header;
         let prepared = self.fresh_file().map_err(Trouble::into_error)?;
         let last_ts = self.last_ts();
         let current = open_fresh(prepared, &self.folder, self.end, last_ts, last.log_epoch + 1)?;
@@ -228,8 +248,7 @@ impl Recovery {
     /// A file under a number never used. One of those that hold nothing serves if it is large enough, so that a full disk can be
     /// opened; the others go.
     fn fresh_file(&self) -> Result<Prepared, Trouble> {
-        let used = self.chain.segments.last().map_or(0, |segment| segment.header.segment_no);
-        let no = self.chain.leftovers.last().copied().unwrap_or(0).max(used) + 1;
+        let no = self.fresh_no();
         let mut adopted = None;
         for &leftover in &self.chain.leftovers {
             let len = self.folder.open(leftover).and_then(|file| file.len()).map_err(Trouble::Clean)?;

@@ -9,6 +9,7 @@ use duramen_base::{Budget, Error, Timestamp};
 
 use super::noted::{NotedDisk, Notes};
 use super::rig::*;
+use crate::header::{HEADER_BLOCK_BYTES, NUMBER_LIMIT, SegmentHeader};
 use crate::{Claims, EventKind, Mark, MarkSet, Recovery, SEGMENT_HEADER_BYTES, Wal, WalConfig};
 
 #[test]
@@ -246,4 +247,27 @@ fn segments_ahead_are_filled_only_for_who_syncs_often() {
     assert!(filled > 4 << 20 && reserved == 0, "R5: {filled} filled, {reserved} reserved");
     let (filled, reserved) = filled_of(false);
     assert!(reserved > 4 << 20 && filled == 0, "R5: {filled} filled, {reserved} reserved");
+}
+
+#[test]
+fn a_log_without_a_number_left_is_refused_and_left_as_it_is() {
+    let disk = Arc::new(MemVfs::new());
+    let config = config_on(disk.clone());
+    drop(Wal::create(config.clone()).unwrap());
+    let path = config.dir.join(format!("{:020}", 1));
+    let file = File::open(&*disk, &path, OpenMode::ReadWrite).unwrap();
+    let mut blocks = vec![0; 2 * HEADER_BLOCK_BYTES];
+    file.read_exact_at(&mut blocks, 0).unwrap();
+    let header = SegmentHeader::decode(&blocks, 1, config.db_uuid, &path).unwrap().unwrap();
+    let openings_left = |openings: u64| {
+        let forged = SegmentHeader { log_epoch: NUMBER_LIMIT - 1 - openings, ..header }.encode();
+        file.write_all_at(&[forged, forged].concat(), 0).unwrap();
+    };
+    openings_left(0);
+    for _ in 0..2 {
+        let refused = scan(&config).unwrap_err();
+        assert!(matches!(refused, Error::Corruption { offset: 0, .. }), "V3: {refused}");
+    }
+    openings_left(1);
+    assert_eq!(scan(&config).unwrap().finish().unwrap().log_epoch(), NUMBER_LIMIT - 1);
 }
