@@ -115,7 +115,7 @@ impl Core {
                     return Err(Error::MemoryTimeout { needed });
                 }
                 Attempt::LacksMemory { .. } => {
-                    if !self.upkeep_step(HELPING_STEP)? {
+                    if !self.upkeep_step(HELPING_STEP, 1)? {
                         thread::yield_now();
                     }
                 }

@@ -574,7 +574,7 @@ impl Core {
             let is_behind = |keyspace: &&Arc<crate::keyspace::Inner>| !self.has_persisted(keyspace, target);
             let mut behind = stores.iter().filter(|keyspace| keyspace.damage().is_none()).filter(is_behind).peekable();
             if behind.peek().is_none() {
-                self.upkeep_step(WorkBudget { bytes: 0 })?;
+                self.upkeep_step(WorkBudget { bytes: 0 }, 1)?;
                 self.wal.remove_spare_segments()?;
                 return stores.iter().filter(is_behind).try_for_each(|keyspace| keyspace.check_whole());
             }
@@ -601,7 +601,7 @@ impl Core {
             keyspace.check_whole()?;
             keyspace.check()?;
         }
-        self.upkeep_step(WorkBudget { bytes: 0 }).map(|_| ()) // logs how far the store is
+        self.upkeep_step(WorkBudget { bytes: 0 }, 1).map(|_| ()) // logs how far the store is
     }
 
     /// Leaves the work to the thread of upkeep if there is one: allocators keep memory for each thread that used much, so a second thread that
@@ -609,7 +609,7 @@ impl Core {
     fn upkeep_step_or_pause(&self) -> Result<()> {
         if self.upkeep_has_thread() && !self.is_disk_full() {
             pause(CHECKPOINT_LOOK_PAUSE);
-        } else if !self.upkeep_step(WorkBudget { bytes: u64::MAX })? {
+        } else if !self.upkeep_step(WorkBudget { bytes: u64::MAX }, 1)? {
             // Another thread is at it.
             duramen_base::sync::thread::yield_now();
         }

@@ -24,7 +24,7 @@ impl Core {
             if self.parts.budget.tolerates(0) {
                 return Ok(());
             }
-            if !self.upkeep_step(HELPING_STEP)? {
+            if !self.upkeep_step(HELPING_STEP, 1)? {
                 return Ok(());
             }
         }

@@ -16,10 +16,11 @@ use duramen_base::executor::{Job, Next};
 use duramen_base::sync::Arc;
 use duramen_base::sync::atomic::Ordering;
 use duramen_base::sync::thread;
-use duramen_base::{Error, Result, Timestamp, Urgency, WorkBudget, mutant};
+use duramen_base::{Error, Result, Timestamp, Urgency, WorkBudget, WorkDone, mutant};
 use duramen_wal::{Mark, MarkSet, WalStats};
 use std::sync::Weak;
 
+use crate::any_backend::AnyBackend;
 use crate::core::{Core, LastCheckpoint};
 
 /// How often the log is written behind commits that do not wait for it.
@@ -34,9 +35,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Stores are asked to persist at least this often.
 const CHECKPOINT_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// As much is done of each store before the thread gives way, a few tenths of a millisecond. Otherwise it would keep the processor for some four, and every commit
+/// As much is done of a store before the thread gives way, a few tenths of a millisecond. Otherwise it would keep the processor for some four, and every commit
 /// behind one that it interrupted would wait for that.
-const STEP: WorkBudget = WorkBudget { bytes: 64 << 10 };
+const PIECE: WorkBudget = WorkBudget { bytes: 64 << 10 };
+/// Pieces of one store before the next has its turn: a look at all of them costs, however few have work.
+const PIECES: u32 = 16;
 
 /// Writes the log in the background.
 pub(crate) struct LogJob {
@@ -93,7 +96,7 @@ impl Job for UpkeepJob {
         let Some(core) = self.core.upgrade() else { return Next::Done };
         // First: what only ended readers kept may go in this step.
         core.watch_readers();
-        let outcome = core.upkeep_step(STEP);
+        let outcome = core.upkeep_step(PIECE, PIECES);
         core.set_disk_full(matches!(outcome, Err(Error::DiskFull { .. })));
         let pause = match outcome {
             Ok(true) => {
@@ -113,8 +116,8 @@ impl Job for UpkeepJob {
 }
 
 impl Core {
-    /// One step of upkeep of every store, and of the log behind them; whether there is more to do.
-    pub(crate) fn upkeep_step(&self, budget: WorkBudget) -> Result<bool> {
+    /// One step of upkeep of every store, in up to so many pieces each, and of the log behind them; whether there is more to do.
+    pub(crate) fn upkeep_step(&self, piece: WorkBudget, pieces: u32) -> Result<bool> {
         if self.wal.poisoned().is_some() {
             return Ok(false);
         }
@@ -126,7 +129,7 @@ impl Core {
             if keyspace.damage().is_some() {
                 continue; // S2
             }
-            let done = match keyspace.store.work(budget) {
+            let done = match work_in_pieces(&keyspace.store, piece, pieces) {
                 Ok(done) => done,
                 Err(error) if self.is_damage(&keyspace, &error) => continue,
                 Err(error) => {
@@ -230,6 +233,19 @@ impl Core {
 fn mark_of(keyspace: &crate::keyspace::Inner) -> Mark {
     let mark = keyspace.store.mark();
     Mark { seq: mark.seq, persisted: mark.persisted }
+}
+
+/// Works on a store, giving way after each piece behind which there is more. A switch ends it: the log is to know of that first.
+fn work_in_pieces(store: &AnyBackend, piece: WorkBudget, pieces: u32) -> Result<WorkDone> {
+    let mut done = store.work(piece)?;
+    for _ in 1..pieces {
+        if !done.more || done.switched {
+            break;
+        }
+        thread::yield_now();
+        done = store.work(piece)?;
+    }
+    Ok(done)
 }
 
 #[cfg(all(test, not(duramen_sim)))]
