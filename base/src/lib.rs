@@ -28,6 +28,7 @@ pub mod host;
 pub mod ids;
 pub mod image;
 pub mod ingest;
+pub mod key_hash;
 pub mod locks;
 pub mod memtable;
 #[cfg(any(test, feature = "testing"))]

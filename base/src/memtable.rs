@@ -1,15 +1,15 @@
 //! The memtable: committed versions that no file of a store holds yet. An ordered map in an arena, written by many threads at once without a latch.
 //!
 //! Both backends apply into it. It knows no file and no visibility; who writes brings the timestamp. `memtable/ordered.rs` (keys), `entry.rs`
-//! (versions) and `arena.rs` (words) alone decide how versions lie in memory.
+//! (versions) and `arena.rs` (words) alone decide how versions lie in memory; `filter.rs` says which keys there are not.
 //!
 //! T1  Versions of a key ascend: an insert at or before the newest of its key is a repeated redo and is dropped (K5).
 //! T2  `min_ts` and `max_ts` cover an operation before it can be read, and never shrink back.
 //! T3  A memtable that left the active place and has no apply in flight (`is_quiet`) never changes again; only such a one is flushed.
 //! T4  What a registered snapshot reads is never pruned; so what a reader copied at `at` stays the answer at `at`.
 //! T5  What is held of the budget is as large as the content once an apply is done; it is given back when the memtable is dropped. Content is counted by the
-//!     words it takes, and by 56 bytes for the share of a key in the nodes above it, which is the most it can be. What the arena has
-//!     beside stands unused (A3) or is the first node.
+//!     words it takes, by 56 bytes for the share of a key in the nodes above it, and by a fourteenth of that for the filter (F3), which is the most they
+//!     can be. What the arena has beside stands unused (A3) or is the first node.
 //! T6  Nothing is freed before all is: a version that nobody can read any more is skipped, and its memory comes back with the flush.
 //!
 //! Latches: `tombs` is a leaf, except that `StoreHost::snapshots` is asked under it, which answers from memory.
@@ -18,6 +18,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::budget::SharedReservation;
+use crate::key_hash::key_hash;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Padded, RwLock};
 use crate::{LoggedOps, Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, StoreHost, Timestamp, Value};
@@ -25,10 +26,12 @@ use crate::{LoggedOps, Op, OpKind, OpsOfKeyspace, Pruner, Reservation, SnapSet, 
 use crate::image::Body;
 use arena::Arena;
 use entry::{Entry, Probe};
+use filter::Filter;
 use ordered::{Leaf, Ordered};
 
 mod arena;
 mod entry;
+mod filter;
 mod key;
 mod key_versions;
 mod ordered;
@@ -61,7 +64,8 @@ const GROUP_OPS: usize = 16;
 /// ```
 pub fn bytes_to_admit(commits: &[LoggedOps<'_>]) -> u64 {
     let of_one = |ops: &OpsOfKeyspace<'_>| ops.encoded_bytes() as u64 + ops.len() as u64 * OP_OVERHEAD_BYTES;
-    commits.iter().map(|(_, ops)| of_one(ops)).sum()
+    let bytes: u64 = commits.iter().map(|(_, ops)| of_one(ops)).sum();
+    bytes + filter::bytes_beside(bytes)
 }
 
 /// One version of a key; without a value it is a tombstone. See [`Memtable`] for an example.
@@ -136,6 +140,7 @@ pub struct MemFound {
 pub struct Memtable {
     arena: Arena,
     keys: Ordered,
+    filter: Filter,
     /// Counted by cursors, copied on the next write if one does.
     tombs: RwLock<Arc<RangeTombs>>,
     has_tombs: AtomicBool,
@@ -157,6 +162,7 @@ impl Default for Memtable {
         let arena = Arena::default();
         Memtable {
             keys: Ordered::new(&arena),
+            filter: Filter::default(),
             arena,
             tombs: RwLock::default(),
             has_tombs: AtomicBool::new(false),
@@ -248,7 +254,13 @@ impl Memtable {
     fn apply_group(&self, group: &[Option<(Timestamp, Op<'_>)>], snaps: &mut dyn FnMut() -> Arc<SnapSet>) -> i64 {
         let mut leaves = [None; GROUP_OPS];
         let mut entries = [None; GROUP_OPS];
+        let mut hashes = [0; GROUP_OPS];
+        let arena_bytes = self.arena.bytes();
         let ops = || group.iter().flatten().enumerate();
+        for (index, (_, op)) in ops() {
+            hashes[index] = key_hash(op.key);
+            self.filter.ask_for_it(hashes[index], arena_bytes);
+        }
         if group.len() > 1 {
             ops().for_each(|(index, (_, op))| leaves[index] = self.keys.find_leaf(&self.arena, Probe::from(op.key)));
             for (index, (_, op)) in ops() {
@@ -259,13 +271,18 @@ impl Memtable {
                 }
             }
         }
-        ops().map(|(index, (ts, op))| self.apply_one(op, *ts, (entries[index], leaves[index]), snaps) as i64).sum()
+        let apply_one = |(index, (ts, op)): (usize, &(Timestamp, Op<'_>))| {
+            self.apply_one(op, hashes[index], *ts, (entries[index], leaves[index]), snaps)
+        };
+        // T5: each is counted with what the filter may take beside it.
+        ops().map(apply_one).map(|bytes| (bytes + filter::bytes_beside(bytes)) as i64).sum()
     }
 
-    /// Returns the bytes that it takes. `found`: where the key is, as far as it was looked for.
+    /// Returns the bytes of the arena that it takes. `found`: where the key is, as far as it was looked for.
     fn apply_one(
         &self,
         op: &Op<'_>,
+        hash: u64,
         ts: Timestamp,
         found: (Option<Entry>, Option<Leaf<'_>>),
         snaps: &mut dyn FnMut() -> Arc<SnapSet>,
@@ -278,6 +295,7 @@ impl Memtable {
             (Some(entry), _) => (entry, false),
             (None, leaf) => self.keys.get_or_insert(arena, Probe::from(op.key), leaf, || {
                 let entry = Entry::make(arena, op.key);
+                self.filter.add(hash, arena.bytes()); // F1
                 first_bytes = entry.bytes() + entry.push(arena, ts, value, |_| {}) + ordered::SHARE_BYTES;
                 entry
             }),
@@ -301,7 +319,7 @@ impl Memtable {
     /// What it knows of `key` at `at`.
     pub fn get(&self, key: &[u8], at: Timestamp) -> MemFound {
         let (tomb, tomb_newer) = self.tombs_if_any(|tombs| tombs.at(key, at)).unwrap_or_default();
-        let Some(entry) = self.keys.get(&self.arena, Probe::from(key)) else {
+        let Some(entry) = self.entry_of(key) else {
             return MemFound { version: None, tomb, newer: tomb_newer };
         };
         let (version, newer) = entry.look(&self.arena, at);
@@ -311,8 +329,12 @@ impl Memtable {
     /// Newest change of `key`, `ZERO` if none.
     pub fn newest(&self, key: &[u8]) -> Timestamp {
         let tomb = self.tombs_if_any(|tombs| tombs.covering(key).first().copied()).flatten();
-        let own = self.keys.get(&self.arena, Probe::from(key)).map(|entry| entry.newest_ts(&self.arena));
+        let own = self.entry_of(key).map(|entry| entry.newest_ts(&self.arena));
         tomb.max(own).unwrap_or(Timestamp::ZERO)
+    }
+
+    fn entry_of(&self, key: &[u8]) -> Option<Entry> {
+        self.filter.may_have(key_hash(key)).then(|| self.keys.get(&self.arena, Probe::from(key))).flatten()
     }
 
     fn tombs_if_any<T>(&self, look: impl FnOnce(&RangeTombs) -> T) -> Option<T> {
@@ -354,10 +376,10 @@ impl Memtable {
         outcome
     }
 
-    /// Bytes of the arena, counted anew.
+    /// Bytes of the arena and the filter, counted anew.
     #[cfg(test)]
-    fn chunk_bytes(&self) -> u64 {
-        self.arena.chunk_bytes()
+    fn bytes_there(&self) -> u64 {
+        self.arena.bytes() + self.filter.bytes()
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use duramen_base::fuzz::{Target, claimed, nothing_to_seal, reseal_image, seal_at};
 use duramen_base::golden;
 use duramen_base::image::{IMAGE_BYTES_MAX, Image};
+use duramen_base::key_hash::key_hash;
 use duramen_base::memtable::RangeTombs;
 use duramen_base::{Timestamp, varint};
 
 use crate::manifest::Edit;
-use crate::table::filter::{Filter, FilterBuilder, hash};
+use crate::table::filter::{Filter, FilterBuilder};
 use crate::table::footer::{FOOTER_BYTES, Footer};
 use crate::table::index::{Handle, handles};
 use crate::table::packing;
@@ -88,7 +89,7 @@ fn check_handles(bytes: &[u8]) -> bool {
 fn check_filter(bytes: &[u8]) -> bool {
     let Some(filter) = Filter::parse(bytes) else { return false };
     for key in [&b""[..], b"oak", b"anything at all"] {
-        let _ = filter.may_contain(hash(key));
+        let _ = filter.may_contain(key_hash(key));
     }
     let (mut low, mut high) = (0, u64::MAX);
     varint::take(&mut &bytes[bytes.len().saturating_sub(9)..]).inspect(|&number| (low, high) = (number, !number));

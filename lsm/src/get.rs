@@ -6,12 +6,12 @@
 
 use duramen_base::arena::Counted;
 use duramen_base::image::Image;
+use duramen_base::key_hash::key_hash;
 use duramen_base::{Found, Hit, Result, Timestamp, ValueRef};
 
 use crate::source::{Stored, StoredVersion};
 use crate::superversion::SuperVersion;
 use crate::table::blocks::{Block, BlockSource, Loading};
-use crate::table::filter;
 
 /// What a key is at a timestamp, as far as the sources asked so far know.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ where
         if answer.is_settled(table.meta().min_ts, table.meta().max_ts, at) {
             continue;
         }
-        let hash = *hash.get_or_insert_with(|| filter::hash(key));
+        let hash = *hash.get_or_insert_with(|| key_hash(key));
         let Some(found) = table.get(key, hash, at, blocks)? else { return Ok(None) };
         let newer = found.newest > at;
         answer.add(found.version.map(StoredVersion::from), Timestamp::ZERO, newer);
@@ -117,7 +117,7 @@ pub(crate) fn newer_than(sv: &SuperVersion, key: &[u8], since: Timestamp) -> Res
     }
     for run in sv.runs() {
         if let Some(table) = run.table_of(key).filter(|table| table.meta().max_ts > newest) {
-            let found = table.get(key, filter::hash(key), Timestamp::MAX, &Loading::KEEP)?;
+            let found = table.get(key, key_hash(key), Timestamp::MAX, &Loading::KEEP)?;
             newest = newest.max(found.map_or(Timestamp::ZERO, |found| found.newest));
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use duramen_base::framed::{FILE_HEADER_BYTES, read_current};
 use duramen_base::image::{Image, ImageKind};
+use duramen_base::key_hash::key_hash;
 use duramen_base::values::LargeRef;
 use duramen_base::{BackendCursor, Error, KeyBounds, Result, ScanOpts, Timestamp, VerifyLevel, VerifyReport};
 
@@ -16,7 +17,7 @@ use crate::cursor::LsmCursor;
 use crate::manifest::manifest_name;
 use crate::store::Store;
 use crate::table::Table;
-use crate::table::filter::{self, Filter};
+use crate::table::filter::Filter;
 use crate::table::footer::FOOTER_BYTES;
 use crate::table::index::Handle;
 
@@ -202,7 +203,7 @@ impl Walk<'_> {
                 if self.last_key.as_deref().is_some_and(|last| last >= &*key) || *key < *separator {
                     self.problem(offset, "keys of a table are out of order (D2)");
                 }
-                if !filter.may_contain(filter::hash(&key)) {
+                if !filter.may_contain(key_hash(&key)) {
                     self.problem(offset, "the filter denies a key that is there (H1)");
                 }
                 self.keys += 1;

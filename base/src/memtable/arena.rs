@@ -60,13 +60,20 @@ pub(super) struct Arena {
     /// Number of the chunk in use (none has number 0), above its first free word in 32 bits.
     next: AtomicU64,
     segments: [OnceLock<Segment>; SEGMENTS],
-    /// Words of all chunks. Held while one is added.
-    total_words: Mutex<u64>,
+    /// Words of all chunks.
+    total_words: AtomicU64,
+    /// Held while a chunk is added.
+    growing: Mutex<()>,
 }
 
 impl Default for Arena {
     fn default() -> Arena {
-        Arena { next: AtomicU64::new(0), segments: [const { OnceLock::new() }; SEGMENTS], total_words: Mutex::new(0) }
+        Arena {
+            next: AtomicU64::new(0),
+            segments: [const { OnceLock::new() }; SEGMENTS],
+            total_words: AtomicU64::new(0),
+            growing: Mutex::new(()),
+        }
     }
 }
 
@@ -99,10 +106,10 @@ impl Arena {
         &chunk[index..]
     }
 
-    /// Bytes of all chunks.
-    #[cfg(test)]
-    pub(super) fn chunk_bytes(&self) -> u64 {
-        *self.total_words.lock() * 8
+    /// Bytes of all chunks, a moment ago.
+    pub(super) fn bytes(&self) -> u64 {
+        // Relaxed: a number, by which nothing is found.
+        self.total_words.load(Ordering::Relaxed) * 8
     }
 
     fn chunk(&self, chunk_no: u64) -> Option<&Chunk> {
@@ -112,12 +119,13 @@ impl Arena {
 
     /// Puts a chunk behind `chunk_no`, unless somebody was faster.
     fn grow(&self, chunk_no: u64, count: u64) {
-        let mut total_words = self.total_words.lock();
+        let _growing = self.growing.lock();
         if self.next.load(Ordering::Relaxed) >> 32 != chunk_no {
             return;
         }
-        let words = (*total_words / GROWTH).clamp(CHUNK_WORDS.0, CHUNK_WORDS.1).max(count);
-        *total_words += words;
+        let total = self.total_words.load(Ordering::Relaxed);
+        let words = (total / GROWTH).clamp(CHUNK_WORDS.0, CHUNK_WORDS.1).max(count);
+        self.total_words.store(total + words, Ordering::Relaxed);
         let (segment, index) = directory_place(chunk_no + 1);
         assert!(chunk_no + 1 < 1 << CHUNK_BITS, "A1: a memtable of 4 TiB is full");
         let slots =
@@ -170,7 +178,7 @@ mod tests {
         for _ in 0..100_000 {
             arena.take(20);
             used += 160;
-            let unused = arena.chunk_bytes() - used;
+            let unused = arena.bytes() - used;
             assert!(unused <= 1024 + 256 + used / 6, "A3: {unused} beside {used}");
         }
         let (_, large) = arena.take(1 << 17);

@@ -6,6 +6,7 @@ use crate::sync::{Mutex, check_pct, check_random, thread};
 
 use super::entry::{Entry, Probe};
 use super::{MemPiece, Memtable};
+use crate::key_hash::key_hash;
 use crate::{KeyBounds, Timestamp};
 
 const KEYS: u8 = 9;
@@ -22,6 +23,7 @@ fn insert(mem: &Memtable, key: u8, at: u64) -> bool {
     }
     let (entry, is_new) = mem.keys.get_or_insert(&mem.arena, probe, leaf, || {
         let entry = Entry::make(&mem.arena, &[key]);
+        mem.filter.add(key_hash(&[key]), mem.arena.bytes());
         entry.push(&mem.arena, ts, Some(&[key, 1]), |_| {});
         entry
     });
@@ -62,13 +64,16 @@ fn writers_and_reader() {
             keys.reverse();
         }
         assert!(keys.is_sorted_by(|one, next| one < next), "O1: {keys:?}");
+        assert!(keys.iter().all(|&key| mem.filter.may_have(key_hash(&[key]))), "F1: {keys:?}");
         for key in [4, 8, 12] {
             assert!(keys.contains(&key), "O4: {key} is missing in {keys:?}");
             assert!(mem.keys.get(&mem.arena, Probe::from(&[key][..])).is_some());
         }
     }
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    assert_eq!(keys_of(&mem, false).len(), 3 + 2 * usize::from(KEYS / 2));
+    let keys = keys_of(&mem, false);
+    assert_eq!(keys.len(), 3 + 2 * usize::from(KEYS / 2));
+    assert!(keys.iter().all(|&key| mem.newest(&[key]) > Timestamp::ZERO), "F2: {keys:?}");
 }
 
 #[test]

@@ -14,11 +14,13 @@
 //!       12     4  zero
 //!       16   64n  blocks
 //! ```
-//! The block of a key is the high half of its hash scaled to `block_count`; bit i of the key is bits 9i..9i+9 of its hash times a second
+//! The block of a key is the high half of its hash (`base/src/key_hash.rs`) scaled to `block_count`; bit i of the key is bits 9i..9i+9 of its hash times a second
 //! odd constant.
 //!
 //! H1  A key that was added is never denied.
-//! H2  The hash is part of the format: its values are pinned by a test.
+//! H2  The hash is part of the format: its values never change (KH1).
+
+use duramen_base::key_hash::key_hash;
 
 /// Keys one part holds at most: 10 bits each stay well below the largest image.
 pub(crate) const FILTER_KEYS_MAX: usize = 150_000;
@@ -33,25 +35,7 @@ const PROBES: u8 = 6;
 /// Nine bits name a bit of a block, and a hash has 64.
 const PROBES_MAX: u8 = 7;
 
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const PROBE_MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93;
-
-/// The hash of a key: eight bytes at a time through a folded 128-bit product. On disk. Never change.
-pub(crate) fn hash(key: &[u8]) -> u64 {
-    let mut state = MULTIPLIER ^ key.len() as u64;
-    let (words, rest) = key.as_chunks::<8>();
-    for word in words {
-        state = fold(state ^ u64::from_le_bytes(*word));
-    }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    fold(fold(state ^ u64::from_le_bytes(last)) ^ PROBE_MULTIPLIER)
-}
-
-fn fold(word: u64) -> u64 {
-    let product = u128::from(word ^ MULTIPLIER) * u128::from(PROBE_MULTIPLIER);
-    product as u64 ^ (product >> 64) as u64
-}
 
 fn block_of(hash: u64, block_count: u32) -> usize {
     (((hash >> 32) * u64::from(block_count)) >> 32) as usize
@@ -71,7 +55,7 @@ pub(crate) struct FilterBuilder {
 impl FilterBuilder {
     /// Notes a key.
     pub(crate) fn add(&mut self, key: &[u8]) {
-        self.hashes.push(hash(key));
+        self.hashes.push(key_hash(key));
     }
 
     /// Keys noted.
@@ -154,12 +138,6 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_has_these_values() {
-        let values = [hash(b""), hash(b"a"), hash(b"heartwood"), hash(&[0; 8]), hash(&[0; 16])];
-        assert_eq!(values, GOLDEN_HASHES, "{values:#018x?}");
-    }
-
-    #[test]
     fn a_filter_has_these_bytes() {
         let body = built([b"oak".to_vec(), b"ash".to_vec()].into_iter());
         assert_eq!(body[..HEADER_BYTES], [1, 6, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
@@ -171,8 +149,8 @@ mod tests {
     fn about_one_key_in_a_hundred_is_let_through_in_vain() {
         let body = built((0..20_000u32).map(|n| n.to_be_bytes().to_vec()));
         let filter = Filter::parse(&body).expect("whole");
-        assert!((0..20_000u32).all(|n| filter.may_contain(hash(&n.to_be_bytes()))), "H1");
-        let in_vain = (1_000_000..1_100_000u32).filter(|n| filter.may_contain(hash(&n.to_be_bytes()))).count();
+        assert!((0..20_000u32).all(|n| filter.may_contain(key_hash(&n.to_be_bytes()))), "H1");
+        let in_vain = (1_000_000..1_100_000u32).filter(|n| filter.may_contain(key_hash(&n.to_be_bytes()))).count();
         assert!(in_vain < 1800, "{in_vain} of 100000");
     }
 
@@ -180,7 +158,7 @@ mod tests {
     fn a_kind_from_later_denies_nothing() {
         let mut body = built([b"oak".to_vec()].into_iter());
         body[0] = 9;
-        assert!(Filter::parse(&body).expect("readable").may_contain(hash(b"ash")));
+        assert!(Filter::parse(&body).expect("readable").may_contain(key_hash(b"ash")));
     }
 
     proptest! {
@@ -192,12 +170,5 @@ mod tests {
         }
     }
 
-    const GOLDEN_HASHES: [u64; 5] = [
-        0xdb33_08f2_9179_18bf,
-        0x0494_e7d3_a9f4_2730,
-        0x6603_1b3d_7763_69b0,
-        0x1d88_56fe_14c2_bf7a,
-        0xa103_8fc5_4c42_6a2f,
-    ];
     const GOLDEN_BITS: [usize; 12] = [15, 48, 73, 129, 214, 337, 371, 434, 444, 448, 460, 485];
 }

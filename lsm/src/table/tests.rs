@@ -10,11 +10,11 @@ use duramen_base::{Error, StoreEnv, Timestamp};
 use duramen_base::sync::published::Pinned;
 
 use super::blocks::{Gathering, Loading, Prepared, Resident};
-use super::filter::hash;
 use super::reader::TableCursor;
 use super::writer::TableWriter;
 use super::*;
 use crate::test_host::{TestHost, disk, env, ts};
+use duramen_base::key_hash::key_hash;
 use duramen_base::memtable::KeyVersions;
 
 type Content = BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>;
@@ -84,13 +84,14 @@ fn every_version_is_found_at_its_time() {
     let table = Table::open(&env, meta).expect("whole");
     for at in [0, 1, 3, 4, 5, 6, 9, 10, 11, 200, 1000] {
         for key in content.keys() {
-            let found = table.get(key, hash(key), ts(at), &KEEP).expect("whole").expect("loads");
+            let found = table.get(key, key_hash(key), ts(at), &KEEP).expect("whole").expect("loads");
             assert_eq!(shown(found.version), expected(&content, key, at), "{key:?} at {at}");
             let newest = content[key].iter().map(|version| version.0).max();
             assert!(Some(found.newest.get()) == newest);
         }
     }
-    let absent = table.get(b"key-000100x", hash(b"key-000100x"), Timestamp::MAX, &KEEP).expect("whole").expect("loads");
+    let absent =
+        table.get(b"key-000100x", key_hash(b"key-000100x"), Timestamp::MAX, &KEEP).expect("whole").expect("loads");
     assert!(absent.version.is_none() && absent.newest == Timestamp::ZERO);
 }
 
@@ -137,7 +138,7 @@ fn keys_on_both_sides_of_a_part_are_found() {
     let table = Table::open(&env, write(&env, 1, &content, &RangeTombs::default())).expect("whole");
     assert!(table.top().count() > 2, "several parts");
     for key in content.keys() {
-        let found = table.get(key, hash(key), ts(1), &KEEP).expect("whole").expect("loads");
+        let found = table.get(key, key_hash(key), ts(1), &KEEP).expect("whole").expect("loads");
         assert_eq!(shown(found.version), expected(&content, key, 1), "{key:?}");
     }
 }
@@ -150,11 +151,11 @@ fn what_a_ticket_gathered_is_at_hand_without_a_pool() {
     let table = Table::open(&env, write(&env, 1, &content, &RangeTombs::default())).expect("whole");
     let (prepared, pin) = (Prepared::default(), Pinned::new());
     let resident = Resident { prepared: &prepared, pin: &pin };
-    assert!(table.get(&key(7), hash(&key(7)), ts(1000), &resident).expect("whole").is_none());
+    assert!(table.get(&key(7), key_hash(&key(7)), ts(1000), &resident).expect("whole").is_none());
     let gathering = Gathering::default();
-    table.get(&key(7), hash(&key(7)), ts(1000), &gathering).expect("whole").expect("loads");
+    table.get(&key(7), key_hash(&key(7)), ts(1000), &gathering).expect("whole").expect("loads");
     prepared.remember(gathering.into_blocks());
-    let found = table.get(&key(7), hash(&key(7)), ts(1000), &resident).expect("whole").expect("prepared");
+    let found = table.get(&key(7), key_hash(&key(7)), ts(1000), &resident).expect("whole").expect("prepared");
     assert_eq!(shown(found.version), expected(&content, &key(7), 1000));
 }
 
@@ -173,7 +174,7 @@ fn range_tombstones_come_back_and_may_be_alone() {
     let table = Table::open(&env, meta).expect("whole");
     assert!(table.props().tombs.len() > 1);
     assert_eq!(table.tombs().fragments().collect::<Vec<_>>(), tombs.fragments().collect::<Vec<_>>());
-    assert!(table.get(b"x", hash(b"x"), Timestamp::MAX, &KEEP).expect("whole").expect("loads").version.is_none());
+    assert!(table.get(b"x", key_hash(b"x"), Timestamp::MAX, &KEEP).expect("whole").expect("loads").version.is_none());
 }
 
 #[test]
@@ -191,7 +192,7 @@ fn keys_of_the_greatest_length_fit() {
     let table = Table::open(&env, write(&env, 1, &content, &RangeTombs::default())).expect("whole");
     assert!(table.top().count() > 10);
     for key in content.keys() {
-        let found = table.get(key, hash(key), ts(1), &KEEP).expect("whole").expect("loads");
+        let found = table.get(key, key_hash(key), ts(1), &KEEP).expect("whole").expect("loads");
         assert_eq!(shown(found.version), expected(&content, key, 1));
     }
 }
@@ -216,7 +217,7 @@ fn any_changed_byte_is_found_by_the_read_that_meets_it() {
                 cursor.next()?;
             }
             let table = Table::open(&env, meta.clone())?;
-            content.keys().try_for_each(|key| table.get(key, hash(key), ts(9), &KEEP).map(drop))
+            content.keys().try_for_each(|key| table.get(key, key_hash(key), ts(9), &KEEP).map(drop))
         });
         let error = outcome.expect_err("damaged");
         assert!(matches!(error, Error::Corruption { .. } | Error::UnsupportedFormat { .. }), "{offset}: {error}");
@@ -255,10 +256,10 @@ fn a_block_of_an_older_file_with_the_same_number_is_found() {
     let file = File::open(&disk, &table_path(&env.dir, 1), OpenMode::ReadWrite).expect("there");
     let table = Table::open(&env, meta).expect("whole");
     file.write_all_at(&stale, 64).expect("inside");
-    assert!(matches!(table.get(&key(0), hash(&key(0)), ts(100), &KEEP), Err(Error::Corruption { .. })));
+    assert!(matches!(table.get(&key(0), key_hash(&key(0)), ts(100), &KEEP), Err(Error::Corruption { .. })));
     assert!(
         table
-            .get(&key(499), hash(&key(499)), ts(1000), &KEEP)
+            .get(&key(499), key_hash(&key(499)), ts(1000), &KEEP)
             .expect("another block")
             .expect("loads")
             .version
