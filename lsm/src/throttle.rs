@@ -54,11 +54,11 @@ pub(crate) struct Limits {
 impl Limits {
     /// Those of a store, but for tests with little memtables.
     ///
-    /// Merging begins at four runs and flushing waits at twelve (`merge/pick.rs`), so both find room between soft and hard. Four tables beyond
-    /// the measure of a level are what one merge of level 0 leaves there.
+    /// Level 0 stands at eight runs while its columns go down one by one, and flushing waits at twelve (`merge/pick.rs`): up to there runs are as they are
+    /// meant to be. Four tables beyond the measure of a level are what one merge of level 0 leaves there.
     pub(crate) const USUAL: Limits = Limits {
         memtables: (2 * ONE, 6 * ONE),
-        runs: (8 * ONE, 18 * ONE),
+        runs: (11 * ONE, 20 * ONE),
         debt: (32 * ONE, 160 * ONE),
         delay_max: Duration::from_millis(1),
     };

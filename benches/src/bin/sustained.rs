@@ -18,8 +18,9 @@ const TURN: Duration = Duration::from_millis(180);
 const FLOOR_TURN: Duration = Duration::from_millis(20);
 /// Entries of a scan of the reader, and gets between two scans.
 const SCAN: usize = 100;
-/// How long upkeep may take to come to rest.
+/// How long upkeep may take to come to rest, and how long it must have written nothing: longer than it waits before it calls it quiet.
 const QUIET_MAX: Duration = Duration::from_secs(120);
+const QUIET_MIN: Duration = Duration::from_secs(3);
 
 fn main() {
     duramen_benches::guard::refuse_unfit_build();
@@ -169,13 +170,15 @@ fn stats(db: &Database) -> duramen::StoreStats {
 fn quiet(db: &Database) -> u64 {
     db.checkpoint().expect("a checkpoint");
     let began = Instant::now();
-    let mut last = stats(db).written_bytes;
+    let (mut last, mut since) = (stats(db).written_bytes, began);
     loop {
         std::thread::sleep(Duration::from_millis(500));
         let now = stats(db);
-        if now.written_bytes == last || began.elapsed() > QUIET_MAX {
+        if now.written_bytes != last {
+            (last, since) = (now.written_bytes, Instant::now());
+        }
+        if since.elapsed() > QUIET_MIN || began.elapsed() > QUIET_MAX {
             return now.disk_bytes;
         }
-        last = now.written_bytes;
     }
 }
